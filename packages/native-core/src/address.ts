@@ -1,0 +1,369 @@
+import { TextDecoder } from 'node:util'
+import { checkInteger } from './codec.js'
+import { AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK } from './constants.js'
+import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from './ip.js'
+import { SOCKADDR_MAX, SOCKADDR_SLOT_SIZE, type SockaddrSlot } from './native.js'
+
+/** ip(7). The shape of Node's `net.SocketAddress`. */
+export interface Ipv4Address {
+  readonly family: 'ipv4'
+  /** `'192.0.2.1'`; `'0.0.0.0'` is any. */
+  readonly address: string
+  /** 0 … 65535; 0 lets the kernel choose on bind. */
+  readonly port: number
+}
+
+/** ipv6(7). The shape of Node's `net.SocketAddress`, and the scope. */
+export interface Ipv6Address {
+  readonly family: 'ipv6'
+  /** `'2001:db8::1'`; `'::'` is any. */
+  readonly address: string
+  /** 0 … 65535; 0 lets the kernel choose on bind. */
+  readonly port: number
+  /** 20 bits, RFC 6437. Default 0. */
+  readonly flowlabel?: number
+  /** The interface index that a link-local address belongs to. Default 0: none. */
+  readonly scope?: number
+}
+
+/** unix(7): a path in the file system, at most 107 bytes. */
+export interface UnixPathAddress {
+  readonly family: 'unix'
+  /** As bytes where it isn't UTF-8. */
+  readonly path: string | Uint8Array
+}
+
+/** unix(7): a name in the abstract namespace, any bytes, at most 107 of them. It ends with the socket. */
+export interface UnixAbstractAddress {
+  readonly family: 'unix'
+  /** Without the leading NUL. As bytes where it isn't UTF-8. */
+  readonly abstract: string | Uint8Array
+}
+
+/** unix(7): no name. Binding to it lets the kernel choose an abstract name of 5 hexadecimal digits (autobind). */
+export interface UnixUnnamedAddress {
+  readonly family: 'unix'
+}
+
+/** vsock(7): a port of a virtual machine or its host. */
+export interface VsockAddress {
+  readonly family: 'vsock'
+  /** `VMADDR_CID_…` */
+  readonly cid: number
+  readonly port: number
+  /** `VMADDR_FLAG_…`, Linux 5.11. Default 0. */
+  readonly flags?: number
+}
+
+/** netlink(7). */
+export interface NetlinkAddress {
+  readonly family: 'netlink'
+  /** The port id: 0 is the kernel, and on bind lets the kernel choose. */
+  readonly pid: number
+  /** The mask of multicast groups 1 … 32. Default 0. */
+  readonly groups?: number
+}
+
+/** packet(7): a link-layer address. */
+export interface PacketAddress {
+  readonly family: 'packet'
+  /** The EtherType in host order: 0x0800 is IPv4, 3 (`ETH_P_ALL`) is all. */
+  readonly protocol: number
+  /** The interface's index; 0 is any. */
+  readonly ifindex: number
+  /** `ARPHRD_…`, set by the kernel. */
+  readonly hatype?: number
+  /** `PACKET_HOST`, `PACKET_BROADCAST`, …, set by the kernel. */
+  readonly pkttype?: number
+  /** The hardware address, at most 8 bytes here. */
+  readonly address?: Uint8Array
+}
+
+/** An address of a family that has no shape here: its number, and what follows `sa_family` as it is. */
+export interface RawAddress {
+  readonly family: number
+  readonly data: Uint8Array
+}
+
+export type UnixAddress = UnixPathAddress | UnixAbstractAddress | UnixUnnamedAddress
+export type InetAddress = Ipv4Address | Ipv6Address
+
+/** A socket address, by its family. */
+export type SocketAddress = InetAddress | UnixAddress | VsockAddress | NetlinkAddress | PacketAddress | RawAddress
+
+/** An address, or its bytes from `encodeAddress`, which spares the encoding where one address is used often. */
+export type AddressLike = SocketAddress | Uint8Array
+
+/** The longest path or abstract name in bytes: `sizeof sun_path` − 1 for the NUL. */
+export const UNIX_NAME_MAX = 107
+
+/**
+ * The address as the `sockaddr` that the kernel takes.
+ * @throws TypeError, RangeError naming the part that is wrong. A path or name that is too long is refused, never cut.
+ */
+export function encodeAddress(address: AddressLike): Uint8Array {
+  if (address instanceof Uint8Array) {
+    if (address.length < 2 || address.length > SOCKADDR_MAX) {
+      throw new RangeError(`a sockaddr must have 2 to ${SOCKADDR_MAX} bytes, not ${address.length}`)
+    }
+    return address
+  }
+  if (typeof address !== 'object' || address === null) throw new TypeError('address must be an object with a `family`')
+  switch (address.family) {
+    case 'ipv4':
+      return encodeIpv4(address)
+    case 'ipv6':
+      return encodeIpv6(address)
+    case 'unix':
+      return encodeUnix(address)
+    case 'vsock':
+      return encodeVsock(address)
+    case 'netlink':
+      return encodeNetlink(address)
+    case 'packet':
+      return encodePacket(address)
+    default:
+      return encodeRaw(address)
+  }
+}
+
+/**
+ * The `sockaddr` as an address.
+ * @throws RangeError when the bytes are too few for their family
+ */
+export function decodeAddress(sockaddr: Uint8Array): SocketAddress {
+  if (sockaddr.length < 2) throw new RangeError(`a sockaddr has at least 2 bytes, not ${sockaddr.length}`)
+  const view = new DataView(sockaddr.buffer, sockaddr.byteOffset, sockaddr.length)
+  const family = view.getUint16(0, true)
+  switch (family) {
+    case AF_INET:
+      need(sockaddr, 8, 'sockaddr_in')
+      return { family: 'ipv4', address: formatIpv4(sockaddr.subarray(4, 8)), port: view.getUint16(2) }
+    case AF_INET6:
+      return decodeIpv6(sockaddr, view)
+    case AF_UNIX:
+      return decodeUnix(sockaddr)
+    case AF_VSOCK:
+      need(sockaddr, 13, 'sockaddr_vm')
+      return withFlags(
+        { family: 'vsock', cid: view.getUint32(8, true), port: view.getUint32(4, true) },
+        view.getUint8(12),
+      )
+    case AF_NETLINK:
+      need(sockaddr, 12, 'sockaddr_nl')
+      return { family: 'netlink', pid: view.getUint32(4, true), groups: view.getUint32(8, true) }
+    case AF_PACKET:
+      return decodePacket(sockaddr, view)
+    default:
+      return { family, data: sockaddr.slice(2) }
+  }
+}
+
+/** An address as people write it: `192.0.2.1:80`, `[2001:db8::1]:80`, `/run/x.sock`, `@name`, `vsock:2:1024`. For messages and logs. */
+export function formatAddress(address: AddressLike): string {
+  const a = address instanceof Uint8Array ? decodeAddress(address) : address
+  switch (a.family) {
+    case 'ipv4':
+      return `${a.address}:${a.port}`
+    case 'ipv6':
+      return `[${a.address}${a.scope ? `%${a.scope}` : ''}]:${a.port}`
+    case 'unix':
+      if ('path' in a) return printable(a.path)
+      return 'abstract' in a ? `@${printable(a.abstract)}` : '(unnamed)'
+    case 'vsock':
+      return `vsock:${a.cid}:${a.port}`
+    case 'netlink':
+      return `netlink:${a.pid}`
+    case 'packet':
+      return `packet:${a.ifindex}`
+    default:
+      return `family ${a.family}`
+  }
+}
+
+/** A new slot for the kernel to write an address to. For this package's own use. */
+export function addressSlot(): SockaddrSlot {
+  return new Uint8Array(SOCKADDR_SLOT_SIZE)
+}
+
+/** The address that the kernel wrote; `null` where it wrote none (an unnamed Unix peer of a datagram, a connected socket). */
+export function readSlot(slot: SockaddrSlot): SocketAddress | null {
+  const length = (slot[0] as number) | ((slot[1] as number) << 8)
+  return readSockaddr(slot.subarray(4), length)
+}
+
+/** The first `length` bytes as an address; `null` for no address. For this package's own use. */
+export function readSockaddr(bytes: Uint8Array, length: number): SocketAddress | null {
+  // unix(7): the kernel may count the NUL that it could not store.
+  return length < 2 ? null : decodeAddress(bytes.subarray(0, Math.min(length, SOCKADDR_MAX)))
+}
+
+function encodeIpv4({ address, port }: Ipv4Address): Uint8Array {
+  const [bytes, view] = sockaddr(AF_INET, 16)
+  checkInteger(port, 0, 0xffff, 'port')
+  view.setUint16(2, port)
+  bytes.set(parseIpv4(address), 4)
+  return bytes
+}
+
+function encodeIpv6({ address, port, flowlabel = 0, scope = 0 }: Ipv6Address): Uint8Array {
+  const [bytes, view] = sockaddr(AF_INET6, 28)
+  checkInteger(port, 0, 0xffff, 'port')
+  checkInteger(flowlabel, 0, 0xf_ffff, 'flowlabel')
+  checkInteger(scope, 0, 0xffff_ffff, 'scope')
+  view.setUint16(2, port)
+  view.setUint32(4, flowlabel)
+  bytes.set(parseIpv6(address), 8)
+  view.setUint32(24, scope, true)
+  return bytes
+}
+
+function decodeIpv6(bytes: Uint8Array, view: DataView): Ipv6Address {
+  // A sockaddr_in6 without a scope (24 bytes) is still in use: RFC 2133.
+  need(bytes, 24, 'sockaddr_in6')
+  const flowlabel = view.getUint32(4) & 0xf_ffff
+  const scope = bytes.length < 28 ? 0 : view.getUint32(24, true)
+  return {
+    family: 'ipv6',
+    address: formatIpv6(bytes.subarray(8, 24)),
+    port: view.getUint16(2),
+    ...(flowlabel !== 0 && { flowlabel }),
+    ...(scope !== 0 && { scope }),
+  }
+}
+
+function encodeUnix(address: UnixAddress): Uint8Array {
+  if ('path' in address && address.path !== undefined) {
+    if ('abstract' in address && address.abstract !== undefined) throw new TypeError('give a path or an abstract name, not both')
+    const path = nameBytes(address.path, 'path')
+    if (path.length === 0) throw new TypeError('path must not be empty (leave it out for an unnamed address)')
+    if (path.includes(0)) throw new TypeError('path must not contain a NUL (abstract names go into `abstract`)')
+    return unixName(path, 0, path.length + 1)
+  }
+  if ('abstract' in address && address.abstract !== undefined) {
+    const name = nameBytes(address.abstract, 'abstract')
+    return unixName(name, 1, name.length + 1)
+  }
+  return sockaddr(AF_UNIX, 2)[0]
+}
+
+function nameBytes(name: string | Uint8Array, what: string): Uint8Array {
+  if (typeof name !== 'string' && !(name instanceof Uint8Array)) {
+    throw new TypeError(`${what} must be a string or a Uint8Array`)
+  }
+  const bytes = typeof name === 'string' ? Buffer.from(name) : name
+  if (bytes.length > UNIX_NAME_MAX) {
+    throw new RangeError(`${what} must be at most ${UNIX_NAME_MAX} bytes, not ${bytes.length}`)
+  }
+  return bytes
+}
+
+function unixName(name: Uint8Array, at: number, length: number): Uint8Array {
+  const [bytes] = sockaddr(AF_UNIX, 2 + length)
+  bytes.set(name, 2 + at)
+  return bytes
+}
+
+function decodeUnix(bytes: Uint8Array): UnixAddress {
+  const name = bytes.subarray(2)
+  if (name.length === 0) return { family: 'unix' }
+  if (name[0] === 0) return { family: 'unix', abstract: nameText(name.subarray(1)) }
+  const end = name.indexOf(0)
+  return { family: 'unix', path: nameText(end < 0 ? name : name.subarray(0, end)) }
+}
+
+function nameText(bytes: Uint8Array): string | Uint8Array {
+  try {
+    return strictUtf8.decode(bytes)
+  } catch {
+    return Uint8Array.from(bytes)
+  }
+}
+
+function encodeVsock({ cid, port, flags = 0 }: VsockAddress): Uint8Array {
+  const [bytes, view] = sockaddr(AF_VSOCK, 16)
+  checkInteger(cid, 0, 0xffff_ffff, 'cid')
+  checkInteger(port, 0, 0xffff_ffff, 'port')
+  checkInteger(flags, 0, 0xff, 'flags')
+  view.setUint32(4, port, true)
+  view.setUint32(8, cid, true)
+  view.setUint8(12, flags)
+  return bytes
+}
+
+function withFlags(address: VsockAddress, flags: number): VsockAddress {
+  return flags === 0 ? address : { ...address, flags }
+}
+
+function encodeNetlink({ pid, groups = 0 }: NetlinkAddress): Uint8Array {
+  const [bytes, view] = sockaddr(AF_NETLINK, 12)
+  checkInteger(pid, 0, 0xffff_ffff, 'pid')
+  checkInteger(groups, 0, 0xffff_ffff, 'groups')
+  view.setUint32(4, pid, true)
+  view.setUint32(8, groups, true)
+  return bytes
+}
+
+function encodePacket({ protocol, ifindex, hatype = 0, pkttype = 0, address }: PacketAddress): Uint8Array {
+  const [bytes, view] = sockaddr(AF_PACKET, 20)
+  checkInteger(protocol, 0, 0xffff, 'protocol')
+  checkInteger(ifindex, 0, 0x7fff_ffff, 'ifindex')
+  checkInteger(hatype, 0, 0xffff, 'hatype')
+  checkInteger(pkttype, 0, 0xff, 'pkttype')
+  if (address !== undefined && !(address instanceof Uint8Array)) throw new TypeError('address must be a Uint8Array')
+  if (address !== undefined && address.length > 8) {
+    throw new RangeError(`a hardware address must be at most 8 bytes here, not ${address.length}`)
+  }
+  view.setUint16(2, protocol)
+  view.setInt32(4, ifindex, true)
+  view.setUint16(8, hatype, true)
+  view.setUint8(10, pkttype)
+  view.setUint8(11, address?.length ?? 0)
+  bytes.set(address ?? [], 12)
+  return bytes
+}
+
+function decodePacket(bytes: Uint8Array, view: DataView): PacketAddress {
+  need(bytes, 12, 'sockaddr_ll')
+  return {
+    family: 'packet',
+    protocol: view.getUint16(2),
+    ifindex: view.getInt32(4, true),
+    hatype: view.getUint16(8, true),
+    pkttype: view.getUint8(10),
+    address: bytes.slice(12, 12 + view.getUint8(11)),
+  }
+}
+
+function encodeRaw({ family, data }: RawAddress): Uint8Array {
+  if (typeof family !== 'number') {
+    throw new TypeError(
+      `address.family must be 'ipv4', 'ipv6', 'unix', 'vsock', 'netlink', 'packet' or a number, not ${JSON.stringify(family)}`,
+    )
+  }
+  checkInteger(family, 0, 0xffff, 'address.family')
+  if (!(data instanceof Uint8Array)) throw new TypeError('address.data must be a Uint8Array')
+  if (data.length > SOCKADDR_MAX - 2) {
+    throw new RangeError(`address.data must be at most ${SOCKADDR_MAX - 2} bytes, not ${data.length}`)
+  }
+  const [bytes] = sockaddr(family, 2 + data.length)
+  bytes.set(data, 2)
+  return bytes
+}
+
+function sockaddr(family: number, size: number): [Uint8Array, DataView] {
+  const bytes = new Uint8Array(size)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, family, true)
+  return [bytes, view]
+}
+
+function need(bytes: Uint8Array, size: number, what: string): void {
+  if (bytes.length < size) throw new RangeError(`a ${what} has at least ${size} bytes, not ${bytes.length}`)
+}
+
+function printable(name: string | Uint8Array): string {
+  return typeof name === 'string' ? name.replaceAll('\0', '\\0') : Buffer.from(name).toString('latin1').replaceAll('\0', '\\0')
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

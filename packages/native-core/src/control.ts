@@ -1,0 +1,115 @@
+import type { Codec, Decoder, Encoder } from './codec.js'
+import { SCM_RIGHTS, SOL_SOCKET } from './constants.js'
+
+/**
+ * A control message as the kernel sees it: what travels beside the data of sendmsg(2) and recvmsg(2).
+ * @see {@link https://man7.org/linux/man-pages/man3/cmsg.3.html cmsg(3)}
+ */
+export interface ControlMessage {
+  readonly level: number
+  readonly type: number
+  readonly data: Uint8Array
+}
+
+/** A kind of control message: its C name, the two numbers that the kernel knows it by, and its layout. */
+export interface ControlType<T> extends Encoder<T>, Decoder<T> {
+  readonly name: string
+  readonly level: number
+  readonly type: number
+}
+
+/** A row for a kind of control message: `control('IP_TTL', IPPROTO_IP, 2, int)`. */
+export function control<T>(name: string, level: number, type: number, codec: Codec<T>): ControlType<T> {
+  const { size, encode, decode } = codec
+  return { name, level, type, size, encode, decode }
+}
+
+/**
+ * A control message to send.
+ * @throws TypeError, RangeError for a value that it can't hold
+ */
+export function controlMessage<T>(kind: ControlType<T>, value: NoInfer<T>): ControlMessage {
+  const data = new Uint8Array(kind.size)
+  const length = kind.encode(value, new DataView(data.buffer), kind.name)
+  return { level: kind.level, type: kind.type, data: data.subarray(0, length) }
+}
+
+/** The value of the first control message of this kind, or undefined when there is none. */
+export function readControl<T>(messages: readonly ControlMessage[], kind: ControlType<T>): T | undefined {
+  const found = messages.find(({ level, type }) => level === kind.level && type === kind.type)
+  if (found === undefined) return undefined
+  const { data } = found
+  if (data.length < MIN_INT && kind.size >= MIN_INT) return kind.decode(padded(data), data.length)
+  return kind.decode(new DataView(data.buffer, data.byteOffset, data.length), data.length)
+}
+
+/** The bytes of control buffer that a message with `length` bytes of data takes: `CMSG_SPACE`. */
+export function controlSpace(length: number): number {
+  return HEADER + align(length)
+}
+
+/** Control messages as one buffer for sendmsg(2). */
+export function encodeControl(messages: readonly ControlMessage[]): Uint8Array {
+  const size = messages.reduce((sum, { data }) => sum + controlSpace(data.length), 0)
+  const bytes = new Uint8Array(size)
+  const view = new DataView(bytes.buffer)
+  let at = 0
+  for (const { level, type, data } of messages) {
+    view.setBigUint64(at, BigInt(HEADER + data.length), true)
+    view.setInt32(at + 8, level, true)
+    view.setInt32(at + 12, type, true)
+    bytes.set(data, at + HEADER)
+    at += controlSpace(data.length)
+  }
+  return bytes
+}
+
+/**
+ * The control messages in a buffer that recvmsg(2) filled. Data is copied. A message that says it is longer than the
+ * buffer (MSG_CTRUNC) is cut at its end.
+ */
+export function decodeControl(buffer: Uint8Array, length = buffer.length): ControlMessage[] {
+  const end = Math.min(length, buffer.length)
+  const view = new DataView(buffer.buffer, buffer.byteOffset, end)
+  const messages: ControlMessage[] = []
+  for (let at = 0; at + HEADER <= end; ) {
+    const claimed = Number(view.getBigUint64(at, true))
+    if (claimed < HEADER) break
+    const data = buffer.slice(at + HEADER, Math.min(at + claimed, end))
+    messages.push({ level: view.getInt32(at + 8, true), type: view.getInt32(at + 12, true), data })
+    at += align(claimed)
+  }
+  return messages
+}
+
+/** Whether a control message carries descriptors. For this package's own use. */
+export function passesDescriptors({ level, type }: Pick<ControlMessage, 'level' | 'type'>): boolean {
+  return level === SOL_SOCKET && type === SCM_RIGHTS
+}
+
+/** Whether any of the control messages at `start` carries descriptors. Decodes nothing. For this package's own use. */
+export function hasDescriptors(buffer: Uint8Array, start: number, length: number): boolean {
+  const words = new Int32Array(buffer.buffer, buffer.byteOffset + start, length >> 2)
+  for (let at = 0; at + HEADER / 4 <= words.length; ) {
+    if (words[at + 2] === SOL_SOCKET && words[at + 3] === SCM_RIGHTS) return true
+    const claimed = words[at] as number
+    if (claimed < HEADER) break
+    at += align(claimed) / 4
+  }
+  return false
+}
+
+/** `struct cmsghdr`: a size_t, two ints. */
+const HEADER = 16
+const MIN_INT = 4
+
+function align(length: number): number {
+  return Math.ceil(length / 8) * 8
+}
+
+// A few messages (IP_TOS) carry one byte where their codec reads an int.
+function padded(data: Uint8Array): DataView {
+  const bytes = new Uint8Array(MIN_INT)
+  bytes.set(data)
+  return new DataView(bytes.buffer)
+}

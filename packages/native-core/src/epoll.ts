@@ -1,0 +1,40 @@
+import { errno } from './errno.js'
+import { check, fail } from './error.js'
+import { type AsFd, OwnedFd } from './fd.js'
+import { native } from './native.js'
+
+/** Words per event in the array that `epollWait` fills: the events, and the low and high half of the data. */
+export const EPOLL_EVENT_WORDS = 3
+
+/** epoll_create1(2), closed on exec. */
+export function epollCreate(): OwnedFd {
+  return OwnedFd.adopt(check(native.epoll_create1(0), 'epoll_create1'))
+}
+
+/**
+ * epoll_ctl(2): adds, changes (`EPOLL_CTL_MOD`) or removes a descriptor's interest. The two words of data come back
+ * with its events.
+ * @throws SystemError `EEXIST`, `ENOENT`, `EPERM` (a file that can't be waited for), `ELOOP`, `ENOSPC`
+ */
+export function epollControl(
+  epoll: AsFd,
+  operation: number,
+  target: AsFd,
+  events = 0,
+  dataLow = 0,
+  dataHigh = 0,
+): void {
+  check(native.epoll_ctl(epoll.fd, operation, target.fd, events, dataLow, dataHigh), 'epoll_ctl')
+}
+
+/**
+ * epoll_pwait2(2): waits for events and writes them to `events`, three words each. Returns how many, 0 when the time
+ * is over. `timeout` is in **milliseconds**, fractions down to the nanosecond; 0 only looks; −1 waits for ever.
+ * Waiting stops the whole thread, so it is for Workers. Kernels before 5.11 round up to whole milliseconds.
+ */
+export function epollWait(epoll: AsFd, events: Uint32Array, timeout = 0): number {
+  const nanoseconds = timeout < 0 ? -1 : Math.ceil(timeout * 1e6)
+  const count = native.epoll_pwait2(epoll.fd, events, Math.floor(events.length / EPOLL_EVENT_WORDS), nanoseconds)
+  if (count < 0 && count !== -errno.EINTR) throw fail(count, 'epoll_pwait2')
+  return Math.max(count, 0)
+}

@@ -1,0 +1,62 @@
+/**
+ * The Linux socket API for Node.js: the system calls themselves, and what every package of `@linux-sockets` needs —
+ * descriptors with owners, errors, addresses, options, control messages, readiness, streams.
+ *
+ *     import { AF_INET, readable, setOption, SO_RCVBUF, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
+ *
+ *     using socket = Socket.open(AF_INET, SOCK_DGRAM)
+ *     setOption(socket, SO_RCVBUF, 1 << 20)
+ *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+ *     socket.sendTo(Buffer.from('hello'), socket.localAddress)
+ *     await readable(socket)
+ *     const buffer = Buffer.alloc(1500)
+ *     const { length, address } = socket.recvFrom(buffer)!
+ *     console.log(buffer.toString('utf8', 0, length), 'from', address)
+ */
+export * from './address.js'
+export * from './batch.js'
+export * from './bridge.js'
+export * from './byteorder.js'
+export * from './codec.js'
+export * from './constants.js'
+export * from './control.js'
+export * from './epoll.js'
+export { type ErrnoName, errno, errnoName, errnoText } from './errno.js'
+export { SystemError } from './error.js'
+export {
+  type AsFd,
+  dup,
+  eventfd,
+  fcntl,
+  ioctl,
+  isNonBlocking,
+  OwnedFd,
+  pipe,
+  readv,
+  setNonBlocking,
+  writev,
+} from './fd.js'
+export * from './filter.js'
+export * from './flow/datagram.js'
+export * from './flow/listener.js'
+export * from './flow/stream.js'
+export * from './interface.js'
+export { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from './ip.js'
+export * from './limit.js'
+export {
+  descriptorSpace,
+  type IncomingMessage,
+  type OutgoingMessage,
+  type ReceiveOptions,
+  recvMessage,
+  SCM_MAX_FD,
+  sendMessage,
+} from './message.js'
+export * from './option.js'
+export * from './options/ip.js'
+export * from './options/ipv6.js'
+export * from './options/socket.js'
+export * from './resolve.js'
+export { type Datagram, Socket, type SocketOptions } from './socket.js'
+export * from './transfer.js'
+export { type ReadyOptions, readable, type Watch, watch, writable } from './watch.js'

@@ -1,0 +1,153 @@
+import { readSockaddr, type SocketAddress } from './address.js'
+import { check } from './error.js'
+import { native } from './native.js'
+
+/** What getaddrinfo(3) takes. Numbers are those of <netdb.h>, named in the package `addr`. */
+export interface AddressInfoQuery {
+  /** A host name or an address; `null` is this host. */
+  readonly node: string | null
+  /** A service name or a port; `null` leaves the port 0. */
+  readonly service: string | null
+  /** `AI_…`. Default 0. */
+  readonly flags?: number
+  /** `AF_…`. Default 0: any. */
+  readonly family?: number
+  /** `SOCK_…`. Default 0: any, so that each address comes once for every type. */
+  readonly socktype?: number
+  /** `IPPROTO_…`. Default 0: any. */
+  readonly protocol?: number
+}
+
+/** One `struct addrinfo`. */
+export interface AddressInfo {
+  readonly flags: number
+  readonly family: number
+  readonly socktype: number
+  readonly protocol: number
+  readonly address: SocketAddress
+  /** With `AI_CANONNAME`, on the first. */
+  readonly canonname?: string
+}
+
+/** How a lookup ended. */
+export interface LookupResult<T> {
+  /** 0 or `EAI_…`, negative as in C. */
+  readonly eai: number
+  /** The error number (positive) behind `EAI_SYSTEM`. */
+  readonly errno: number
+  /** Null unless `eai` is 0. */
+  readonly value: T | null
+}
+
+/** A lookup that is under way. */
+export interface Lookup<T> {
+  /** Never rejects, and never settles once cancelled. */
+  readonly result: Promise<LookupResult<T>>
+  /** Forgets the lookup. What runs can't be stopped, but it no longer keeps the process alive. */
+  cancel(): void
+}
+
+/** The most lookups that run at a time in one thread's environment; more wait in line. */
+export const LOOKUP_THREADS_MAX = 256
+
+/**
+ * getaddrinfo(3), on a pool of our own threads that grows with demand: slow answers hold up neither `fs` nor other
+ * lookups. The package `addr` makes promises, errors and shared lookups of it.
+ * @throws TypeError for text with a NUL
+ */
+export function lookupAddresses(query: AddressInfoQuery): Lookup<AddressInfo[]> {
+  const { flags = 0, family = 0, socktype = 0, protocol = 0 } = query
+  const node = textBytes(query.node, 'node')
+  const service = textBytes(query.service, 'service')
+  return start(
+    'getaddrinfo',
+    (id) => native.getaddrinfo(id, node, service, flags, family, socktype, protocol),
+    readAddressInfo,
+  )
+}
+
+/** getnameinfo(3), on the same threads. `sockaddr` is from `encodeAddress`. */
+export function lookupNames(sockaddr: Uint8Array, flags = 0): Lookup<{ host: string; service: string }> {
+  return start('getnameinfo', (id) => native.getnameinfo(id, sockaddr, flags), readNameInfo)
+}
+
+function start<T>(syscall: string, begin: (id: number) => number, read: (bytes: Uint8Array) => T): Lookup<T> {
+  if (!opened) check(native.resolve_open(finished, LOOKUP_THREADS_MAX), 'getaddrinfo')
+  opened = true
+  const id = nextId()
+  check(begin(id), syscall)
+  const result = new Promise<LookupResult<T>>((resolve) => {
+    pending.set(id, (eai, errno, bytes) => resolve({ eai, errno, value: bytes && read(bytes) }))
+  })
+  const cancel = () => {
+    if (pending.delete(id)) native.resolve_cancel(id)
+  }
+  return { result, cancel }
+}
+
+type Finish = (eai: number, errno: number, bytes: Uint8Array | null) => void
+
+const pending = new Map<number, Finish>()
+let opened = false
+let lastId = 0
+
+function nextId(): number {
+  do lastId = (lastId + 1) & 0x7fff_ffff
+  while (pending.has(lastId))
+  return lastId
+}
+
+function finished(id: number, eai: number, errno: number, bytes: Uint8Array | null): void {
+  const finish = pending.get(id)
+  pending.delete(id)
+  finish?.(eai, errno, bytes)
+}
+
+function textBytes(text: string | null, what: string): Uint8Array | null {
+  if (text === null) return null
+  if (typeof text !== 'string') throw new TypeError(`${what} must be a string or null`)
+  if (text.includes('\0')) throw new TypeError(`${what} must not contain a NUL`)
+  return Buffer.from(text)
+}
+
+// The layouts below are written by native/resolve.cc.
+
+function readAddressInfo(bytes: Uint8Array): AddressInfo[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const list: AddressInfo[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const addressLength = view.getUint32(at + 16, true)
+    const nameLength = view.getUint32(at + 20, true)
+    const addressAt = at + 24
+    const nameAt = addressAt + padded(addressLength)
+    const address = readSockaddr(bytes.subarray(addressAt), addressLength)
+    const canonname = Buffer.from(bytes.buffer, bytes.byteOffset + nameAt, nameLength).toString()
+    if (address !== null) {
+      list.push({
+        flags: view.getInt32(at, true),
+        family: view.getInt32(at + 4, true),
+        socktype: view.getInt32(at + 8, true),
+        protocol: view.getInt32(at + 12, true),
+        address,
+        ...(nameLength > 0 && { canonname }),
+      })
+    }
+    at = nameAt + padded(nameLength)
+  }
+  return list
+}
+
+function readNameInfo(bytes: Uint8Array): { host: string; service: string } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const hostLength = view.getUint32(0, true)
+  const serviceLength = view.getUint32(4, true)
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + 8)
+  return {
+    host: text.toString('utf8', 0, hostLength),
+    service: text.toString('utf8', hostLength, hostLength + serviceLength),
+  }
+}
+
+function padded(length: number): number {
+  return Math.ceil(length / 4) * 4
+}

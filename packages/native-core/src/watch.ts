@@ -1,0 +1,296 @@
+import { AsyncResource } from 'node:async_hooks'
+import {
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+} from './constants.js'
+import { EPOLL_EVENT_WORDS, epollCreate, epollWait } from './epoll.js'
+import { errno } from './errno.js'
+import { check, fail, SystemError } from './error.js'
+import { type AsFd, type OwnedFd, onRelease } from './fd.js'
+import { native } from './native.js'
+
+/** A watch on a descriptor, from `watch`. */
+export interface Watch extends Disposable {
+  /** What is watched for. */
+  readonly events: number
+  /** Watches for something else; 0 rests, and still reports `EPOLLERR` and `EPOLLHUP`. */
+  update(events: number): void
+  /** Ends the watch: the callback is not called again, not even for events of the batch that is being handled. */
+  stop(): void
+  /** Keeps the process alive while the watch lasts. This is the default. */
+  ref(): this
+  /** Lets the process end although the watch lasts. */
+  unref(): this
+}
+
+/**
+ * Calls `callback` from Node's event loop as long as the descriptor is ready (level-triggered) for any of `events`:
+ * `EPOLLIN`, `EPOLLOUT`, `EPOLLPRI`, `EPOLLRDHUP`; `EPOLLERR` and `EPOLLHUP` are always reported.
+ *
+ *     using watching = watch(socket, EPOLLIN, () => drain(socket))
+ *
+ * One descriptor may have several watches. They all end when its owner closes it; a descriptor that others own must not
+ * be closed before its watches are stopped. The callback runs in the async context of the caller of `watch`. What it
+ * throws is an uncaught exception, and other watches are not harmed.
+ *
+ * The first watch of a thread opens one epoll descriptor, which stays until the thread ends.
+ *
+ * @throws SystemError `EPERM` for what is always ready, such as a regular file; `EBADF`
+ */
+export function watch(target: AsFd, events: number, callback: (events: number) => void): Watch {
+  if (typeof callback !== 'function') throw new TypeError('callback must be a function')
+  const resource = new AsyncResource('LinuxSocketsWatch')
+  return new Watcher(target, events, (ready) => resource.runInAsyncScope(callback, undefined, ready))
+}
+
+export interface ReadyOptions {
+  /** Gives up the waiting: the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Resolves when the descriptor has something to read, a connection to accept, an end or an error to report.
+ * Rejects with `EBADF` when its owner closes it meanwhile.
+ */
+export function readable(target: AsFd, options?: ReadyOptions): Promise<void> {
+  return ready(target, EPOLLIN | EPOLLRDHUP, options)
+}
+
+/** Resolves when the descriptor can be written to, is connected, or has an error to report. Rejects as `readable` does. */
+export function writable(target: AsFd, options?: ReadyOptions): Promise<void> {
+  return ready(target, EPOLLOUT, options)
+}
+
+async function ready(target: AsFd, events: number, { signal }: ReadyOptions = {}): Promise<void> {
+  signal?.throwIfAborted()
+  await new Promise<void>((resolve, reject) => {
+    const settle = (finish: () => void) => {
+      watcher.stop()
+      signal?.removeEventListener('abort', abort)
+      finish()
+    }
+    const abort = () => settle(() => reject(signal?.reason))
+    const watcher = new Watcher(
+      target,
+      events,
+      () => settle(resolve),
+      () => settle(() => reject(new SystemError(errno.EBADF, 'epoll_wait', 'closed while waiting'))),
+    )
+    signal?.addEventListener('abort', abort)
+  })
+}
+
+const WATCHABLE = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP
+const ALWAYS = EPOLLERR | EPOLLHUP
+
+class Watcher implements Watch {
+  events: number
+  readonly #entry: Entry
+  readonly #callback: (events: number) => void
+  readonly #ended: (() => void) | undefined
+  #stopped = false
+  #referenced = false
+
+  /** `ended` is called when the descriptor's owner closes it, or it turns out to have been closed. */
+  constructor(target: AsFd, events: number, callback: (events: number) => void, ended?: () => void) {
+    checkEvents(events)
+    this.events = events
+    this.#callback = callback
+    this.#ended = ended
+    this.#entry = loop().join(target, this)
+    this.ref()
+  }
+
+  update(events: number): void {
+    checkEvents(events)
+    if (this.#stopped || events === this.events) return
+    const before = this.events
+    this.events = events
+    const result = loop().arm(this.#entry)
+    if (result < 0) {
+      this.events = before
+      throw fail(result, 'epoll_ctl')
+    }
+  }
+
+  stop(): void {
+    if (this.#stopped) return
+    this.unref()
+    this.#stopped = true
+    loop().leave(this.#entry, this)
+  }
+
+  ref(): this {
+    if (!this.#stopped && !this.#referenced) loop().count(1)
+    this.#referenced = !this.#stopped
+    return this
+  }
+
+  unref(): this {
+    if (this.#referenced) loop().count(-1)
+    this.#referenced = false
+    return this
+  }
+
+  deliver(events: number): void {
+    const wanted = events & (this.events | ALWAYS)
+    if (wanted !== 0 && !this.#stopped) this.#callback(wanted)
+  }
+
+  end(): void {
+    this.stop()
+    this.#ended?.()
+  }
+
+  [Symbol.dispose](): void {
+    this.stop()
+  }
+}
+
+function checkEvents(events: number): void {
+  if (!Number.isInteger(events)) throw new TypeError(`events must be a mask of EPOLL… flags, not ${events}`)
+  if ((events & ~WATCHABLE) !== 0) {
+    throw new RangeError('events must be among EPOLLIN, EPOLLOUT, EPOLLPRI and EPOLLRDHUP')
+  }
+}
+
+/** A watched descriptor. */
+interface Entry {
+  readonly fd: number
+  readonly target: AsFd
+  /** Comes back with the kernel's events; never used again, so a reused descriptor never gets the old one's events. */
+  readonly tag: number
+  watchers: readonly Watcher[]
+  /** What the kernel was told to watch for. */
+  armed: number
+}
+
+/** All watches of one thread: an epoll instance of our own, which Node's loop polls. */
+class Loop {
+  #epoll: OwnedFd
+  #handle: number
+  readonly #byTag = new Map<number, Entry>()
+  readonly #byFd = new Map<number, Entry>()
+  readonly #events = new Uint32Array(256 * EPOLL_EVENT_WORDS)
+  #lastTag = 0
+  #references = 0
+
+  constructor() {
+    ;[this.#epoll, this.#handle] = this.#open()
+    onRelease((fd) => this.#endAll(this.#byFd.get(fd)))
+  }
+
+  join(target: AsFd, watcher: Watcher): Entry {
+    const { fd } = target
+    const known = this.#byFd.get(fd)
+    if (known !== undefined) {
+      const before = known.watchers
+      known.watchers = [...before, watcher]
+      const result = this.arm(known, true)
+      if (result >= 0) return known
+      known.watchers = before
+      // The kernel forgot it, so that descriptor was closed by someone else and this is a new one of the same number.
+      if (result !== -errno.ENOENT) throw fail(result, 'epoll_ctl')
+      this.#endAll(known)
+    }
+    const entry: Entry = { fd, target, tag: this.#nextTag(), watchers: [watcher], armed: watcher.events }
+    check(this.#control(EPOLL_CTL_ADD, entry), 'epoll_ctl')
+    this.#byTag.set(entry.tag, entry)
+    this.#byFd.set(fd, entry)
+    return entry
+  }
+
+  leave(entry: Entry, watcher: Watcher): void {
+    // A new array each time: dispatch may be walking over the old one.
+    entry.watchers = entry.watchers.filter((other) => other !== watcher)
+    if (entry.watchers.length > 0) this.arm(entry)
+    else this.#forget(entry)
+  }
+
+  /** Tells the kernel what the entry's watchers want together. Returns −errno where it refuses. */
+  arm(entry: Entry, always = false): number {
+    const wanted = entry.watchers.reduce((events, watcher) => events | watcher.events, 0)
+    if (wanted === entry.armed && !always) return 0
+    const before = entry.armed
+    entry.armed = wanted
+    const result = this.#control(EPOLL_CTL_MOD, entry)
+    if (result < 0) entry.armed = before
+    return result
+  }
+
+  /** Node's loop runs on while anything is referenced. */
+  count(change: number): void {
+    const before = this.#references
+    this.#references += change
+    if ((before > 0) !== this.#references > 0) native.loop_ref(this.#handle, this.#references > 0 ? 1 : 0)
+  }
+
+  /** What is left of a batch when a callback throws is reported again in the next turn, because it is level-triggered. */
+  readonly #dispatch = (): void => {
+    const events = this.#events
+    const count = epollWait(this.#epoll, events)
+    for (let at = 0; at < count * EPOLL_EVENT_WORDS; at += EPOLL_EVENT_WORDS) {
+      // Unknown where an earlier callback of this batch stopped the watch.
+      const entry = this.#byTag.get(events[at + 1] as number)
+      if (entry !== undefined) for (const watcher of entry.watchers) watcher.deliver(events[at] as number)
+    }
+  }
+
+  #endAll(entry: Entry | undefined): void {
+    for (const watcher of entry?.watchers ?? []) watcher.end()
+  }
+
+  #forget(entry: Entry): void {
+    this.#byTag.delete(entry.tag)
+    this.#byFd.delete(entry.fd)
+    if (this.#control(EPOLL_CTL_DEL, entry) < 0) this.#rebuild()
+  }
+
+  /**
+   * A descriptor that was closed behind our back can't be removed, and where a duplicate keeps its file open the kernel
+   * goes on reporting it: epoll(7), question 6. Only a new epoll instance gets rid of it.
+   */
+  #rebuild(): void {
+    const [old, oldHandle] = [this.#epoll, this.#handle]
+    ;[this.#epoll, this.#handle] = this.#open()
+    if (this.#references > 0) native.loop_ref(this.#handle, 1)
+    for (const entry of [...this.#byFd.values()]) {
+      if (this.#control(EPOLL_CTL_ADD, entry) < 0) {
+        this.#byTag.delete(entry.tag)
+        this.#byFd.delete(entry.fd)
+        this.#endAll(entry)
+      }
+    }
+    native.loop_detach(oldHandle)
+    old.close()
+  }
+
+  #open(): [OwnedFd, number] {
+    const epoll = epollCreate()
+    return [epoll, check(native.loop_attach(epoll.fd, this.#dispatch), 'uv_poll_init')]
+  }
+
+  #control(operation: number, { fd, armed, tag }: Entry): number {
+    return native.epoll_ctl(this.#epoll.fd, operation, fd, armed, tag, 0)
+  }
+
+  #nextTag(): number {
+    do this.#lastTag = (this.#lastTag + 1) >>> 0
+    while (this.#byTag.has(this.#lastTag))
+    return this.#lastTag
+  }
+}
+
+let threadLoop: Loop | undefined
+
+function loop(): Loop {
+  threadLoop ??= new Loop()
+  return threadLoop
+}
