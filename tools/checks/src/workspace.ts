@@ -1,0 +1,50 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import ts from 'typescript'
+
+export const root = resolve(import.meta.dirname, '../../..')
+
+export interface Manifest {
+  readonly name: string
+  readonly private?: boolean
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+  readonly [field: string]: unknown
+}
+
+/** A package of the workspace. */
+export interface Room {
+  /** From the root: `packages/tcp`. */
+  readonly path: string
+  readonly manifest: Manifest
+}
+
+export const packages = rooms('packages')
+export const examples = rooms('apps')
+export const tools = rooms('tools')
+
+function rooms(floor: string): Room[] {
+  return readdirSync(join(root, floor))
+    .map((name) => join(floor, name))
+    .filter((path) => existsSync(join(root, path, 'package.json')))
+    .map((path) => ({ path, manifest: JSON.parse(read(join(path, 'package.json'))) as Manifest }))
+}
+
+/** The text of a file named from the root. */
+export function read(file: string): string {
+  return readFileSync(join(root, file), 'utf8')
+}
+
+/** The files below a directory named from the root, or none where it doesn't exist; not what git ignores. */
+export function filesIn(directory: string): string[] {
+  if (!existsSync(join(root, directory))) return []
+  return readdirSync(join(root, directory), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    .filter((file) => !/(^|\/)(node_modules|dist|build|build-asan|prebuilds|\.turbo)\//.test(file))
+}
+
+/** What a TypeScript file imports, in whichever way: `import`, `export … from`, `import()`, `require()`. */
+export function importsOf(file: string): string[] {
+  return ts.preProcessFile(read(file)).importedFiles.map(({ fileName }) => fileName)
+}

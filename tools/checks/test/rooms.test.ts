@@ -1,0 +1,139 @@
+// Which room may import what: the table of “The rooms” in CONTRIBUTING.md, held against the tree.
+import { existsSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { examples, filesIn, importsOf, packages, read, root, tools } from '../src/workspace.js'
+
+const core = '@linux-sockets/native-core'
+
+describe.each(packages)('$path', ({ path, manifest }) => {
+  const sources = filesIn(`${path}/src`)
+
+  it.each(['package.json', 'README.md', 'CHANGELOG.md', 'tsconfig.json', 'tsup.config.ts'])('has %s', (file) => {
+    expect(existsSync(join(root, path, file))).toBe(true)
+  })
+
+  it('depends on native-core at most', () => {
+    expect(manifest.dependencies ?? {}).toEqual(manifest.name === core ? {} : { [core]: 'workspace:^' })
+    expect(Object.keys(manifest)).not.toContain('peerDependencies')
+    expect(Object.keys(manifest)).not.toContain('optionalDependencies')
+  })
+
+  it('tests itself without its siblings', () => {
+    const names = packages.map(({ manifest }) => manifest.name)
+    expect(Object.keys(manifest.devDependencies ?? {}).filter((name) => names.includes(name))).toEqual([])
+  })
+
+  it('is published as ES modules with one entry', () => {
+    expect(manifest).toMatchObject({
+      name: `@linux-sockets/${basename(path)}`,
+      license: 'MIT',
+      type: 'module',
+      sideEffects: false,
+      engines: { node: '>=20.19' },
+      publishConfig: { access: 'public', provenance: true },
+      repository: { directory: path },
+    })
+    expect(manifest.exports).toEqual({
+      '.': { types: './dist/index.d.ts', default: './dist/index.js' },
+      './package.json': './package.json',
+    })
+    expect(manifest.files).toEqual(manifest.name === core ? ['dist', 'prebuilds'] : ['dist'])
+  })
+
+  it('runs nothing when it is installed', () => {
+    expect(Object.keys(manifest.scripts ?? {}).filter((name) => /^((pre|post)?install|prepare)$/.test(name))).toEqual(
+      [],
+    )
+    // npm would run node-gyp by itself where it sees a binding.gyp.
+    if (existsSync(join(root, path, 'binding.gyp'))) expect(manifest.gypfile).toBe(false)
+  })
+
+  it('imports itself, Node and its dependencies', () => {
+    const allowed = Object.keys(manifest.dependencies ?? {})
+    const foreign = imports(sources).filter(
+      ({ name }) =>
+        !name.startsWith('./') && !name.startsWith('../') && !name.startsWith('node:') && !allowed.includes(name),
+    )
+    expect(foreign).toEqual([])
+  })
+
+  it('stays within its own src', () => {
+    const outside = imports(sources).filter(
+      ({ file, name }) => name.startsWith('.') && !join(dirname(file), name).startsWith(`${path}/src/`),
+    )
+    expect(outside).toEqual([])
+  })
+
+  it('has tests that reach into no other package', () => {
+    const outside = imports(filesIn(`${path}/test`)).filter(
+      ({ file, name }) => name.startsWith('.') && !join(dirname(file), name).startsWith(`${path}/`),
+    )
+    expect(outside).toEqual([])
+  })
+
+  it('leaves node:net, node:dgram and node:dns to the bridge', () => {
+    const replaced = imports(sources).filter(({ name }) => /^node:(net|dgram|dns)(\/|$)/.test(name))
+    expect(replaced.filter(({ file }) => file !== 'packages/native-core/src/bridge.ts')).toEqual([])
+  })
+})
+
+describe('native-core', () => {
+  const native = filesIn('packages/native-core/native')
+
+  it('does not export the boundary', () => {
+    expect(importsOf('packages/native-core/src/index.ts')).not.toContain('./native.js')
+  })
+
+  it.each(native)('%s builds no errors', (file) => {
+    expect(read(file)).not.toMatch(/\bthrow\b|napi_throw|Napi::\w*Error/)
+  })
+
+  it.each(native.filter((file) => basename(file) !== 'watch.cc'))('%s leaves libuv to watch.cc', (file) => {
+    expect(read(file)).not.toMatch(/\buv_\w+\s*\(|<uv\.h>/)
+  })
+})
+
+describe.each(examples)('$path', ({ path, manifest }) => {
+  it('imports packages by their published names', () => {
+    const published = packages.map(({ manifest }) => manifest.name)
+    const foreign = imports(filesIn(`${path}/src`)).filter(
+      ({ name }) => !name.startsWith('./') && !name.startsWith('node:') && !published.includes(name),
+    )
+    expect(foreign).toEqual([])
+  })
+
+  it('is private', () => expect(manifest.private).toBe(true))
+})
+
+it.each(tools)('$path is private', ({ manifest }) => expect(manifest.private).toBe(true))
+
+it.each([...packages, ...examples, ...tools])('$path declares what it imports', ({ path, manifest }) => {
+  const declared = [
+    manifest.name,
+    ...Object.keys(manifest.dependencies ?? {}),
+    ...Object.keys(manifest.devDependencies ?? {}),
+  ]
+  const undeclared = imports([...filesIn(`${path}/src`), ...filesIn(`${path}/test`)]).filter(
+    ({ name }) => !name.startsWith('.') && !name.startsWith('node:') && !declared.includes(packageName(name)),
+  )
+  expect(undeclared).toEqual([])
+})
+
+it('calls no file utils', () => {
+  const files = ['packages', 'apps', 'tools', 'scripts'].flatMap(filesIn)
+  expect(files.filter((file) => /^utils?\b/i.test(basename(file)))).toEqual([])
+})
+
+it('names no registry in the lockfile', () => {
+  expect(read('pnpm-lock.yaml')).not.toMatch(/https?:\/\//)
+})
+
+function imports(files: string[]): { file: string; name: string }[] {
+  return files.filter((file) => /\.m?ts$/.test(file)).flatMap((file) => importsOf(file).map((name) => ({ file, name })))
+}
+
+/** `@scope/name/deep` → `@scope/name`. */
+function packageName(specifier: string): string {
+  return specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')
+}

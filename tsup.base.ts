@@ -1,0 +1,13 @@
+import { defineConfig, type Options } from 'tsup'
+
+/** How every published package is built; what differs is passed in. */
+export const library = (options: Options = {}) =>
+  defineConfig({
+    entry: ['src/index.ts'],
+    format: 'esm',
+    target: 'node20',
+    dts: true,
+    sourcemap: true,
+    clean: true,
+    ...options,
+  })

@@ -1,0 +1,19 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { defineConfig } from 'vitest/config'
+
+// tools/checks is left to `npm run check`: it reads the tree and has nothing to do with the kernel.
+const rooms = ['packages', 'apps', 'tools']
+  .map((floor) => join(import.meta.dirname, floor))
+  .flatMap((floor) => readdirSync(floor).map((room) => join(floor, room)))
+  .filter((room) => existsSync(join(room, 'package.json')) && basename(room) !== 'checks')
+
+export default defineConfig({
+  test: {
+    projects: rooms.map((root) => ({
+      extends: true,
+      root,
+      test: { name: basename(root), include: ['test/**/*.test.ts'] },
+    })),
+  },
+})
