@@ -1,0 +1,31 @@
+/**
+ * epoll for Node.js: the instance as the kernel has it, and a reactor on Node's own loop that serves connections
+ * edge-triggered. Reads are drained, writes go out at once or wait in a bounded queue, and EPOLLOUT is on only while
+ * something waits.
+ *
+ *     import { connect } from 'node:net'
+ *     import { AF_INET, formatAddress, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+ *     import { Reactor, serve } from '@linux-sockets/epoll'
+ *
+ *     const socket = Socket.open(AF_INET, SOCK_STREAM)
+ *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+ *     socket.listen()
+ *
+ *     const server = serve(new Reactor(), socket, {
+ *       data(connection, chunk) {
+ *         if (!connection.write(chunk)) connection.pause()
+ *       },
+ *       drain(connection) {
+ *         connection.resume()
+ *       },
+ *     })
+ *     console.log('echo on', formatAddress(server.address))
+ *
+ *     const client = connect(server.address.port, '127.0.0.1').end('hello')
+ *     client.on('data', (chunk) => console.log('echoed', chunk.toString()))
+ *     client.on('close', () => server.close())
+ */
+export { Connection, type ConnectionOptions, type Handlers } from './connection.js'
+export { Epoll, EpollEvents } from './epoll.js'
+export { Reactor, type Registration } from './reactor.js'
+export { type ServeOptions, Server, serve } from './serve.js'

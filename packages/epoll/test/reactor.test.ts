@@ -1,0 +1,187 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setImmediate } from 'node:timers/promises'
+import { AF_UNIX, EPOLLET, EPOLLIN, EPOLLOUT, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import { expectErrno, guardDescriptors, runProgram } from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import { Reactor } from '../src/index.js'
+
+guardDescriptors()
+
+const hello = Buffer.from('hello')
+const buffer = Buffer.alloc(64)
+
+/** A promise that a handler fulfils. */
+function signal<T = void>() {
+  let fulfil!: (value: T) => void
+  const promise = new Promise<T>((resolve) => {
+    fulfil = resolve
+  })
+  return { promise, fulfil }
+}
+
+describe('Reactor', () => {
+  it('hands the events of each descriptor to its handler', async () => {
+    using reactor = new Reactor()
+    const pairs = Array.from({ length: 50 }, () => Socket.pair(AF_UNIX, SOCK_STREAM))
+    const all = signal()
+    const got: number[] = []
+    pairs.forEach(([a], i) => {
+      reactor.register(a, EPOLLIN | EPOLLET, () => {
+        expect(a.recv(buffer)).toBe(i + 1)
+        if (got.push(i) === pairs.length) all.fulfil()
+      })
+    })
+    expect(reactor.size).toBe(50)
+    pairs.forEach(([, b], i) => b.send(Buffer.alloc(i + 1)))
+    await all.promise
+    expect(got.sort((a, b) => a - b)).toEqual(pairs.map((_, i) => i))
+    for (const socket of pairs.flat()) socket.close()
+  })
+
+  it('lets a handler end any other registration of the same batch', async () => {
+    using reactor = new Reactor()
+    const pairs = Array.from({ length: 10 }, () => Socket.pair(AF_UNIX, SOCK_STREAM))
+    const called = signal()
+    let calls = 0
+    const registrations = pairs.map(([a]) =>
+      reactor.register(a, EPOLLIN, () => {
+        calls++
+        for (const registration of registrations) registration.close()
+        called.fulfil()
+      }),
+    )
+    for (const [, b] of pairs) b.send(hello)
+    await called.promise
+    await setImmediate()
+    expect(calls).toBe(1)
+    expect(reactor.size).toBe(0)
+    for (const socket of pairs.flat()) socket.close()
+  })
+
+  it('never gives a reused descriptor the events of the old one', async () => {
+    using reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const [c, d] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const called = signal()
+    let reused: Socket[] = []
+    let stale = 0
+    // Both are ready in one batch; whoever comes first closes the other and takes its number and place.
+    const swap = (other: Socket, registration: () => { close(): void }) => () => {
+      if (reused.length > 0) return
+      const { fd } = other
+      registration().close()
+      other.close()
+      reused = Socket.pair(AF_UNIX, SOCK_STREAM)
+      expect(reused.map((socket) => socket.fd)).toContain(fd)
+      for (const socket of reused) reactor.register(socket, EPOLLIN, () => stale++)
+      called.fulfil()
+    }
+    const first = reactor.register(
+      a,
+      EPOLLIN,
+      swap(c, () => second),
+    )
+    const second = reactor.register(
+      c,
+      EPOLLIN,
+      swap(a, () => first),
+    )
+    b.send(hello)
+    d.send(hello)
+    await called.promise
+    await setImmediate()
+    expect(stale).toBe(0)
+    for (const socket of [a, b, c, d, ...reused]) socket.close()
+  })
+
+  it('changes what a registration waits for', async () => {
+    using reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const seen = signal<number>()
+    const registration = reactor.register(a, EPOLLIN, seen.fulfil)
+    registration.modify(EPOLLOUT)
+    expect(await seen.promise).toBe(EPOLLOUT)
+    registration.close()
+    registration.close()
+    expectErrno(() => registration.modify(EPOLLIN), 'ENOENT')
+    a.close()
+    b.close()
+  })
+
+  it('keeps the async context of whoever registered', async () => {
+    using reactor = new Reactor()
+    const storage = new AsyncLocalStorage<string>()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const seen = signal<string | undefined>()
+    storage.run('mine', () => reactor.register(a, EPOLLIN | EPOLLET, () => seen.fulfil(storage.getStore())))
+    storage.run('other', () => b.send(hello))
+    expect(await seen.promise).toBe('mine')
+    a.close()
+    b.close()
+  })
+
+  it('makes what a handler throws an uncaught exception, and loses no edge by it', async () => {
+    const script = `
+      import { AF_UNIX, EPOLLET, EPOLLIN, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Reactor } from '@linux-sockets/epoll'
+      const thrown = []
+      process.on('uncaughtException', (error) => thrown.push(error.message))
+      const reactor = new Reactor()
+      const pairs = Array.from({ length: 3 }, () => Socket.pair(AF_UNIX, SOCK_STREAM))
+      let calls = 0
+      const registrations = pairs.map(([a], i) => reactor.register(a, EPOLLIN | EPOLLET, () => {
+        if (++calls === 3) for (const registration of registrations) registration.close()
+        throw new Error('handler ' + i)
+      }))
+      for (const [, b] of pairs) b.send(Buffer.from('x'))
+      process.on('exit', () => console.log(calls, thrown.sort().join()))
+    `
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said.trim()).toBe('3 handler 0,handler 1,handler 2')
+  })
+
+  it('keeps the process alive while something is registered, and no longer', async () => {
+    const script = `
+      import { setTimeout } from 'node:timers/promises'
+      import { AF_UNIX, EPOLLIN, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Reactor } from '@linux-sockets/epoll'
+      const reactor = new Reactor()
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      const registration = reactor.register(a, EPOLLIN, () => { console.log('woken'); registration.close() })
+      setTimeout(20, undefined, { ref: false }).then(() => b.send(Buffer.from('x')))
+    `
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said.trim()).toBe('woken')
+  })
+
+  it('runs deferred tasks in a later turn', async () => {
+    using reactor = new Reactor()
+    const order: string[] = []
+    const done = signal()
+    reactor.defer(() => {
+      order.push('first')
+      reactor.defer(() => {
+        order.push('third')
+        done.fulfil()
+      })
+    })
+    reactor.defer(() => order.push('second'))
+    order.push('now')
+    await done.promise
+    expect(order).toEqual(['now', 'first', 'second', 'third'])
+  })
+
+  it('refuses bad descriptors and double registrations, and has room afterwards', async () => {
+    using reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const seen = signal()
+    expectErrno(() => reactor.register({ fd: -1 }, EPOLLIN, () => {}), 'EBADF')
+    reactor.register(a, EPOLLIN | EPOLLET, () => seen.fulfil())
+    expectErrno(() => reactor.register(a, EPOLLIN, () => {}), 'EEXIST')
+    expect(reactor.size).toBe(1)
+    b.send(hello)
+    await seen.promise
+    a.close()
+    b.close()
+  })
+})
