@@ -1,3 +1,4 @@
 import { library } from '../../tsup.base.js'
 
-export default library({ entry: ['src/*.ts'], dts: false })
+// Not bundled: each program can be run, and read, by itself.
+export default library({ entry: ['src/*.ts'], dts: false, bundle: false })

@@ -1,0 +1,46 @@
+/**
+ * A datagram is sent to a multicast group on the loopback interface, and received with the interface and the address
+ * that it came to.
+ *
+ *     node dist/multicast.js
+ */
+import { pathToFileURL } from 'node:url'
+import {
+  DatagramChannel,
+  formatAddress,
+  IP_MULTICAST_IF,
+  type Ipv4Address,
+  interfaceIndexOf,
+  interfaceNameOf,
+  setOption,
+} from '@linux-sockets/native-core'
+import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+
+/** From the block that is free for use within a site (RFC 2365). */
+const GROUP = '239.255.77.77'
+
+/** Sends one datagram to the group and returns how it arrived. */
+export async function receiveOneMulticast(): Promise<string> {
+  const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+  joinGroup(socket, GROUP, { interface: 'lo' })
+  setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
+  const { port } = socket.localAddress as Ipv4Address
+
+  const signal = AbortSignal.timeout(10_000)
+  const handlers = { error: (error: Error) => console.error(error.message) }
+  const channel = new DatagramChannel(socket, handlers, { receive: { control: ARRIVAL_SPACE }, signal })
+  try {
+    channel.send(Buffer.from('hello, group'), { family: 'ipv4', address: GROUP, port })
+    for await (const { data, address, control } of channel) {
+      const arrival = arrivalOf(control)
+      if (String(data) !== 'hello, group' || arrival?.destination !== GROUP) throw new Error(`received “${data}”`)
+      const from = address === null ? 'nobody' : formatAddress(address)
+      return `“${data}” from ${from} to ${arrival.destination}, arrived on ${interfaceNameOf(arrival.ifindex)}`
+    }
+    throw new Error('nothing arrived')
+  } finally {
+    await channel.close()
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) console.log(await receiveOneMulticast())
