@@ -1,0 +1,233 @@
+#pragma once
+
+#include <node_api.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "state.h"
+
+namespace boundary {
+
+constexpr int32_t kMaxErrno = 4095;
+constexpr size_t kMaxArguments = 8;
+constexpr size_t kMaxVector = 1024;
+// The kernel's MAX_RW_COUNT: no call moves more than this, so every count fits an int32.
+constexpr int64_t kMaxTransfer = 0x7ffff000;
+constexpr size_t kSockaddrMax = 128;
+
+// BAD_ARGUMENT_KINDS in src/native.ts, in the same order.
+enum class Kind : int32_t { int32, bytes, vector, within, function, array, safe_integer };
+
+constexpr int32_t bad_argument(size_t index, Kind kind) {
+  return -(kMaxErrno + 1 + 8 * static_cast<int32_t>(index) + static_cast<int32_t>(kind));
+}
+
+template <typename T>
+struct View {
+  T* data = nullptr;
+  size_t size = 0;
+};
+
+using Bytes = View<uint8_t>;
+
+// Four bytes of length, then the sockaddr. A missing slot is a null name and a null length, as the kernel wants it.
+struct Slot {
+  uint8_t* at = nullptr;
+  socklen_t length = 0;
+
+  sockaddr* name() const { return at ? reinterpret_cast<sockaddr*>(at + sizeof length) : nullptr; }
+  socklen_t* name_length() { return at ? &length : nullptr; }
+  // The kernel reports the true length of an address that it had to cut; the reader compares it with the capacity.
+  void store() const {
+    if (at) std::memcpy(at, &length, sizeof length);
+  }
+};
+
+// The entries are left uninitialised on purpose: 16 KiB of zeros would cost more than most calls.
+struct Vector {
+  iovec at[kMaxVector];
+  size_t count;
+};
+
+template <typename Call>
+auto retry(Call call) {
+  decltype(call()) rc;
+  do rc = call();
+  while (rc == -1 && errno == EINTR);
+  return rc;
+}
+
+template <typename T>
+int32_t answer(T rc) {
+  return rc == -1 ? -errno : static_cast<int32_t>(rc);
+}
+
+// The arguments of one call. A reader that finds something else than it was asked for notes the first such complaint
+// and yields zeros, so a body reads everything first and then asks `call`, which does nothing after a complaint.
+class Args {
+ public:
+  Args(napi_env env_, napi_callback_info info) : env(env_) {
+    size_t count = kMaxArguments;
+    void* data = nullptr;
+    napi_get_cb_info(env, info, &count, argv_, nullptr, &data);
+    state_ = static_cast<State*>(data);
+  }
+
+  const napi_env env;
+
+  State& state() const { return *state_; }
+  int32_t complaint() const { return complaint_; }
+
+  int32_t refuse(size_t index, Kind kind) {
+    if (complaint_ == 0) complaint_ = bad_argument(index, kind);
+    return complaint_;
+  }
+
+  template <typename Call>
+  int32_t call(Call body) const {
+    return complaint_ ? complaint_ : answer(retry(body));
+  }
+
+  // Not napi_get_value_int32: it turns NaN into descriptor 0 and wraps 2³².
+  int32_t i32(size_t index) {
+    double value;
+    if (napi_get_value_double(env, argv_[index], &value) != napi_ok || !(value >= INT32_MIN && value <= INT32_MAX) ||
+        value != static_cast<int32_t>(value)) {
+      refuse(index, Kind::int32);
+      return 0;
+    }
+    return static_cast<int32_t>(value);
+  }
+
+  // Masks have bit 31 (EPOLLET), which JavaScript's own operators make negative: both spellings are the same word.
+  uint32_t word(size_t index) {
+    double value;
+    if (napi_get_value_double(env, argv_[index], &value) != napi_ok || !(value >= INT32_MIN && value <= UINT32_MAX) ||
+        value != static_cast<double>(static_cast<int64_t>(value))) {
+      refuse(index, Kind::int32);
+      return 0;
+    }
+    return static_cast<uint32_t>(static_cast<int64_t>(value));
+  }
+
+  int flags(size_t index) { return static_cast<int>(word(index)); }
+
+  int64_t safe_integer(size_t index) {
+    double value;
+    if (napi_get_value_double(env, argv_[index], &value) != napi_ok || !(value >= -1 && value <= 0x1fffffffffffff) ||
+        value != static_cast<double>(static_cast<int64_t>(value))) {
+      refuse(index, Kind::safe_integer);
+      return 0;
+    }
+    return static_cast<int64_t>(value);
+  }
+
+  bool is_null(size_t index) const {
+    napi_valuetype type;
+    return napi_typeof(env, argv_[index], &type) == napi_ok && type == napi_null;
+  }
+
+  Bytes bytes(size_t index) {
+    Bytes view;
+    if (!read_bytes(argv_[index], view)) refuse(index, Kind::bytes);
+    return view;
+  }
+
+  Bytes bytes_or_null(size_t index) {
+    Bytes view;
+    if (!read_bytes(argv_[index], view) && !is_null(index)) refuse(index, Kind::bytes);
+    return view;
+  }
+
+  // Bytes `offset … offset + length − 1` of the buffer at `index`; offset and length are the two arguments after it.
+  Bytes range(size_t index) {
+    const Bytes whole = bytes(index);
+    const int32_t offset = i32(index + 1);
+    const int32_t length = i32(index + 2);
+    if (complaint_) return {};
+    if (offset < 0 || static_cast<size_t>(offset) > whole.size) {
+      refuse(index + 1, Kind::within);
+      return {};
+    }
+    if (length < 0 || static_cast<size_t>(length) > whole.size - static_cast<size_t>(offset)) {
+      refuse(index + 2, Kind::within);
+      return {};
+    }
+    return {whole.data + offset, static_cast<size_t>(length)};
+  }
+
+  View<int32_t> int32s(size_t index, size_t least) { return array<int32_t>(index, napi_int32_array, least); }
+  View<uint32_t> uint32s(size_t index, size_t least) { return array<uint32_t>(index, napi_uint32_array, least); }
+  View<uint64_t> uint64s(size_t index, size_t least) { return array<uint64_t>(index, napi_biguint64_array, least); }
+
+  Slot slot(size_t index) { return as_slot(index, bytes(index)); }
+
+  Slot slot_or_null(size_t index) {
+    if (is_null(index)) return {};
+    return slot(index);
+  }
+
+  // To be read before every other pointer: an element may be an accessor, and what it runs may detach a buffer.
+  void vector(size_t index, Vector& vector);
+
+  napi_value function(size_t index) {
+    napi_valuetype type;
+    if (napi_typeof(env, argv_[index], &type) != napi_ok || type != napi_function) refuse(index, Kind::function);
+    return argv_[index];
+  }
+
+ private:
+  bool read_bytes(napi_value value, Bytes& view) const {
+    napi_typedarray_type type;
+    void* data;
+    size_t size;
+    if (napi_get_typedarray_info(env, value, &type, &size, &data, nullptr, nullptr) != napi_ok ||
+        type != napi_uint8_array) {
+      return false;
+    }
+    view = {static_cast<uint8_t*>(data), size};
+    return true;
+  }
+
+  template <typename T>
+  View<T> array(size_t index, napi_typedarray_type wanted, size_t least) {
+    napi_typedarray_type type;
+    void* data;
+    size_t count;
+    if (napi_get_typedarray_info(env, argv_[index], &type, &count, &data, nullptr, nullptr) != napi_ok ||
+        type != wanted || count < least) {
+      refuse(index, Kind::array);
+      return {};
+    }
+    return {static_cast<T*>(data), count};
+  }
+
+  Slot as_slot(size_t index, Bytes view) {
+    if (complaint_) return {};
+    if (view.size < sizeof(socklen_t)) {
+      refuse(index, Kind::within);
+      return {};
+    }
+    return {view.data, static_cast<socklen_t>(view.size - sizeof(socklen_t))};
+  }
+
+  int32_t complaint_ = 0;
+  State* state_ = nullptr;
+  napi_value argv_[kMaxArguments];
+};
+
+// The whole way from JavaScript to a body and back: one call to fetch the arguments, one to make the result.
+template <int32_t (*Body)(Args&)>
+napi_value enter(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  napi_value result = nullptr;
+  napi_create_int32(env, Body(args), &result);
+  return result;
+}
+
+}  // namespace boundary
