@@ -32,7 +32,7 @@ describe('Reactor', () => {
       })
     })
     expect(reactor.size).toBe(50)
-    pairs.forEach(([, b], i) => b.send(Buffer.alloc(i + 1)))
+    for (const [i, [, b]] of pairs.entries()) b.send(Buffer.alloc(i + 1))
     await all.promise
     expect(got.sort((a, b) => a - b)).toEqual(pairs.map((_, i) => i))
     for (const socket of pairs.flat()) socket.close()

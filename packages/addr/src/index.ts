@@ -1,0 +1,19 @@
+/**
+ * Names to socket addresses and back: getaddrinfo, getnameinfo and the interfaces of the machine. Lookups run on threads
+ * of their own, so that a slow one holds up neither the file system nor the next lookup.
+ *
+ *     import { interfaces, resolve, reverse } from '@linux-sockets/addr'
+ *
+ *     for (const address of await resolve('localhost', 80, { timeout: 5000 })) {
+ *       const { host, service } = await reverse(address)
+ *       console.log(address.family, address.address, 'is', host, service)
+ *     }
+ *     for (const { name, index, addresses } of interfaces()) {
+ *       console.log(index, name, addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' '))
+ *     }
+ */
+export * from './error.js'
+export * from './interfaces.js'
+export type { LookupOptions } from './lookup.js'
+export * from './resolve.js'
+export * from './reverse.js'

@@ -1,0 +1,109 @@
+import { existsSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import {
+  connectNamespaces,
+  createNamespace,
+  expectErrno,
+  expectHeaderNumbers,
+  guardDescriptors,
+  needNamespaces,
+  needProgram,
+  skipUnless,
+} from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import * as addr from '../src/index.js'
+import { IFF_LOOPBACK, IFF_UP, interfaceIndex, interfaceName, interfaces, type NetworkInterface } from '../src/index.js'
+
+guardDescriptors()
+
+describe('interfaces', () => {
+  it('agrees with Node on every address', () => {
+    const ours = interfaces().flatMap(({ name, mac, addresses }) =>
+      addresses.map(({ address, prefixLength }) => ({ name, mac, cidr: `${address}/${prefixLength}` })),
+    )
+    const theirs = Object.entries(networkInterfaces()).flatMap(([name, addresses]) =>
+      (addresses ?? []).map(({ mac, cidr }) => ({ name, mac, cidr })),
+    )
+    expect(ours).toEqual(expect.arrayContaining(theirs))
+    expect(theirs.length).toBeGreaterThan(0)
+  })
+
+  it('finds loopback', () => {
+    const loopback = interfaces().find(({ flags }) => flags & IFF_LOOPBACK)
+    expect(loopback).toMatchObject({ name: 'lo', index: 1, mac: '00:00:00:00:00:00' })
+    expect((loopback?.flags ?? 0) & IFF_UP).toBe(IFF_UP)
+    expect(loopback?.addresses).toContainEqual({ family: 'ipv4', address: '127.0.0.1', port: 0, prefixLength: 8 })
+  })
+
+  it('finds all of a network: labels, broadcast, peers, scopes, what is down', async (test) => {
+    skipUnless(test, needNamespaces(), existsSync('/dev/net/tun') ? null : '/dev/net/tun does not exist')
+    const [here, there] = [createNamespace(), createNamespace()]
+    connectNamespaces(
+      { namespace: here, addresses: ['10.1.2.3/20', 'fe80::5/64', 'fd00::7/56'] },
+      { namespace: there, addresses: [] },
+    )
+    await here.run('ip', ['link', 'set', 'veth0', 'address', '02:00:00:00:00:09'])
+    await here.run('ip', [
+      'address',
+      'add',
+      '10.9.0.1/24',
+      'broadcast',
+      '10.9.0.255',
+      'dev',
+      'veth0',
+      'label',
+      'veth0:1',
+    ])
+    await here.run('ip', ['link', 'add', 'down0', 'type', 'veth', 'peer', 'name', 'down1'])
+    await here.run('ip', ['tuntap', 'add', 'dev', 'tun0', 'mode', 'tun'])
+    await here.run('ip', ['address', 'add', '10.8.0.1', 'peer', '10.8.0.2', 'dev', 'tun0'])
+    const program = "import('@linux-sockets/addr').then(({ interfaces }) => console.log(JSON.stringify(interfaces())))"
+    const output = await here.run(process.execPath, ['--eval', program], { cwd: `${import.meta.dirname}/..` })
+    const found = new Map((JSON.parse(output) as NetworkInterface[]).map((link) => [link.name, link]))
+    expect([...found.keys()]).toEqual(expect.arrayContaining(['lo', 'veth0', 'down0', 'tun0']))
+    const { index, mac, addresses } = found.get('veth0') as NetworkInterface
+    expect(mac).toBe('02:00:00:00:00:09')
+    expect(addresses).toEqual(
+      expect.arrayContaining([
+        { family: 'ipv4', address: '10.1.2.3', port: 0, prefixLength: 20 },
+        { family: 'ipv4', address: '10.9.0.1', port: 0, prefixLength: 24, broadcast: '10.9.0.255' },
+        { family: 'ipv6', address: 'fe80::5', port: 0, prefixLength: 64, scope: index },
+        { family: 'ipv6', address: 'fd00::7', port: 0, prefixLength: 56 },
+      ]),
+    )
+    expect(found.get('down0')).toMatchObject({ addresses: [], mac: expect.any(String) })
+    expect((found.get('down0')?.flags ?? IFF_UP) & IFF_UP).toBe(0)
+    expect(found.get('tun0')?.addresses).toContainEqual({
+      family: 'ipv4',
+      address: '10.8.0.1',
+      port: 0,
+      prefixLength: 32,
+      peer: '10.8.0.2',
+    })
+    expect(found.get('tun0')).not.toHaveProperty('mac')
+  })
+})
+
+describe('interfaceIndex and interfaceName', () => {
+  it('are each other’s inverse', () => {
+    for (const { name, index } of interfaces()) {
+      expect(interfaceIndex(name)).toBe(index)
+      expect(interfaceName(index)).toBe(name)
+    }
+  })
+
+  it('refuse what does not exist', () => {
+    expectErrno(() => interfaceIndex('no-such-link'), 'ENODEV')
+    expectErrno(() => interfaceName(0x7fff_ffff), 'ENXIO')
+    expect(() => interfaceIndex('lo\0')).toThrow(TypeError)
+    expect(() => interfaceName(Number.NaN)).toThrow(TypeError)
+  })
+})
+
+it('has the numbers of <net/if.h>', async (test) => {
+  skipUnless(test, needProgram('cc'))
+  const numbers = Object.entries(addr).filter(([name]) => name.startsWith('IFF_'))
+  expect(numbers).toHaveLength(11)
+  // An enum there, a macro of the same name as well.
+  expect(await expectHeaderNumbers(['net/if.h'], Object.fromEntries(numbers) as Record<string, number>)).toEqual([])
+})

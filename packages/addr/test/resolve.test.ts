@@ -1,0 +1,196 @@
+import { writeFileSync } from 'node:fs'
+import { join, resolve as resolvePath } from 'node:path'
+import { AF_INET, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import {
+  expectHeaderNumbers,
+  guardDescriptors,
+  needNamespaces,
+  needProgram,
+  needRoot,
+  runProgram,
+  runPython,
+  skipUnless,
+  temporaryDirectory,
+} from '@linux-sockets/testkit'
+import { describe, expect, it, type TestContext } from 'vitest'
+import * as addr from '../src/index.js'
+import {
+  AI_ALL,
+  AI_CANONNAME,
+  AI_NUMERICHOST,
+  AI_NUMERICSERV,
+  AI_PASSIVE,
+  AI_V4MAPPED,
+  interfaceIndex,
+  resolve,
+} from '../src/index.js'
+
+guardDescriptors()
+
+describe('resolve', () => {
+  it('finds what getaddrinfo finds, in its order', async () => {
+    const found = await resolve('localhost', 'http')
+    const script =
+      'import socket, json; print(json.dumps(socket.getaddrinfo("localhost", "http", type=socket.SOCK_STREAM)))'
+    const expected: [number, number, number, string, [string, number]][] = JSON.parse(await runPython(script))
+    expect(found.map(({ address, port, socktype, protocol }) => [socktype, protocol, address, port])).toEqual(
+      expected.map(([, socktype, protocol, , [address, port]]) => [socktype, protocol, address, port]),
+    )
+    expect(found).toContainEqual({
+      family: 'ipv4',
+      address: '127.0.0.1',
+      port: 80,
+      socktype: SOCK_STREAM,
+      protocol: IPPROTO_TCP,
+    })
+  })
+
+  it('gives addresses that a socket takes as they are', async () => {
+    using socket = Socket.open(AF_INET, SOCK_DGRAM)
+    const [address] = await resolve('127.0.0.1', null, { socktype: SOCK_DGRAM })
+    socket.bind(address as addr.ResolvedAddress)
+    expect(socket.localAddress).toMatchObject({ family: 'ipv4', address: '127.0.0.1' })
+  })
+
+  it('takes the service as a name, as a port, or not at all', async () => {
+    const ports = await Promise.all(
+      (['ssh', 22, '22', 0, 65535, null, undefined] as const).map((service) => resolve('127.0.0.1', service)),
+    )
+    expect(ports.map((found) => found[0]?.port)).toEqual([22, 22, 22, 0, 65535, 0, 0])
+  })
+
+  it('takes null for this host', async () => {
+    const here = await resolve(null, 80, { family: 'ipv4' })
+    const any = await resolve(null, 80, { family: 'ipv6', flags: AI_PASSIVE })
+    expect([here[0]?.address, any[0]?.address]).toEqual(['127.0.0.1', '::'])
+  })
+
+  it('narrows by family, type and protocol', async () => {
+    expect((await resolve(null, 53, { family: 'ipv6' })).map(({ family }) => family)).toEqual(['ipv6'])
+    const any = await resolve('127.0.0.1', 53, { socktype: 0 })
+    expect(any.map(({ socktype }) => socktype)).toEqual(expect.arrayContaining([SOCK_STREAM, SOCK_DGRAM]))
+    const udp = await resolve('127.0.0.1', 53, { socktype: 0, protocol: IPPROTO_UDP })
+    expect(udp.map(({ socktype, protocol }) => [socktype, protocol])).toEqual([[SOCK_DGRAM, IPPROTO_UDP]])
+  })
+
+  it('keeps the scope of a link-local address', async () => {
+    const [address] = await resolve('fe80::1%lo', 80, { flags: AI_NUMERICHOST })
+    expect(address).toMatchObject({ family: 'ipv6', address: 'fe80::1', scope: interfaceIndex('lo') })
+  })
+
+  it('gives the official name on the first result', async () => {
+    const [first, ...rest] = await resolve('127.0.0.1', 80, { flags: AI_CANONNAME, socktype: 0 })
+    expect(first?.canonname).toBe('127.0.0.1')
+    expect(rest.filter((address) => 'canonname' in address)).toEqual([])
+  })
+
+  it('maps IPv4 into IPv6', async () => {
+    const [address] = await resolve('127.0.0.1', 80, { family: 'ipv6', flags: AI_V4MAPPED | AI_ALL })
+    expect(address).toMatchObject({ family: 'ipv6', address: '::ffff:127.0.0.1' })
+  })
+
+  it.each([
+    ['a name where an address is asked for', () => resolve('localhost', 80, { flags: AI_NUMERICHOST }), 'EAI_NONAME'],
+    [
+      'a service name where a port is asked for',
+      () => resolve('127.0.0.1', 'http', { flags: AI_NUMERICSERV }),
+      'EAI_NONAME',
+    ],
+    ['neither host nor service', () => resolve(null), 'EAI_NONAME'],
+    ['an unknown service', () => resolve('127.0.0.1', 'no-such-service'), 'EAI_SERVICE'],
+    ['an unknown type', () => resolve('127.0.0.1', 80, { socktype: 77 }), 'EAI_SOCKTYPE'],
+    ['flags that do not go together', () => resolve(null, 80, { flags: AI_CANONNAME }), 'EAI_BADFLAGS'],
+    ['an IPv4 address as IPv6', () => resolve('127.0.0.1', 80, { family: 'ipv6' }), 'EAI_ADDRFAMILY'],
+  ])('refuses %s', async (_, lookup, code) => {
+    await expect(lookup()).rejects.toMatchObject({ name: 'AddressInfoError', code, syscall: 'getaddrinfo' })
+  })
+
+  it.each([
+    ['a host with a NUL', () => resolve('local\0host')],
+    ['a host that is no text', () => resolve(7 as unknown as string)],
+    ['another family', () => resolve('localhost', 80, { family: 'unix' as 'ipv4' })],
+    ['NaN as port', () => resolve('localhost', Number.NaN)],
+    ['NaN as timeout', () => resolve('localhost', 80, { timeout: Number.NaN })],
+  ])('refuses %s as a TypeError', (_, lookup) => expect(lookup()).rejects.toThrow(TypeError))
+
+  it.each([
+    ['a port', () => resolve('localhost', 65536)],
+    ['a negative port', () => resolve('localhost', -1)],
+    ['a timeout', () => resolve('localhost', 80, { timeout: 2 ** 31 })],
+  ])('refuses %s out of range', (_, lookup) => expect(lookup()).rejects.toThrow(RangeError))
+
+  it('is given up at once by its signal', async () => {
+    const reason = new Error('no longer wanted')
+    const controller = new AbortController()
+    const lookup = resolve('localhost', 80, { signal: controller.signal })
+    controller.abort(reason)
+    await expect(lookup).rejects.toBe(reason)
+    await expect(resolve('localhost', 80, { signal: controller.signal })).rejects.toBe(reason)
+  })
+})
+
+describe('with a name server that never answers', () => {
+  /** Runs a program with a network and a resolv.conf of its own. */
+  const runSlow = (test: TestContext, program: string) => {
+    skipUnless(test, needRoot(), needNamespaces(), needProgram('unshare'))
+    const configuration = join(temporaryDirectory(), 'resolv.conf')
+    writeFileSync(configuration, 'nameserver 127.0.0.1\noptions timeout:30 attempts:1\n')
+    const script =
+      'ip link set lo up && mount --bind "$1" /etc/resolv.conf && exec "$2" --input-type=module --eval "$3"'
+    return runProgram(
+      'unshare',
+      ['--mount', '--net', 'sh', '-c', script, 'sh', configuration, process.execPath, program],
+      {
+        cwd: resolvePath(import.meta.dirname, '..'),
+      },
+    )
+  }
+  const silence = `
+    import { AF_INET, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
+    import { resolve, reverse } from '@linux-sockets/addr'
+    const server = Socket.open(AF_INET, SOCK_DGRAM)
+    server.bind({ family: 'ipv4', address: '127.0.0.1', port: 53 })
+  `
+
+  // The resolver waits 30 seconds, so each of these would run into vitest's own limit.
+
+  it('ends a lookup at its timeout, and the process with it', async (test) => {
+    const output = await runSlow(
+      test,
+      `${silence}
+      const { code, syscall, message } = await resolve('slow.example', 80, { timeout: 50 }).catch((error) => error)
+      console.log(code, syscall, message.includes('slow.example:80'))`,
+    )
+    expect(output).toBe('ETIMEDOUT getaddrinfo true\n')
+  })
+
+  it('ends a lookup by its signal', async (test) => {
+    const output = await runSlow(
+      test,
+      `${silence}
+      const signal = AbortSignal.timeout(50)
+      console.log(await reverse({ family: 'ipv4', address: '192.0.2.1', port: 80 }, 0, { signal }).catch((error) => error.name))`,
+    )
+    expect(output).toBe('TimeoutError\n')
+  })
+
+  it('answers others meanwhile', async (test) => {
+    const output = await runSlow(
+      test,
+      `${silence}
+      const controller = new AbortController()
+      const slow = Array.from({ length: 20 }, (_, i) => resolve('slow' + i + '.example', 80, controller))
+      console.log((await resolve('127.0.0.1', 80))[0].address)
+      controller.abort()
+      console.log(new Set((await Promise.allSettled(slow)).map(({ reason }) => reason.name)))`,
+    )
+    expect(output).toBe("127.0.0.1\nSet(1) { 'AbortError' }\n")
+  })
+})
+
+it('has the numbers of <netdb.h>', async (test) => {
+  skipUnless(test, needProgram('cc'))
+  const numbers = Object.entries(addr).filter(([name]) => /^(AI|NI)_/.test(name))
+  expect(numbers).toHaveLength(15)
+  expect(await expectHeaderNumbers(['netdb.h'], Object.fromEntries(numbers) as Record<string, number>)).toEqual([])
+})

@@ -1,0 +1,22 @@
+/**
+ * TCP on Linux: every socket option by its C name, what the kernel knows of a connection, connecting and listening.
+ * Connections are streams that can stand wherever a `net.Socket` does.
+ *
+ *     import { setOption } from '@linux-sockets/native-core'
+ *     import { connect, listen, TCP_NODELAY, TCP_USER_TIMEOUT, tcpInfo } from '@linux-sockets/tcp'
+ *
+ *     await using server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+ *     server.run((stream) => stream.pipe(stream))
+ *
+ *     const stream = await connect(server.address, {
+ *       timeout: 5000,
+ *       prepare: (socket) => setOption(socket, TCP_USER_TIMEOUT, 10_000),
+ *     })
+ *     setOption(stream, TCP_NODELAY, true)
+ *     stream.end('hello')
+ *     for await (const chunk of stream) console.log('echo:', chunk.toString())
+ */
+export * from './connect.js'
+export * from './info.js'
+export * from './listen.js'
+export * from './options.js'

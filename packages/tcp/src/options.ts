@@ -1,0 +1,305 @@
+import {
+  bool,
+  bytes,
+  control,
+  IPPROTO_TCP,
+  int,
+  microseconds,
+  milliseconds,
+  raw,
+  ro,
+  rw,
+  seconds,
+  text,
+  uint,
+} from '@linux-sockets/native-core'
+
+/**
+ * Sends small pieces at once, in place of gathering them until earlier ones are acknowledged (Nagle's algorithm).
+ * Default false.
+ * get/set
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_NODELAY = rw('TCP_NODELAY', IPPROTO_TCP, 1, bool)
+
+/**
+ * The largest segment, in **bytes**: 88 … 32767, or 0 for the route's own. Set before connecting or listening, it is
+ * announced to the peer, and the route's limit still holds. On a connection it reads as the size in use.
+ * get/set
+ * @throws SystemError `EINVAL` out of range
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_MAXSEG = rw('TCP_MAXSEG', IPPROTO_TCP, 2, bytes)
+
+/**
+ * Sends full segments only; what is left goes when this is switched off, or after 200 ms. Default false.
+ * get/set
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_CORK = rw('TCP_CORK', IPPROTO_TCP, 3, bool)
+
+/**
+ * How long a connection is idle before the first keepalive probe, with `SO_KEEPALIVE`, in **seconds**: 1 … 32767.
+ * Default 7200 (`net.ipv4.tcp_keepalive_time`).
+ * get/set
+ * @throws SystemError `EINVAL` out of range
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_KEEPIDLE = rw('TCP_KEEPIDLE', IPPROTO_TCP, 4, seconds)
+
+/**
+ * The time between keepalive probes, in **seconds**: 1 … 32767. Default 75 (`net.ipv4.tcp_keepalive_intvl`).
+ * get/set
+ * @throws SystemError `EINVAL` out of range
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_KEEPINTVL = rw('TCP_KEEPINTVL', IPPROTO_TCP, 5, seconds)
+
+/**
+ * The keepalive probes without an answer after which the connection is dropped: 1 … 127. Default 9
+ * (`net.ipv4.tcp_keepalive_probes`). `TCP_USER_TIMEOUT`, where set, decides in its place.
+ * get/set
+ * @throws SystemError `EINVAL` out of range
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_KEEPCNT = rw('TCP_KEEPCNT', IPPROTO_TCP, 6, int)
+
+/**
+ * How often a SYN is sent again before connecting fails: 1 … 127. Default 6 (`net.ipv4.tcp_syn_retries`).
+ * get/set
+ * @throws SystemError `EINVAL` out of range
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_SYNCNT = rw('TCP_SYNCNT', IPPROTO_TCP, 7, int)
+
+/**
+ * How long a closed socket waits in FIN-WAIT-2 for the peer's FIN, in **seconds**, at most 120: what is more is lowered to
+ * that. 0 is the default, which it reads as (60, `net.ipv4.tcp_fin_timeout`); −1 waits not at all. Not `SO_LINGER`.
+ * get/set
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_LINGER2 = rw('TCP_LINGER2', IPPROTO_TCP, 8, seconds)
+
+/**
+ * A listener's connections are accepted when their first data arrive, or after this many **seconds**, rounded up to
+ * times at which a SYN-ACK is sent again: 1, 3, 7, 15, …. 0, the default, accepts at once.
+ * get/set
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_DEFER_ACCEPT = rw('TCP_DEFER_ACCEPT', IPPROTO_TCP, 9, seconds)
+
+/**
+ * The largest receive window to announce, in **bytes**; raised to half of the smallest receive buffer. 0 is no bound, and
+ * can be set only before connecting. On a connection it reads as the bound that the buffer gives.
+ * get/set
+ * @throws SystemError `EINVAL` for 0 on a connection or listener
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_WINDOW_CLAMP = rw('TCP_WINDOW_CLAMP', IPPROTO_TCP, 10, bytes)
+
+// TCP_INFO, 11, is in info.ts with its struct.
+
+/**
+ * Acknowledges at once, in place of waiting for data to send along. The kernel leaves this mode by itself, so that it
+ * has to be set again after receiving. Default true at a connection's start.
+ * get/set
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_QUICKACK = rw('TCP_QUICKACK', IPPROTO_TCP, 12, bool)
+
+/**
+ * The congestion control algorithm: `'cubic'`, `'reno'`, `'bbr'`, …, at most 15 bytes. Default `net.ipv4.tcp_congestion_control`.
+ * Accepted sockets inherit it.
+ * get/set · Linux 2.6.13 · `CAP_NET_ADMIN` for those that aren't in `net.ipv4.tcp_allowed_congestion_control`
+ * @throws SystemError `ENOENT` when the kernel has none of this name, `EPERM`
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_CONGESTION = rw('TCP_CONGESTION', IPPROTO_TCP, 13, text(16))
+
+/**
+ * While fewer than four packets are in flight, retransmits at a constant pace (six times) before slowing down. Default
+ * false.
+ * get/set · Linux 2.6.34
+ * @see {@link https://docs.kernel.org/networking/tcp-thin.html tcp-thin}
+ */
+export const TCP_THIN_LINEAR_TIMEOUTS = rw('TCP_THIN_LINEAR_TIMEOUTS', IPPROTO_TCP, 16, bool)
+
+/**
+ * Retransmitted after one duplicate acknowledgement while few packets were in flight. Accepted and without effect since
+ * Linux 4.11: it always reads false.
+ * get/set · Linux 2.6.34
+ */
+export const TCP_THIN_DUPACK = rw('TCP_THIN_DUPACK', IPPROTO_TCP, 17, bool)
+
+/**
+ * How long sent data may stay unacknowledged before the connection is dropped with `ETIMEDOUT`, in **milliseconds**.
+ * 0, the default, leaves it to `net.ipv4.tcp_retries2`.
+ * get/set · Linux 2.6.37
+ * @throws SystemError `EINVAL` when negative
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_USER_TIMEOUT = rw('TCP_USER_TIMEOUT', IPPROTO_TCP, 18, milliseconds)
+
+/** `TCP_REPAIR`: out of repair mode; the peer is probed so that both windows agree. */
+export const TCP_REPAIR_OFF = 0
+/** `TCP_REPAIR`: into repair mode. */
+export const TCP_REPAIR_ON = 1
+/** `TCP_REPAIR`: out of repair mode, without a probe. */
+export const TCP_REPAIR_OFF_NO_WP = -1
+
+/**
+ * Repair mode, in which a connection's state can be read and written, to move it to another process: connect(2) and
+ * close(2) then send nothing. `TCP_REPAIR_ON`, `TCP_REPAIR_OFF` or `TCP_REPAIR_OFF_NO_WP`; reads as 0 or 1.
+ * get/set · Linux 3.5 · `CAP_NET_ADMIN`
+ * @throws SystemError `EPERM`, also on a listener
+ * @see {@link https://criu.org/TCP_connection TCP connection (CRIU)}
+ */
+export const TCP_REPAIR = rw('TCP_REPAIR', IPPROTO_TCP, 19, int)
+
+/** `TCP_REPAIR_QUEUE`: none. */
+export const TCP_NO_QUEUE = 0
+/** `TCP_REPAIR_QUEUE`: what was received and not yet read. */
+export const TCP_RECV_QUEUE = 1
+/** `TCP_REPAIR_QUEUE`: what was sent and not yet acknowledged. */
+export const TCP_SEND_QUEUE = 2
+
+/**
+ * In repair mode, the queue that `TCP_QUEUE_SEQ`, send(2) and recv(2) with `MSG_PEEK` are about: `TCP_NO_QUEUE`,
+ * `TCP_RECV_QUEUE` or `TCP_SEND_QUEUE`.
+ * get/set · Linux 3.5 · `CAP_NET_ADMIN`
+ * @throws SystemError `EINVAL` (get) or `EPERM` (set) outside repair mode
+ */
+export const TCP_REPAIR_QUEUE = rw('TCP_REPAIR_QUEUE', IPPROTO_TCP, 20, int)
+
+/**
+ * In repair mode, the sequence number at the end of the queue that `TCP_REPAIR_QUEUE` names. Set only on a closed
+ * socket.
+ * get/set · Linux 3.5 · `CAP_NET_ADMIN`
+ * @throws SystemError `EINVAL` without a queue, `EPERM` when the socket isn't closed
+ */
+export const TCP_QUEUE_SEQ = rw('TCP_QUEUE_SEQ', IPPROTO_TCP, 21, uint)
+
+/**
+ * The length of a listener's queue of connections that opened with data (TCP Fast Open) and aren't established yet.
+ * 0, the default, accepts no such data. `net.ipv4.tcp_fastopen` must have the bit 2 for it to take effect.
+ * get/set · Linux 3.7
+ * @throws SystemError `EINVAL` when negative, or on a connection
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_FASTOPEN = rw('TCP_FASTOPEN', IPPROTO_TCP, 23, int)
+
+/**
+ * The clock of the connection's timestamps, in their unit: **milliseconds**, modulo 2³². Set only in repair mode.
+ * get/set · Linux 3.9 · `CAP_NET_ADMIN` to set
+ * @throws SystemError `EPERM` when set outside repair mode
+ */
+export const TCP_TIMESTAMP = rw('TCP_TIMESTAMP', IPPROTO_TCP, 24, uint)
+
+/**
+ * The socket is writable only while fewer **bytes** than this wait unsent in its buffer, which keeps what waits fresh.
+ * 0 is the default: `net.ipv4.tcp_notsent_lowat`, no bound unless changed.
+ * get/set · Linux 3.12
+ * @see {@link https://docs.kernel.org/networking/ip-sysctl.html ip-sysctl}
+ */
+export const TCP_NOTSENT_LOWAT = rw('TCP_NOTSENT_LOWAT', IPPROTO_TCP, 25, uint)
+
+/**
+ * What the congestion control algorithm tells of itself, as its own struct: `struct tcp_bbr_info`, `struct tcp_dctcp_info`,
+ * `struct tcpvegas_info` of <linux/inet_diag.h>; empty where it tells nothing.
+ * get · Linux 4.1
+ */
+export const TCP_CC_INFO = ro('TCP_CC_INFO', IPPROTO_TCP, 26, raw(20))
+
+/**
+ * Keeps the headers of each connection's SYN for `TCP_SAVED_SYN`: 0, the default, none; 1 from the IP header on; 2 from
+ * the link-layer header on (Linux 5.10). Set on a listener.
+ * get/set · Linux 4.3
+ * @throws SystemError `EINVAL` for other values
+ */
+export const TCP_SAVE_SYN = rw('TCP_SAVE_SYN', IPPROTO_TCP, 27, int)
+
+/**
+ * On an accepted socket, the headers of its SYN, where its listener had `TCP_SAVE_SYN`. Reading gives them up: the second
+ * time it is empty.
+ * get · Linux 4.3
+ */
+export const TCP_SAVED_SYN = ro('TCP_SAVED_SYN', IPPROTO_TCP, 28, raw(512))
+
+/**
+ * connect(2) puts off the SYN until the first data, which go with it (TCP Fast Open). Set before connecting. Default
+ * false.
+ * get/set · Linux 4.11
+ * @throws SystemError `ENOTSUP` when `net.ipv4.tcp_fastopen` lacks the bit 1; `EINVAL` on a connection
+ * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
+ */
+export const TCP_FASTOPEN_CONNECT = rw('TCP_FASTOPEN_CONNECT', IPPROTO_TCP, 30, bool)
+
+/**
+ * The protocol layered on the connection: `'tls'`, `'espintcp'`, `'smc'`; empty for none. It can be set once.
+ * get/set · Linux 4.13
+ * @throws SystemError `ENOENT` when the kernel has none of this name, `ENOTCONN`, `EEXIST`
+ * @see {@link https://docs.kernel.org/networking/tls.html Kernel TLS}
+ */
+export const TCP_ULP = rw('TCP_ULP', IPPROTO_TCP, 31, text(16))
+
+/**
+ * The key that a listener's Fast Open cookies are made of, 16 bytes, or 32: the current one and the one before. Empty
+ * when it is the system's (`net.ipv4.tcp_fastopen_key`).
+ * get/set · Linux 4.15
+ * @throws SystemError `EINVAL` for another length
+ */
+export const TCP_FASTOPEN_KEY = rw('TCP_FASTOPEN_KEY', IPPROTO_TCP, 33, raw(32))
+
+/**
+ * Fast Open without a cookie: for networks where addresses can't be forged. Set before connecting. Default false.
+ * get/set · Linux 4.15
+ * @throws SystemError `EINVAL` on a connection
+ */
+export const TCP_FASTOPEN_NO_COOKIE = rw('TCP_FASTOPEN_NO_COOKIE', IPPROTO_TCP, 34, bool)
+
+/**
+ * Received messages carry `TCP_CM_INQ`. Default false.
+ * get/set · Linux 4.18
+ */
+export const TCP_INQ = rw('TCP_INQ', IPPROTO_TCP, 36, bool)
+
+/** The **bytes** that are left to read after this message, with `TCP_INQ`; one more at the end of the stream. */
+export const TCP_CM_INQ = control('TCP_CM_INQ', IPPROTO_TCP, 36, bytes)
+
+/**
+ * Holds every packet back for this many **microseconds**, to imitate a longer path. Default 0. The first use slows down
+ * all TCP sockets of the machine a little, until it is rebooted.
+ * get/set · Linux 5.3
+ * @throws SystemError `EINVAL` when negative
+ */
+export const TCP_TX_DELAY = rw('TCP_TX_DELAY', IPPROTO_TCP, 37, microseconds)
+
+/**
+ * Whether the connection is one of MPTCP, and hasn't fallen back to plain TCP.
+ * get · Linux 6.10
+ * @see {@link https://docs.kernel.org/networking/mptcp.html MPTCP}
+ */
+export const TCP_IS_MPTCP = ro('TCP_IS_MPTCP', IPPROTO_TCP, 43, bool)
+
+/**
+ * The longest time between retransmissions, in **milliseconds**: 1000 … 120000. Default 120000 (`net.ipv4.tcp_rto_max_ms`).
+ * get/set · Linux 6.15
+ * @throws SystemError `EINVAL` out of range
+ */
+export const TCP_RTO_MAX_MS = rw('TCP_RTO_MAX_MS', IPPROTO_TCP, 44, milliseconds)
+
+/**
+ * The shortest time before a retransmission, in **microseconds**, rounded up to the kernel's clock ticks: at most
+ * 200000, the default (`net.ipv4.tcp_rto_min_us`).
+ * get/set · Linux 6.15
+ * @throws SystemError `EINVAL` out of range
+ */
+export const TCP_RTO_MIN_US = rw('TCP_RTO_MIN_US', IPPROTO_TCP, 45, microseconds)
+
+/**
+ * The longest delay of an acknowledgement, in **microseconds**, rounded up to the kernel's clock ticks: at most 200000,
+ * the default.
+ * get/set · Linux 6.15
+ * @throws SystemError `EINVAL` out of range
+ */
+export const TCP_DELACK_MAX_US = rw('TCP_DELACK_MAX_US', IPPROTO_TCP, 46, microseconds)

@@ -1,0 +1,44 @@
+import { AF_INET, readable, SOCK_STREAM, Socket, writable } from '@linux-sockets/native-core'
+import { onTestFinished } from 'vitest'
+
+export const anyPort = { family: 'ipv4', address: '127.0.0.1', port: 0 } as const
+
+/** Both ends of a connection over loopback, closed when the running test ends. */
+export async function connectedPair(
+  prepareListener: (socket: Socket) => void = () => {},
+  prepare: (socket: Socket) => void = () => {},
+): Promise<{ connected: Socket; accepted: Socket }> {
+  using listener = Socket.open(AF_INET, SOCK_STREAM)
+  prepareListener(listener)
+  listener.bind(anyPort)
+  listener.listen()
+  const connected = Socket.open(AF_INET, SOCK_STREAM)
+  prepare(connected)
+  connected.connect(listener.localAddress)
+  await writable(connected)
+  await readable(listener)
+  const accepted = listener.accept() as Socket
+  onTestFinished(() => {
+    connected.close()
+    accepted.close()
+  })
+  return { connected, accepted }
+}
+
+/**
+ * A listener that nobody can connect to any more, because its backlog is full and stays so: a SYN to it is dropped, and
+ * a connection attempt hangs. Closed when the running test ends.
+ */
+export async function fullListener(): Promise<Socket> {
+  const listener = Socket.open(AF_INET, SOCK_STREAM)
+  listener.bind(anyPort)
+  listener.listen(0)
+  const first = Socket.open(AF_INET, SOCK_STREAM)
+  first.connect(listener.localAddress)
+  await writable(first)
+  onTestFinished(() => {
+    listener.close()
+    first.close()
+  })
+  return listener
+}

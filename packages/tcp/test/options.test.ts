@@ -1,0 +1,216 @@
+import { readFileSync } from 'node:fs'
+import {
+  AF_INET,
+  controlSpace,
+  getOption,
+  readable,
+  readControl,
+  SOCK_STREAM,
+  Socket,
+  setOption,
+} from '@linux-sockets/native-core'
+import {
+  checkAgainstHeaders,
+  expectErrno,
+  guardDescriptors,
+  type Kind,
+  needCapability,
+  needCompiler,
+  needLinux,
+  rowsOf,
+  rowTester,
+  skipUnless,
+} from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import { TCP_INFO } from '../src/index.js'
+import * as rows from '../src/options.js'
+import { anyPort, connectedPair } from './loopback.js'
+
+guardDescriptors()
+
+const testRows = rowTester<Socket>({ getOption, setOption })
+
+const tcp: Kind<Socket> = { open: () => Socket.open(AF_INET, SOCK_STREAM) }
+const repaired: Kind<Socket> = {
+  open: () => {
+    const socket = tcp.open()
+    setOption(socket, rows.TCP_REPAIR, rows.TCP_REPAIR_ON)
+    return socket
+  },
+  need: () => needCapability('CAP_NET_ADMIN'),
+}
+const since = (version: string): Kind<Socket> => ({ ...tcp, need: () => needLinux(version) })
+
+testRows(rows, {
+  TCP_NODELAY: [tcp, true],
+  TCP_MAXSEG: [tcp, 1000],
+  TCP_CORK: [tcp, true],
+  TCP_KEEPIDLE: [tcp, 33],
+  TCP_KEEPINTVL: [tcp, 11],
+  TCP_KEEPCNT: [tcp, 3],
+  TCP_SYNCNT: [tcp, 2],
+  TCP_LINGER2: [tcp, 17],
+  TCP_DEFER_ACCEPT: [tcp, 4, 7],
+  TCP_WINDOW_CLAMP: [tcp, 50_000],
+  TCP_QUICKACK: [tcp, false],
+  TCP_CONGESTION: [tcp, 'reno', (socket) => expect(getOption(socket, rows.TCP_CONGESTION)).toBe('reno')],
+  TCP_THIN_LINEAR_TIMEOUTS: [tcp, true],
+  TCP_THIN_DUPACK: [tcp, true, (socket) => expect(getOption(socket, rows.TCP_THIN_DUPACK)).toBe(false)],
+  TCP_USER_TIMEOUT: [tcp, 10_000],
+  TCP_REPAIR: [{ ...tcp, need: repaired.need }, rows.TCP_REPAIR_ON],
+  TCP_REPAIR_QUEUE: [repaired, rows.TCP_SEND_QUEUE],
+  TCP_QUEUE_SEQ: [inQueue(rows.TCP_RECV_QUEUE), 4_000_000_001],
+  TCP_FASTOPEN: [tcp, 5],
+  TCP_TIMESTAMP: [
+    repaired,
+    2 ** 31,
+    (socket) => {
+      const now = getOption(socket, rows.TCP_TIMESTAMP)
+      expect(now).toBeGreaterThanOrEqual(2 ** 31)
+      expect(now).toBeLessThan(2 ** 31 + 60_000)
+    },
+  ],
+  TCP_NOTSENT_LOWAT: [tcp, 16_384],
+  TCP_CC_INFO: [
+    tcp,
+    (_, socket) => {
+      setOption(socket, rows.TCP_CONGESTION, 'reno')
+      expect(getOption(socket, rows.TCP_CC_INFO)).toHaveLength(0)
+    },
+  ],
+  TCP_SAVE_SYN: [tcp, 2],
+  TCP_SAVED_SYN: [tcp, (value) => expect(value).toHaveLength(0)],
+  TCP_FASTOPEN_CONNECT: [tcp, true],
+  TCP_ULP: [{ open: connectedAtOnce, need: needKernelTls }, 'tls'],
+  TCP_FASTOPEN_KEY: [tcp, Uint8Array.from({ length: 32 }, (_, i) => i)],
+  TCP_FASTOPEN_NO_COOKIE: [tcp, true],
+  TCP_INQ: [tcp, true],
+  TCP_TX_DELAY: [tcp, 3000],
+  TCP_IS_MPTCP: [since('6.10'), (value) => expect(value).toBe(false)],
+  TCP_RTO_MAX_MS: [since('6.15'), 5000],
+  TCP_RTO_MIN_US: [since('6.15'), 100_000],
+  TCP_DELACK_MAX_US: [since('6.15'), 100_000],
+})
+
+it.each([
+  ['TCP_MAXSEG', rows.TCP_MAXSEG, 87],
+  ['TCP_MAXSEG', rows.TCP_MAXSEG, 32_768],
+  ['TCP_KEEPIDLE', rows.TCP_KEEPIDLE, 0],
+  ['TCP_KEEPIDLE', rows.TCP_KEEPIDLE, 32_768],
+  ['TCP_KEEPINTVL', rows.TCP_KEEPINTVL, 32_768],
+  ['TCP_KEEPCNT', rows.TCP_KEEPCNT, 128],
+  ['TCP_SYNCNT', rows.TCP_SYNCNT, 128],
+  ['TCP_USER_TIMEOUT', rows.TCP_USER_TIMEOUT, -1],
+  ['TCP_FASTOPEN', rows.TCP_FASTOPEN, -1],
+  ['TCP_SAVE_SYN', rows.TCP_SAVE_SYN, 3],
+  ['TCP_TX_DELAY', rows.TCP_TX_DELAY, -1],
+])('%s is refused by the kernel out of its documented range: %3$i', (_, row, value) => {
+  using socket = Socket.open(AF_INET, SOCK_STREAM)
+  expectErrno(() => setOption(socket, row, value), 'EINVAL')
+})
+
+describe('TCP_LINGER2', () => {
+  it.each([
+    [300, 120],
+    [-1, -1],
+  ])('makes %i into %i', (set, read) => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    setOption(socket, rows.TCP_LINGER2, set)
+    expect(getOption(socket, rows.TCP_LINGER2)).toBe(read)
+  })
+})
+
+describe('TCP_CONGESTION', () => {
+  it('refuses an algorithm that does not exist, and a name that is too long', () => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    expectErrno(() => setOption(socket, rows.TCP_CONGESTION, 'no-such-one'), 'ENOENT')
+    expect(() => setOption(socket, rows.TCP_CONGESTION, 'sixteen-letters!')).toThrow(RangeError)
+  })
+})
+
+describe('repair mode', () => {
+  it('is needed for what belongs to it', () => {
+    using socket = tcp.open()
+    expectErrno(() => setOption(socket, rows.TCP_TIMESTAMP, 1000), 'EPERM')
+    expectErrno(() => getOption(socket, rows.TCP_REPAIR_QUEUE), 'EINVAL')
+  })
+
+  it('has a sequence number for each queue', (test) => {
+    skipUnless(test, needCapability('CAP_NET_ADMIN'))
+    using socket = repaired.open()
+    expectErrno(() => getOption(socket, rows.TCP_QUEUE_SEQ), 'EINVAL')
+    const queues = [rows.TCP_RECV_QUEUE, rows.TCP_SEND_QUEUE]
+    for (const queue of queues) {
+      setOption(socket, rows.TCP_REPAIR_QUEUE, queue)
+      setOption(socket, rows.TCP_QUEUE_SEQ, 1000 + queue)
+    }
+    for (const queue of queues) {
+      setOption(socket, rows.TCP_REPAIR_QUEUE, queue)
+      expect(getOption(socket, rows.TCP_QUEUE_SEQ)).toBe(1000 + queue)
+    }
+    setOption(socket, rows.TCP_REPAIR_QUEUE, rows.TCP_NO_QUEUE)
+    setOption(socket, rows.TCP_REPAIR, rows.TCP_REPAIR_OFF_NO_WP)
+    expect(getOption(socket, rows.TCP_REPAIR)).toBe(rows.TCP_REPAIR_OFF)
+  })
+})
+
+describe('what only a connection has', () => {
+  it('TCP_SAVED_SYN gives the headers of the SYN once', async () => {
+    const { accepted } = await connectedPair((listener) => setOption(listener, rows.TCP_SAVE_SYN, 1))
+    const syn = getOption(accepted, rows.TCP_SAVED_SYN)
+    expect([syn[0], syn[9]]).toEqual([0x45, 6]) // IPv4 with 20 bytes, of TCP
+    expect(syn[20 + 13]).toBe(0x02 | ((syn[33] ?? 0) & 0xc0)) // flags: SYN, perhaps with ECN
+    expect(getOption(accepted, rows.TCP_SAVED_SYN)).toHaveLength(0)
+  })
+
+  it('TCP_CM_INQ tells what is left to read', async () => {
+    const { connected, accepted } = await connectedPair()
+    setOption(accepted, rows.TCP_INQ, true)
+    connected.send(Buffer.from('0123456789'))
+    await readable(accepted)
+    const message = accepted.recvMessage(Buffer.alloc(4), { control: controlSpace(4) })
+    expect(readControl(message?.control ?? [], rows.TCP_CM_INQ)).toBe(6)
+  })
+
+  it('TCP_MAXSEG reads as the size in use', async () => {
+    const { connected } = await connectedPair(undefined, (socket) => setOption(socket, rows.TCP_MAXSEG, 1000))
+    expect(getOption(connected, rows.TCP_MAXSEG)).toBeLessThanOrEqual(1000)
+    expect(getOption(connected, rows.TCP_MAXSEG)).toBeGreaterThan(900) // without the timestamps
+  })
+})
+
+it('has the numbers of <linux/tcp.h>', (test) => {
+  skipUnless(test, needCompiler())
+  const options = rowsOf({ ...rows, TCP_INFO }).map(({ name, option }) => ({ name, value: option }))
+  const constants = Object.entries(rows).flatMap(([name, value]) =>
+    typeof value === 'number' ? [{ name, value }] : [],
+  )
+  const control = { name: rows.TCP_CM_INQ.name, value: rows.TCP_CM_INQ.type }
+  const { unknown } = checkAgainstHeaders(['linux/tcp.h'], [...options, ...constants, control])
+  if (unknown.length > 0) console.warn(`not known to these headers: ${unknown.join(', ')}`)
+  const recent = ['TCP_IS_MPTCP', 'TCP_RTO_MAX_MS', 'TCP_RTO_MIN_US', 'TCP_DELACK_MAX_US']
+  expect(recent).toEqual(expect.arrayContaining(unknown))
+})
+
+function needKernelTls() {
+  const protocols = readFileSync('/proc/sys/net/ipv4/tcp_available_ulp', 'utf8').split(/\s/)
+  return protocols.includes('tls') ? null : 'this kernel has no TLS built in or loaded'
+}
+
+/** Connected to itself, for which nobody needs to listen: TCP's simultaneous open. */
+function connectedAtOnce(): Socket {
+  const socket = tcp.open()
+  socket.bind(anyPort)
+  socket.connect(socket.localAddress)
+  return socket
+}
+
+/** In repair mode, about one of the queues. */
+function inQueue(queue: number): Kind<Socket> {
+  const open = () => {
+    const socket = repaired.open()
+    setOption(socket, rows.TCP_REPAIR_QUEUE, queue)
+    return socket
+  }
+  return { ...repaired, open }
+}

@@ -1,0 +1,24 @@
+/**
+ * Datagrams on Linux: multicast groups joined by interface, and for every datagram the interface and the address that it
+ * came to. The sockets are those of `@linux-sockets/native-core`, whose `DatagramChannel` receives and sends in batches.
+ *
+ *     import { DatagramChannel, formatAddress, interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core'
+ *     import { IP_MULTICAST_IF, setOption } from '@linux-sockets/native-core'
+ *     import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+ *
+ *     const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+ *     joinGroup(socket, '239.1.2.3', { interface: 'lo' })
+ *     setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
+ *
+ *     const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
+ *     channel.send(Buffer.from('hello'), { ...socket.localAddress, address: '239.1.2.3' })
+ *     for await (const { data, address, control } of channel) {
+ *       const { ifindex, destination } = arrivalOf(control)
+ *       console.log(`${data} from ${formatAddress(address)} to ${destination} on ${interfaceNameOf(ifindex)}`)
+ *       break
+ *     }
+ *     await channel.close()
+ */
+export * from './control.js'
+export * from './membership.js'
+export * from './socket.js'

@@ -1,0 +1,121 @@
+import {
+  AF_INET,
+  AF_INET6,
+  type ControlMessage,
+  type ControlType,
+  controlMessage,
+  type InetAddress,
+  IP_PKTINFO,
+  IP_RECVTOS,
+  IP_RECVTTL,
+  IPV6_RECVHOPLIMIT,
+  IPV6_RECVPKTINFO,
+  IPV6_RECVTCLASS,
+  interfaceIndexOf,
+  readable,
+  readControl,
+  SOCK_DGRAM,
+  Socket,
+  setOption,
+  type WritableOption,
+} from '@linux-sockets/native-core'
+import { expectHeaderNumbers, guardDescriptors, needProgram, skipUnless } from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  ARRIVAL_SPACE,
+  arrivalOf,
+  CMSG_IP_PKTINFO,
+  CMSG_IP_TOS,
+  CMSG_IP_TTL,
+  CMSG_IPV6_HOPLIMIT,
+  CMSG_IPV6_PKTINFO,
+  CMSG_IPV6_TCLASS,
+} from '../src/index.js'
+
+guardDescriptors()
+
+const rows = [CMSG_IP_TOS, CMSG_IP_TTL, CMSG_IP_PKTINFO, CMSG_IPV6_PKTINFO, CMSG_IPV6_HOPLIMIT, CMSG_IPV6_TCLASS]
+
+it('has the numbers and layouts of the headers', async (test) => {
+  skipUnless(test, needProgram('cc'))
+  const numbers = Object.fromEntries(rows.map(({ name, type }) => [name, type]))
+  const unknown = await expectHeaderNumbers(['netinet/in.h', 'netinet/ip.h', 'sys/socket.h'], {
+    ...numbers,
+    'sizeof(struct in_pktinfo)': CMSG_IP_PKTINFO.size,
+    'offsetof(struct in_pktinfo, ipi_ifindex)': 0,
+    'offsetof(struct in_pktinfo, ipi_spec_dst)': 4,
+    'offsetof(struct in_pktinfo, ipi_addr)': 8,
+    'sizeof(struct in6_pktinfo)': CMSG_IPV6_PKTINFO.size,
+    'CMSG_SPACE(sizeof(struct in6_pktinfo))': ARRIVAL_SPACE,
+  })
+  expect(unknown).toEqual([])
+})
+
+it('knows each level by its own name', () => {
+  expect(rows.every(({ name, level }) => level === (name.startsWith('IPV6') ? 41 : 0))).toBe(true)
+})
+
+describe('what is sent with a datagram comes with it', () => {
+  it.each([
+    ['IP_TOS', CMSG_IP_TOS, IP_RECVTOS, 0xb9],
+    ['IP_TTL', CMSG_IP_TTL, IP_RECVTTL, 42],
+    ['IPV6_HOPLIMIT', CMSG_IPV6_HOPLIMIT, IPV6_RECVHOPLIMIT, 43],
+    ['IPV6_TCLASS', CMSG_IPV6_TCLASS, IPV6_RECVTCLASS, 0xba],
+  ] as [string, ControlType<number>, WritableOption<boolean>, number][])('%s', async (name, kind, option, value) => {
+    const { control } = await exchange(name.startsWith('IPV6') ? AF_INET6 : AF_INET, option, [
+      controlMessage(kind, value),
+    ])
+    expect(readControl(control, kind)).toBe(value)
+  })
+
+  it('IP_PKTINFO', async () => {
+    const source = { ifindex: 0, localAddress: '127.0.0.2' }
+    const { control, address } = await exchange(AF_INET, IP_PKTINFO, [controlMessage(CMSG_IP_PKTINFO, source)])
+    const ifindex = interfaceIndexOf('lo')
+    expect(address).toMatchObject({ address: '127.0.0.2' })
+    expect(readControl(control, CMSG_IP_PKTINFO)).toEqual({
+      ifindex,
+      localAddress: '127.0.0.1',
+      destination: '127.0.0.1',
+    })
+    expect(arrivalOf(control)).toEqual({ ifindex, destination: '127.0.0.1' })
+  })
+
+  it('IPV6_PKTINFO', async () => {
+    const ifindex = interfaceIndexOf('lo')
+    const source = { ifindex, address: '::1' }
+    const { control, address } = await exchange(AF_INET6, IPV6_RECVPKTINFO, [controlMessage(CMSG_IPV6_PKTINFO, source)])
+    expect(address).toMatchObject({ address: '::1' })
+    expect(readControl(control, CMSG_IPV6_PKTINFO)).toEqual({ ifindex, address: '::1' })
+    expect(arrivalOf(control)).toEqual({ ifindex, destination: '::1' })
+  })
+})
+
+it('refuses values that a message can not hold', () => {
+  expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 2 ** 31, localAddress: '127.0.0.1' })).toThrow(RangeError)
+  expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 0, localAddress: '::1' })).toThrow(TypeError)
+  expect(() => controlMessage(CMSG_IPV6_PKTINFO, { ifindex: 0, address: '127.0.0.1' })).toThrow(TypeError)
+})
+
+it('says so when a datagram came without packet info', () => {
+  expect(() => arrivalOf([])).toThrow(TypeError)
+  expect(() => arrivalOf([controlMessage(CMSG_IP_TTL, 1)])).toThrow(TypeError)
+})
+
+/** Sends a datagram with control messages to a socket of the loopback that has the option on, and receives it there. */
+async function exchange(family: number, option: WritableOption<boolean>, control: ControlMessage[]) {
+  const receiver = Socket.open(family, SOCK_DGRAM)
+  onTestFinished(() => receiver.close())
+  setOption(receiver, option, true)
+  receiver.bind(
+    family === AF_INET
+      ? { family: 'ipv4', address: '127.0.0.1', port: 0 }
+      : { family: 'ipv6', address: '::1', port: 0 },
+  )
+  using sender = Socket.open(family, SOCK_DGRAM)
+  sender.sendMessage({ data: Buffer.from('x'), address: receiver.localAddress as InetAddress, control })
+  await readable(receiver, { signal: AbortSignal.timeout(5000) })
+  const message = receiver.recvMessage(Buffer.alloc(10), { control: 256, address: true })
+  if (message === null) throw new Error('nothing came')
+  return message
+}

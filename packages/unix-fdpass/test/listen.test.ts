@@ -1,0 +1,64 @@
+import { rmSync } from 'node:fs'
+import { connect as netConnect } from 'node:net'
+import { join } from 'node:path'
+import type { UnixAddress } from '@linux-sockets/native-core'
+import { expectErrno, guardDescriptors, runPython, temporaryDirectory } from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import { listen } from '../src/index.js'
+
+guardDescriptors()
+
+describe('listen', () => {
+  it('serves node:net at a path', async () => {
+    const path = join(temporaryDirectory(), 'server.sock')
+    await using server = listen({ family: 'unix', path })
+    expect(server.address).toEqual({ family: 'unix', path })
+    server.run((stream) => stream.pipe(stream))
+    const client = netConnect(path)
+    client.end('over and back')
+    expect(String(await client.toArray())).toBe('over and back')
+  })
+
+  it('serves Python at an abstract name of any bytes', async () => {
+    const abstract = Uint8Array.of(0, 0xff, 1, ...Buffer.from(String(process.hrtime.bigint())))
+    await using server = listen({ family: 'unix', abstract })
+    server.run((stream) => stream.end('hello'))
+    const script = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(b'\\0' + bytes.fromhex(sys.argv[1]))
+print(s.recv(100).decode(), s.recv(100))`
+    expect(await runPython(script, Buffer.from(abstract).toString('hex'))).toBe("hello b''\n")
+  })
+
+  it('lets the kernel choose a name', async () => {
+    await using server = listen({ family: 'unix' })
+    expect(server.address).toEqual({ family: 'unix', abstract: expect.stringMatching(/^[0-9a-f]{5}$/) })
+  })
+
+  it('refuses a path that is taken, also by a listener that is closed', async () => {
+    const path = join(temporaryDirectory(), 'server.sock')
+    const address = { family: 'unix', path } as const
+    const first = listen(address)
+    expectErrno(() => listen(address), 'EADDRINUSE')
+    first.close()
+    expectErrno(() => listen(address), 'EADDRINUSE')
+    rmSync(path)
+    listen(address).close()
+  })
+
+  it('closes what it opened when it fails', () => {
+    expectErrno(() => listen({ family: 'unix', path: join(temporaryDirectory(), 'none/server.sock') }), 'ENOENT')
+    expect(() => listen({ family: 'unix', path: 'x'.repeat(108) })).toThrow(RangeError)
+    expect(() => listen({ family: 'unix', path: 'with\0nul' })).toThrow(TypeError)
+    expectErrno(() => listen({ family: 'ipv4', address: '127.0.0.1', port: 0 } as unknown as UnixAddress), 'EINVAL')
+    expect(() => listen({ family: 'unix' }, { backlog: Number.NaN })).toThrow(TypeError)
+  })
+
+  it('is closed by its signal', () => {
+    const controller = new AbortController()
+    const server = listen({ family: 'unix' }, { signal: controller.signal })
+    controller.abort()
+    expect(server.closed).toBe(true)
+  })
+})

@@ -1,0 +1,41 @@
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import type { TestContext } from 'vitest'
+
+/** `null` when the machine has what a test needs, else the reason why it hasn't. */
+export type Need = string | null
+
+/**
+ * Skips the running test unless every need is met, and prints the reason.
+ *
+ *     it('talks to socat', (test) => {
+ *       skipUnless(test, needProgram('socat'))
+ */
+export function skipUnless(test: TestContext, ...needs: Need[]): void {
+  const reason = needs.find((need) => need !== null)
+  if (reason === undefined || reason === null) return
+  console.warn(`skipped “${test.task.name}”: ${reason}`)
+  test.skip(reason)
+}
+
+/** Whether a program is in the `PATH`. */
+export function haveProgram(name: string): boolean {
+  return (process.env.PATH ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, name), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** A program in the `PATH`. */
+export function needProgram(name: string): Need {
+  return haveProgram(name) ? null : `${name} is not installed`
+}
+
+/** User id 0. */
+export function needRoot(): Need {
+  return process.getuid?.() === 0 ? null : 'not root'
+}

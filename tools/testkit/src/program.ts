@@ -1,0 +1,92 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
+import { onTestFinished } from 'vitest'
+
+/** How a program ended. */
+export interface Finished {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A running program. */
+export interface Program {
+  readonly process: ChildProcess
+  /** What it has written so far. */
+  readonly stdout: string
+  readonly stderr: string
+  /** Fulfilled when it has ended and closed its output; rejected when it couldn't be started. */
+  readonly finished: Promise<Finished>
+}
+
+/**
+ * Starts a program whose output is collected; it is killed when the running test ends. Standard input is a pipe, and
+ * `options.stdio` may add descriptors from 3 on.
+ */
+export function spawnProgram(command: string, args: readonly string[] = [], options: SpawnOptions = {}): Program {
+  const child = spawn(command, args, { stdio: 'pipe', ...options })
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (text: string) => {
+      output[name] += text
+    })
+  }
+  // A program may end without reading its input.
+  child.stdin?.on('error', () => {})
+  const finished = once(child, 'close').then(([code, signal]): Finished => ({ code, signal, ...output }))
+  finished.catch(() => {})
+  onTestFinished(async () => {
+    child.kill('SIGKILL')
+    await finished.catch(() => {})
+  })
+  return {
+    process: child,
+    get stdout() {
+      return output.stdout
+    },
+    get stderr() {
+      return output.stderr
+    },
+    finished,
+  }
+}
+
+/** Runs a program to its end and returns what it wrote. Throws, with its complaint, when it fails. */
+export async function runProgram(
+  command: string,
+  args: readonly string[] = [],
+  { input = '', ...options }: SpawnOptions & { readonly input?: string | Uint8Array } = {},
+): Promise<string> {
+  const program = spawnProgram(command, args, options)
+  program.process.stdin?.end(input)
+  const { code, signal, stdout, stderr } = await program.finished
+  if (code !== 0) throw new Error(`${command} ended with ${signal ?? code}: ${stderr || stdout}`)
+  return stdout
+}
+
+/** Runs a Python script to its end and returns what it printed. Throws, with the traceback, when it fails. */
+export function runPython(script: string, ...args: string[]): Promise<string> {
+  return runProgram('python3', ['-u', '-c', script, ...args])
+}
+
+/** The first whole line of a program's output that matches. Throws when it ends without one, or after `timeout` milliseconds. */
+export async function waitForLine(program: Program, pattern: RegExp, timeout = 5000): Promise<string> {
+  const deadline = Date.now() + timeout
+  let running = true
+  const ended = program.finished.then(() => {
+    running = false
+  })
+  for (;;) {
+    const last = !running || Date.now() > deadline
+    const line = [...wholeLines(program.stdout), ...wholeLines(program.stderr)].find((text) => pattern.test(text))
+    if (line !== undefined) return line
+    if (last) throw new Error(`no line like ${pattern} in: ${program.stdout}${program.stderr}`)
+    await Promise.race([setTimeout(5), ended])
+  }
+}
+
+function wholeLines(text: string): string[] {
+  return text.split('\n').slice(0, -1)
+}
