@@ -165,7 +165,12 @@ class Args {
   View<uint32_t> uint32s(size_t index, size_t least) { return array<uint32_t>(index, napi_uint32_array, least); }
   View<uint64_t> uint64s(size_t index, size_t least) { return array<uint64_t>(index, napi_biguint64_array, least); }
 
-  Slot slot(size_t index) { return as_slot(index, bytes(index)); }
+  Slot slot(size_t index) {
+    const Bytes view = bytes(index);
+    if (view.size >= sizeof(socklen_t)) return {view.data, static_cast<socklen_t>(view.size - sizeof(socklen_t))};
+    refuse(index, Kind::within);
+    return {};
+  }
 
   Slot slot_or_null(size_t index) {
     if (is_null(index)) return {};
@@ -205,15 +210,6 @@ class Args {
       return {};
     }
     return {static_cast<T*>(data), count};
-  }
-
-  Slot as_slot(size_t index, Bytes view) {
-    if (complaint_) return {};
-    if (view.size < sizeof(socklen_t)) {
-      refuse(index, Kind::within);
-      return {};
-    }
-    return {view.data, static_cast<socklen_t>(view.size - sizeof(socklen_t))};
   }
 
   int32_t complaint_ = 0;

@@ -141,7 +141,8 @@ int32_t sendmmsg(Args& a) {
   for (int32_t i = 0; i < count; i++) {
     const size_t index = static_cast<size_t>(first + i);
     const int32_t* row = table.data + index * kTableWidth;
-    const size_t offset = load(row), length = load(row + 1), name_length = load(row + 2), control_length = load(row + 3);
+    const size_t offset = load(row), length = load(row + 1);
+    const size_t name_length = load(row + 2), control_length = load(row + 3);
     if (!within(offset, length, payload.size) || name_length > kSockaddrMax ||
         !within(index * kSockaddrMax, name_length, name_length ? names.size : SIZE_MAX) || control_length > share) {
       return a.refuse(4, Kind::within);

@@ -155,7 +155,7 @@ export function decodeAddress(sockaddr: Uint8Array): SocketAddress {
     case AF_PACKET:
       return decodePacket(sockaddr, view)
     default:
-      return { family, data: sockaddr.slice(2) }
+      return { family, data: new Uint8Array(sockaddr.subarray(2)) }
   }
 }
 
@@ -234,7 +234,8 @@ function decodeIpv6(bytes: Uint8Array, view: DataView): Ipv6Address {
 
 function encodeUnix(address: UnixAddress): Uint8Array {
   if ('path' in address && address.path !== undefined) {
-    if ('abstract' in address && address.abstract !== undefined) throw new TypeError('give a path or an abstract name, not both')
+    if ('abstract' in address && address.abstract !== undefined)
+      throw new TypeError('give a path or an abstract name, not both')
     const path = nameBytes(address.path, 'path')
     if (path.length === 0) throw new TypeError('path must not be empty (leave it out for an unnamed address)')
     if (path.includes(0)) throw new TypeError('path must not contain a NUL (abstract names go into `abstract`)')
@@ -331,7 +332,7 @@ function decodePacket(bytes: Uint8Array, view: DataView): PacketAddress {
     ifindex: view.getInt32(4, true),
     hatype: view.getUint16(8, true),
     pkttype: view.getUint8(10),
-    address: bytes.slice(12, 12 + view.getUint8(11)),
+    address: new Uint8Array(bytes.subarray(12, 12 + view.getUint8(11))),
   }
 }
 
@@ -363,7 +364,9 @@ function need(bytes: Uint8Array, size: number, what: string): void {
 }
 
 function printable(name: string | Uint8Array): string {
-  return typeof name === 'string' ? name.replaceAll('\0', '\\0') : Buffer.from(name).toString('latin1').replaceAll('\0', '\\0')
+  return typeof name === 'string'
+    ? name.replaceAll('\0', '\\0')
+    : Buffer.from(name).toString('latin1').replaceAll('\0', '\\0')
 }
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

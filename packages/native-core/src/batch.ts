@@ -1,6 +1,6 @@
 import { type AddressLike, encodeAddress, readSockaddr, type SocketAddress } from './address.js'
 import { checkInteger } from './codec.js'
-import { MSG_CTRUNC } from './constants.js'
+import { MSG_CMSG_CLOEXEC, MSG_CTRUNC } from './constants.js'
 import { type ControlMessage, decodeControl, encodeControl, hasDescriptors, passesDescriptors } from './control.js'
 import { errno } from './errno.js'
 import { check } from './error.js'
@@ -58,15 +58,7 @@ export class ReceiveBatch {
 
   /** Receives what waits, at most `count` messages. Returns how many, or `null` when there is none. */
   receive(socket: AsFd, flags = 0): number | null {
-    const count = native.recvmmsg(
-      socket.fd,
-      this.payload,
-      this.#names,
-      this.#control,
-      this.#table,
-      this.count,
-      flags,
-    )
+    const count = native.recvmmsg(socket.fd, this.payload, this.#names, this.#control, this.#table, this.count, flags)
     this.#descriptors.clear()
     if (count === -errno.EAGAIN) return null
     check(count, 'recvmmsg')
@@ -81,7 +73,7 @@ export class ReceiveBatch {
 
   /** The kernel's flags of message i: `MSG_TRUNC`, `MSG_CTRUNC`. */
   flags(i: number): number {
-    return this.#table[i * WORDS + 3] as number
+    return (this.#table[i * WORDS + 3] as number) & ~MSG_CMSG_CLOEXEC
   }
 
   /** The data of message i, as a view of `payload`. */
@@ -114,10 +106,7 @@ export class ReceiveBatch {
   #allControl(i: number): ControlMessage[] {
     if (this.#control === null) return []
     const start = i * this.#controlSize
-    return decodeControl(
-      this.#control.subarray(start, start + this.#controlSize),
-      this.#table[i * WORDS + 2] as number,
-    )
+    return decodeControl(this.#control.subarray(start, start + this.#controlSize), this.#table[i * WORDS + 2] as number)
   }
 
   // Looks without allocating, since datagrams with control messages are many and those with descriptors few.
@@ -177,9 +166,10 @@ export class SendBatch {
 
   /**
    * Adds a message. Returns false, and adds nothing, when the batch is full.
-   * @throws RangeError when data or control could not fit even in an empty batch
+   * @throws RangeError when data or control could not fit even in an empty batch, TypeError for what is no data
    */
   add(data: Uint8Array, address?: AddressLike, control?: readonly ControlMessage[]): boolean {
+    if (!(data instanceof Uint8Array)) throw new TypeError('data must be a Uint8Array')
     const sockaddr = address === undefined ? none : encodeAddress(address)
     const ancillary = control === undefined ? none : encodeControl(control)
     if (data.length > this.#payload.length) {

@@ -11,15 +11,23 @@ export interface ControlMessage {
   readonly data: Uint8Array
 }
 
-/** A kind of control message: its C name, the two numbers that the kernel knows it by, and its layout. */
-export interface ControlType<T> extends Encoder<T>, Decoder<T> {
+/** What every kind of control message has: its C name, and the two numbers that the kernel knows it by. */
+export interface ControlName {
   readonly name: string
   readonly level: number
   readonly type: number
 }
 
+/** A kind of control message, and its layout. */
+export interface ControlType<Get, Set = Get> extends ControlName, Encoder<Set>, Decoder<Get> {}
+
 /** A row for a kind of control message: `control('IP_TTL', IPPROTO_IP, 2, int)`. */
-export function control<T>(name: string, level: number, type: number, codec: Codec<T>): ControlType<T> {
+export function control<Get, Set>(
+  name: string,
+  level: number,
+  type: number,
+  codec: Codec<Get, Set>,
+): ControlType<Get, Set> {
   const { size, encode, decode } = codec
   return { name, level, type, size, encode, decode }
 }
@@ -28,14 +36,14 @@ export function control<T>(name: string, level: number, type: number, codec: Cod
  * A control message to send.
  * @throws TypeError, RangeError for a value that it can't hold
  */
-export function controlMessage<T>(kind: ControlType<T>, value: NoInfer<T>): ControlMessage {
+export function controlMessage<T>(kind: ControlName & Encoder<T>, value: NoInfer<T>): ControlMessage {
   const data = new Uint8Array(kind.size)
   const length = kind.encode(value, new DataView(data.buffer), kind.name)
   return { level: kind.level, type: kind.type, data: data.subarray(0, length) }
 }
 
 /** The value of the first control message of this kind, or undefined when there is none. */
-export function readControl<T>(messages: readonly ControlMessage[], kind: ControlType<T>): T | undefined {
+export function readControl<T>(messages: readonly ControlMessage[], kind: ControlName & Decoder<T>): T | undefined {
   const found = messages.find(({ level, type }) => level === kind.level && type === kind.type)
   if (found === undefined) return undefined
   const { data } = found
@@ -75,7 +83,7 @@ export function decodeControl(buffer: Uint8Array, length = buffer.length): Contr
   for (let at = 0; at + HEADER <= end; ) {
     const claimed = Number(view.getBigUint64(at, true))
     if (claimed < HEADER) break
-    const data = buffer.slice(at + HEADER, Math.min(at + claimed, end))
+    const data = new Uint8Array(buffer.subarray(at + HEADER, Math.min(at + claimed, end)))
     messages.push({ level: view.getInt32(at + 8, true), type: view.getInt32(at + 12, true), data })
     at += align(claimed)
   }
@@ -83,17 +91,19 @@ export function decodeControl(buffer: Uint8Array, length = buffer.length): Contr
 }
 
 /** Whether a control message carries descriptors. For this package's own use. */
-export function passesDescriptors({ level, type }: Pick<ControlMessage, 'level' | 'type'>): boolean {
+export function passesDescriptors({ level, type }: ControlMessage): boolean {
   return level === SOL_SOCKET && type === SCM_RIGHTS
 }
 
 /** Whether any of the control messages at `start` carries descriptors. Decodes nothing. For this package's own use. */
 export function hasDescriptors(buffer: Uint8Array, start: number, length: number): boolean {
-  const words = new Int32Array(buffer.buffer, buffer.byteOffset + start, length >> 2)
+  const words = new Uint32Array(buffer.buffer, buffer.byteOffset + start, length >> 2)
   for (let at = 0; at + HEADER / 4 <= words.length; ) {
-    if (words[at + 2] === SOL_SOCKET && words[at + 3] === SCM_RIGHTS) return true
     const claimed = words[at] as number
-    if (claimed < HEADER) break
+    const beyond = words[at + 1] !== 0
+    if (claimed < HEADER && !beyond) break
+    if (words[at + 2] === SOL_SOCKET && words[at + 3] === SCM_RIGHTS) return true
+    if (beyond) break
     at += align(claimed) / 4
   }
   return false

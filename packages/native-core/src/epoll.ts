@@ -1,5 +1,4 @@
-import { errno } from './errno.js'
-import { check, fail } from './error.js'
+import { check } from './error.js'
 import { type AsFd, OwnedFd } from './fd.js'
 import { native } from './native.js'
 
@@ -30,11 +29,10 @@ export function epollControl(
 /**
  * epoll_pwait2(2): waits for events and writes them to `events`, three words each. Returns how many, 0 when the time
  * is over. `timeout` is in **milliseconds**, fractions down to the nanosecond; 0 only looks; −1 waits for ever.
- * Waiting stops the whole thread, so it is for Workers. Kernels before 5.11 round up to whole milliseconds.
+ * A signal does not end it. Waiting stops the whole thread, so it is for Workers. Kernels before 5.11 round up to whole milliseconds.
  */
 export function epollWait(epoll: AsFd, events: Uint32Array, timeout = 0): number {
   const nanoseconds = timeout < 0 ? -1 : Math.ceil(timeout * 1e6)
-  const count = native.epoll_pwait2(epoll.fd, events, Math.floor(events.length / EPOLL_EVENT_WORDS), nanoseconds)
-  if (count < 0 && count !== -errno.EINTR) throw fail(count, 'epoll_pwait2')
-  return Math.max(count, 0)
+  const most = Math.floor(events.length / EPOLL_EVENT_WORDS)
+  return check(native.epoll_pwait2(epoll.fd, events, most, nanoseconds), 'epoll_pwait2')
 }

@@ -14,7 +14,7 @@ export class SystemError extends Error {
   /** The call that failed, by its C name. */
   readonly syscall: string
   /** What it was about: an address, an option, a path. */
-  readonly detail?: string
+  declare readonly detail?: string
 
   constructor(errno: number, syscall: string, detail?: string) {
     const number = Math.abs(errno)

@@ -1,11 +1,4 @@
-import {
-  EFD_NONBLOCK,
-  EFD_SEMAPHORE,
-  F_DUPFD_CLOEXEC,
-  F_GETFL,
-  F_SETFL,
-  O_NONBLOCK,
-} from './constants.js'
+import { EFD_NONBLOCK, EFD_SEMAPHORE, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL, O_NONBLOCK } from './constants.js'
 import { errno } from './errno.js'
 import { check, fail } from './error.js'
 import { native } from './native.js'
@@ -30,7 +23,12 @@ export class OwnedFd implements AsFd, Disposable {
     forgotten.register(this, this.#held, this.#held)
   }
 
-  /** Takes over a descriptor that someone else opened. Makes no system call: `fd` is believed. */
+  /**
+   * Takes over a descriptor that someone else opened. Makes no system call: `fd` is believed.
+   *
+   * In a Worker, Node goes on to count what `fs.open` opened as its own, and closes that number again when the Worker ends
+   * (`trackUnmanagedFds`): adopt a `dup` of it instead.
+   */
   static adopt(fd: number): OwnedFd {
     return new OwnedFd(fd)
   }

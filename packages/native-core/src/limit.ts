@@ -46,7 +46,8 @@ function fromKernel(value: bigint): number {
 function toKernel(value: number, what: string): bigint {
   if (value === Number.POSITIVE_INFINITY) return RLIM_INFINITY
   if (typeof value !== 'number' || Number.isNaN(value)) throw new TypeError(`${what} must be a number, not ${value}`)
-  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${what} must be a count or Infinity, not ${value}`)
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new RangeError(`${what} must be a count or Infinity, not ${value}`)
   return BigInt(value)
 }
 

@@ -1,5 +1,5 @@
 import { type AddressLike, addressSlot, encodeAddress, readSlot, type SocketAddress } from './address.js'
-import { MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET } from './constants.js'
+import { MSG_CMSG_CLOEXEC, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET } from './constants.js'
 import { type ControlMessage, controlSpace, decodeControl, encodeControl, passesDescriptors } from './control.js'
 import { errno } from './errno.js'
 import { check } from './error.js'
@@ -83,7 +83,8 @@ export function recvMessage(
   const all = control === null ? [] : decodeControl(control, controlLength)
   return {
     length,
-    flags: messageFlags,
+    // The kernel repeats what recvMessage asked for.
+    flags: messageFlags & ~MSG_CMSG_CLOEXEC,
     descriptors: takeDescriptors(all, (messageFlags & MSG_CTRUNC) !== 0, keepBlocking),
     control: all.filter((message) => !passesDescriptors(message)),
     address: slot && readSlot(slot),
@@ -109,7 +110,8 @@ function controlOf({ control, descriptors }: OutgoingMessage): Uint8Array | null
   return encodeControl([...(control ?? []), rights(descriptors)])
 }
 
-function rights(descriptors: readonly AsFd[]): ControlMessage {
+/** The control message that passes descriptors. For this package's own use. */
+export function rights(descriptors: readonly AsFd[]): ControlMessage {
   if (descriptors.length > SCM_MAX_FD) {
     throw new RangeError(`at most ${SCM_MAX_FD} descriptors go with a message, not ${descriptors.length}`)
   }

@@ -173,32 +173,31 @@ export const BAD_ARGUMENT_KINDS = [
 
 export const native: Native = load()
 
-/** The published package carries one binary per platform; in a checkout node-gyp builds one. */
+/** In a checkout node-gyp builds the binary; the published package carries one for each platform. */
 function load(): Native {
   const { arch, platform, env } = process
   if (platform !== 'linux') {
-    throw new Error(`@linux-sockets needs Linux; this is ${platform}`)
+    throw new Error(`@linux-sockets is for Linux; this is ${platform}`)
   }
   if (arch !== 'x64' && arch !== 'arm64') {
-    throw new Error(`@linux-sockets has no binary for the processor ${arch}; it runs on x64 and arm64`)
+    throw new Error(`@linux-sockets is for x64 and arm64; this is ${arch}`)
   }
   const require = createRequire(import.meta.url)
+  // Tests with sanitizers must not pass because another binary was found.
+  if (env.LINUX_SOCKETS_BINARY !== undefined) return require(env.LINUX_SOCKETS_BINARY)
   const candidates = [
-    // For tests with a sanitizer build.
-    env.LINUX_SOCKETS_BINARY,
-    `../prebuilds/linux-${arch}${isMusl() ? '-musl' : ''}/native_core.node`,
     '../build/Release/native_core.node',
+    `../prebuilds/linux-${arch}${isMusl() ? '-musl' : ''}/native_core.node`,
   ]
   const failures: string[] = []
   for (const candidate of candidates) {
-    if (candidate === undefined) continue
     try {
-      return require(candidate) as Native
+      return require(candidate)
     } catch (error) {
       failures.push(`${candidate}: ${(error as Error).message.split('\n')[0]}`)
     }
   }
-  throw new Error(`@linux-sockets/native-core found no binary that loads:\n  ${failures.join('\n  ')}`)
+  throw new Error(`@linux-sockets/native-core found no binary that loads: ${failures.join('; ')}`)
 }
 
 /** Whether this Node runs on musl: the loader's path stands at the start of its executable. elf(5), PT_INTERP */

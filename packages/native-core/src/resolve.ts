@@ -142,9 +142,10 @@ function readNameInfo(bytes: Uint8Array): { host: string; service: string } {
   const hostLength = view.getUint32(0, true)
   const serviceLength = view.getUint32(4, true)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset + 8)
+  const serviceAt = padded(hostLength)
   return {
     host: text.toString('utf8', 0, hostLength),
-    service: text.toString('utf8', hostLength, hostLength + serviceLength),
+    service: text.toString('utf8', serviceAt, serviceAt + serviceLength),
   }
 }
 

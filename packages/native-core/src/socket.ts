@@ -1,11 +1,4 @@
-import {
-  type AddressLike,
-  addressSlot,
-  encodeAddress,
-  formatAddress,
-  readSlot,
-  type SocketAddress,
-} from './address.js'
+import { type AddressLike, addressSlot, encodeAddress, formatAddress, readSlot, type SocketAddress } from './address.js'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOMAXCONN } from './constants.js'
 import { errno } from './errno.js'
 import { check, fail } from './error.js'
@@ -43,7 +36,12 @@ export class Socket extends OwnedFd {
   }
 
   /** socketpair(2): two sockets connected to each other. */
-  static pair(domain: number = AF_UNIX, type = 1, protocol = 0, { blocking = false }: SocketOptions = {}): [Socket, Socket] {
+  static pair(
+    domain: number = AF_UNIX,
+    type = 1,
+    protocol = 0,
+    { blocking = false }: SocketOptions = {},
+  ): [Socket, Socket] {
     check(native.socketpair(domain, type | nonBlockFlag(blocking), protocol, pair), 'socketpair')
     const [a, b] = pair as unknown as [number, number]
     return [new Socket(a), new Socket(b)]

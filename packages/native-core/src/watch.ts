@@ -40,7 +40,7 @@ export interface Watch extends Disposable {
  * be closed before its watches are stopped. The callback runs in the async context of the caller of `watch`. What it
  * throws is an uncaught exception, and other watches are not harmed.
  *
- * The first watch of a thread opens one epoll descriptor, which stays until the thread ends.
+ * All watches of a thread share one epoll descriptor, which is open while there are any.
  *
  * @throws SystemError `EPERM` for what is always ready, such as a regular file; `EBADF`
  */
@@ -181,10 +181,10 @@ class Loop {
   readonly #events = new Uint32Array(256 * EPOLL_EVENT_WORDS)
   #lastTag = 0
   #references = 0
+  #closing = false
 
   constructor() {
     ;[this.#epoll, this.#handle] = this.#open()
-    onRelease((fd) => this.#endAll(this.#byFd.get(fd)))
   }
 
   join(target: AsFd, watcher: Watcher): Entry {
@@ -201,7 +201,11 @@ class Loop {
       this.#endAll(known)
     }
     const entry: Entry = { fd, target, tag: this.#nextTag(), watchers: [watcher], armed: watcher.events }
-    check(this.#control(EPOLL_CTL_ADD, entry), 'epoll_ctl')
+    const result = this.#control(EPOLL_CTL_ADD, entry)
+    if (result < 0) {
+      this.#closeWhenIdle()
+      throw fail(result, 'epoll_ctl')
+    }
     this.#byTag.set(entry.tag, entry)
     this.#byFd.set(fd, entry)
     return entry
@@ -229,7 +233,7 @@ class Loop {
   count(change: number): void {
     const before = this.#references
     this.#references += change
-    if ((before > 0) !== this.#references > 0) native.loop_ref(this.#handle, this.#references > 0 ? 1 : 0)
+    if (before > 0 !== this.#references > 0) native.loop_ref(this.#handle, this.#references > 0 ? 1 : 0)
   }
 
   /** What is left of a batch when a callback throws is reported again in the next turn, because it is level-triggered. */
@@ -243,6 +247,11 @@ class Loop {
     }
   }
 
+  /** Ends all watches on a descriptor. */
+  release(fd: number): void {
+    this.#endAll(this.#byFd.get(fd))
+  }
+
   #endAll(entry: Entry | undefined): void {
     for (const watcher of entry?.watchers ?? []) watcher.end()
   }
@@ -251,6 +260,20 @@ class Loop {
     this.#byTag.delete(entry.tag)
     this.#byFd.delete(entry.fd)
     if (this.#control(EPOLL_CTL_DEL, entry) < 0) this.#rebuild()
+    this.#closeWhenIdle()
+  }
+
+  /** Whoever waits again and again leaves nothing to watch in between, but not for a whole turn. */
+  #closeWhenIdle(): void {
+    if (this.#byFd.size > 0 || this.#closing) return
+    this.#closing = true
+    setImmediate(() => {
+      this.#closing = false
+      if (this.#byFd.size > 0) return
+      threadLoop = undefined
+      native.loop_detach(this.#handle)
+      this.#epoll.close()
+    }).unref()
   }
 
   /**
@@ -289,6 +312,7 @@ class Loop {
 }
 
 let threadLoop: Loop | undefined
+onRelease((fd) => threadLoop?.release(fd))
 
 function loop(): Loop {
   threadLoop ??= new Loop()

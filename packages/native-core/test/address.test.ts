@@ -1,0 +1,374 @@
+import { existsSync } from 'node:fs'
+import { guardDescriptors, needRoot, runPython, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import { addressSlot, readSlot } from '../src/address.js'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_NETLINK,
+  AF_PACKET,
+  AF_UNIX,
+  AF_VSOCK,
+  type Datagram,
+  decodeAddress,
+  encodeAddress,
+  formatAddress,
+  type Ipv6Address,
+  interfaceIndexOf,
+  type PacketAddress,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_STREAM,
+  Socket,
+  type SocketAddress,
+  UNIX_NAME_MAX,
+  type UnixAbstractAddress,
+  VMADDR_CID_ANY,
+  VMADDR_PORT_ANY,
+} from '../src/index.js'
+
+guardDescriptors()
+
+const notUtf8 = Uint8Array.of(0xff, 0x00, 0xfe, 0x80)
+
+describe('encodeAddress, decodeAddress', () => {
+  const samples: [string, SocketAddress][] = [
+    ['ipv4', { family: 'ipv4', address: '192.0.2.1', port: 65535 }],
+    ['ipv4 any', { family: 'ipv4', address: '0.0.0.0', port: 0 }],
+    ['ipv6', { family: 'ipv6', address: '2001:db8::1', port: 443 }],
+    [
+      'ipv6 with scope and flow',
+      { family: 'ipv6', address: 'fe80::1', port: 1, flowlabel: 0xfffff, scope: 0xffffffff },
+    ],
+    ['ipv4 in ipv6', { family: 'ipv6', address: '::ffff:192.0.2.1', port: 1 }],
+    ['path', { family: 'unix', path: '/run/x.sock' }],
+    ['long path', { family: 'unix', path: `/${'é'.repeat(53)}` }],
+    ['path that is not UTF-8', { family: 'unix', path: Uint8Array.of(47, 0xff, 0xfe) }],
+    ['abstract', { family: 'unix', abstract: 'name' }],
+    ['abstract with NULs', { family: 'unix', abstract: 'a\0b\0' }],
+    ['abstract that is empty', { family: 'unix', abstract: '' }],
+    ['abstract that is not UTF-8', { family: 'unix', abstract: notUtf8 }],
+    ['abstract with a byte order mark', { family: 'unix', abstract: '\ufeffname' }],
+    ['long abstract', { family: 'unix', abstract: 'x'.repeat(107) }],
+    ['unnamed', { family: 'unix' }],
+    ['vsock', { family: 'vsock', cid: VMADDR_CID_ANY, port: VMADDR_PORT_ANY }],
+    ['vsock with flags', { family: 'vsock', cid: 2, port: 1024, flags: 1 }],
+    ['netlink', { family: 'netlink', pid: 0xffffffff, groups: 0x80000001 }],
+    ['raw', { family: 38, data: Uint8Array.of(1, 2, 3) }],
+    ['raw, empty', { family: 0, data: new Uint8Array(0) }],
+  ]
+
+  it.each(samples)('%s comes back as it was', (_name, address) => {
+    expect(decodeAddress(encodeAddress(address))).toEqual(address)
+  })
+
+  it('fills in what the kernel alone knows of a packet address', () => {
+    const address = {
+      family: 'packet',
+      protocol: 0x0800,
+      ifindex: 7,
+      address: Uint8Array.of(1, 2, 3, 4, 5, 6),
+    } as const
+    expect(decodeAddress(encodeAddress(address))).toEqual({ ...address, hatype: 0, pkttype: 0 })
+  })
+
+  it('lays them out as the C library does', async () => {
+    const sample = `
+import socket
+print(socket.inet_pton(socket.AF_INET, '192.0.2.1').hex())
+print(socket.inet_pton(socket.AF_INET6, '2001:db8::1').hex())`
+    const [v4, v6] = (await runPython(sample)).trim().split('\n')
+    const hex = (address: SocketAddress) => Buffer.from(encodeAddress(address)).toString('hex')
+    expect(hex({ family: 'ipv4', address: '192.0.2.1', port: 0x1234 })).toBe(`02001234${v4}${'00'.repeat(8)}`)
+    expect(hex({ family: 'ipv6', address: '2001:db8::1', port: 0x1234, flowlabel: 0x12345, scope: 2 })).toBe(
+      `0a00123400012345${v6}02000000`,
+    )
+    expect(hex({ family: 'unix', path: '/a' })).toBe('01002f6100')
+    expect(hex({ family: 'unix', abstract: 'a' })).toBe('01000061')
+    expect(hex({ family: 'unix' })).toBe('0100')
+    expect(hex({ family: 'vsock', cid: 2, port: 3 })).toBe('28000000030000000200000000000000')
+    expect(hex({ family: 'netlink', pid: 1, groups: 2 })).toBe('100000000100000002000000')
+  })
+
+  it('passes bytes on as they are', () => {
+    const bytes = encodeAddress({ family: 'ipv4', address: '1.2.3.4', port: 5 })
+    expect(encodeAddress(bytes)).toBe(bytes)
+    expect(() => encodeAddress(new Uint8Array(1))).toThrow(RangeError)
+    expect(() => encodeAddress(new Uint8Array(129))).toThrow(RangeError)
+  })
+
+  it.each([
+    [undefined, TypeError, 'address must be an object'],
+    [null, TypeError, 'address must be an object'],
+    ['127.0.0.1', TypeError, 'address must be an object'],
+    [{}, TypeError, 'address.family must be'],
+    [{ family: 'ipv5' }, TypeError, '"ipv5"'],
+    [{ family: -1, data: new Uint8Array(0) }, RangeError, 'address.family'],
+    [{ family: 1.5, data: new Uint8Array(0) }, RangeError, 'address.family'],
+    [{ family: 70000, data: new Uint8Array(0) }, RangeError, 'address.family'],
+    [{ family: 2 }, TypeError, 'address.data'],
+    [{ family: 2, data: [1] }, TypeError, 'address.data'],
+    [{ family: 2, data: new Uint8Array(127) }, RangeError, 'address.data'],
+    [{ family: 'ipv4', address: '::1', port: 1 }, TypeError, 'IPv4'],
+    [{ family: 'ipv4', address: undefined, port: 1 }, TypeError, 'IPv4'],
+    [{ family: 'ipv4', address: '1.2.3.4', port: 65536 }, RangeError, 'port'],
+    [{ family: 'ipv4', address: '1.2.3.4', port: -1 }, RangeError, 'port'],
+    [{ family: 'ipv4', address: '1.2.3.4', port: '80' }, TypeError, 'port'],
+    [{ family: 'ipv4', address: '1.2.3.4', port: Number.NaN }, TypeError, 'port'],
+    [{ family: 'ipv4', address: '1.2.3.4' }, TypeError, 'port'],
+    [{ family: 'ipv6', address: '127.0.0.1', port: 1 }, TypeError, 'IPv6'],
+    [{ family: 'ipv6', address: 'fe80::1%lo', port: 1 }, TypeError, 'belongs in `scope`'],
+    [{ family: 'ipv6', address: '::1', port: 1, flowlabel: 0x100000 }, RangeError, 'flowlabel'],
+    [{ family: 'ipv6', address: '::1', port: 1, scope: 2 ** 32 }, RangeError, 'scope'],
+    [{ family: 'ipv6', address: '::1', port: 1, scope: 'lo' }, TypeError, 'scope'],
+    [{ family: 'unix', path: '' }, TypeError, 'path must not be empty'],
+    [{ family: 'unix', path: '/a\0b' }, TypeError, 'path must not contain a NUL'],
+    [{ family: 'unix', path: 5 }, TypeError, 'path must be a string'],
+    [{ family: 'unix', path: '/a', abstract: 'a' }, TypeError, 'not both'],
+    [{ family: 'unix', path: 'x'.repeat(108) }, RangeError, 'at most 107 bytes, not 108'],
+    [{ family: 'unix', path: 'é'.repeat(54) }, RangeError, 'at most 107 bytes, not 108'],
+    [{ family: 'unix', abstract: 'x'.repeat(108) }, RangeError, 'at most 107'],
+    [{ family: 'unix', abstract: 5 }, TypeError, 'abstract must be a string'],
+    [{ family: 'vsock', cid: -1, port: 1 }, RangeError, 'cid'],
+    [{ family: 'vsock', cid: 1, port: 2 ** 32 }, RangeError, 'port'],
+    [{ family: 'vsock', cid: 1, port: 1, flags: 256 }, RangeError, 'flags'],
+    [{ family: 'netlink', pid: 1.5 }, RangeError, 'pid'],
+    [{ family: 'netlink', pid: 1, groups: -1 }, RangeError, 'groups'],
+    [{ family: 'packet', protocol: 65536, ifindex: 1 }, RangeError, 'protocol'],
+    [{ family: 'packet', protocol: 1, ifindex: 2 ** 31 }, RangeError, 'ifindex'],
+    [{ family: 'packet', protocol: 1, ifindex: 1, hatype: -1 }, RangeError, 'hatype'],
+    [{ family: 'packet', protocol: 1, ifindex: 1, pkttype: 256 }, RangeError, 'pkttype'],
+    [{ family: 'packet', protocol: 1, ifindex: 1, address: [1] }, TypeError, 'address must be a Uint8Array'],
+    [{ family: 'packet', protocol: 1, ifindex: 1, address: new Uint8Array(9) }, RangeError, 'at most 8 bytes'],
+  ])('refuses %j', (address, type, message) => {
+    const thrown = catchError(() => encodeAddress(address as never))
+    expect(thrown).toBeInstanceOf(type)
+    expect(thrown.message).toContain(message)
+  })
+
+  it('refuses too few bytes for a family', () => {
+    for (const [family, size] of [
+      [AF_INET, 8],
+      [AF_INET6, 24],
+      [AF_VSOCK, 13],
+      [AF_NETLINK, 12],
+      [AF_PACKET, 12],
+    ] as const) {
+      const bytes = new Uint8Array(size)
+      bytes[0] = family
+      expect(decodeAddress(bytes)).toHaveProperty('family')
+      expect(() => decodeAddress(bytes.subarray(0, size - 1))).toThrow(RangeError)
+    }
+    for (const size of [0, 1]) expect(() => decodeAddress(new Uint8Array(size))).toThrow(RangeError)
+  })
+
+  it('reads a path up to its NUL, or to the end of 108 bytes without one', () => {
+    const path = 'x'.repeat(108)
+    expect(decodeAddress(Buffer.from(`\u0001\0${path}`))).toEqual({ family: 'unix', path })
+    expect(decodeAddress(Buffer.from('\u0001\0/a\0rest'))).toEqual({ family: 'unix', path: '/a' })
+  })
+
+  it('reads no address where the kernel wrote none, and only as much as it wrote', () => {
+    const slot = addressSlot()
+    expect(readSlot(slot)).toBe(null)
+    slot.set([3, 0, 0, 0, AF_UNIX, 0, 0x41, 0x42])
+    expect(readSlot(slot)).toEqual({ family: 'unix', path: 'A' })
+    slot.set([255, 255, 0, 0, AF_UNIX, 0, 0x41, 0])
+    expect(readSlot(slot)).toEqual({ family: 'unix', path: 'A' })
+  })
+})
+
+describe('formatAddress', () => {
+  it.each([
+    [{ family: 'ipv4', address: '192.0.2.1', port: 80 }, '192.0.2.1:80'],
+    [{ family: 'ipv6', address: '2001:db8::1', port: 80 }, '[2001:db8::1]:80'],
+    [{ family: 'ipv6', address: 'fe80::1', port: 80, scope: 2 }, '[fe80::1%2]:80'],
+    [{ family: 'unix', path: '/run/x.sock' }, '/run/x.sock'],
+    [{ family: 'unix', path: Uint8Array.of(47, 0xe9) }, '/é'],
+    [{ family: 'unix', abstract: 'a\0b' }, '@a\\0b'],
+    [{ family: 'unix', abstract: notUtf8 }, '@ÿ\\0þ\u0080'],
+    [{ family: 'unix' }, '(unnamed)'],
+    [{ family: 'vsock', cid: 2, port: 1024 }, 'vsock:2:1024'],
+    [{ family: 'netlink', pid: 5 }, 'netlink:5'],
+    [{ family: 'packet', protocol: 3, ifindex: 1 }, 'packet:1'],
+    [{ family: 38, data: new Uint8Array(2) }, 'family 38'],
+  ] as const)('%j is %s', (address, text) => {
+    expect(formatAddress(address)).toBe(text)
+    if ('protocol' in address) return
+    expect(formatAddress(encodeAddress(address))).toBe(text)
+  })
+})
+
+describe('the kernel', () => {
+  it.each([
+    ['ipv4', AF_INET, { family: 'ipv4', address: '127.0.0.1', port: 0 }],
+    ['ipv4, another', AF_INET, { family: 'ipv4', address: '127.1.2.3', port: 0 }],
+    ['ipv6', AF_INET6, { family: 'ipv6', address: '::1', port: 0 }],
+    ['ipv6 any', AF_INET6, { family: 'ipv6', address: '::', port: 0 }],
+  ] as const)('binds %s and gives it back', (_name, family, address) => {
+    using socket = Socket.open(family, SOCK_DGRAM)
+    socket.bind(address)
+    const { port, ...rest } = socket.localAddress as typeof address
+    expect({ ...rest, port: 0 }).toEqual(address)
+    expect(port).toBeGreaterThan(0)
+  })
+
+  it('binds IPv4 within IPv6', () => {
+    using socket = Socket.open(AF_INET6, SOCK_DGRAM)
+    socket.bind({ family: 'ipv6', address: '::ffff:127.0.0.1', port: 0 })
+    expect(socket.localAddress).toMatchObject({ family: 'ipv6', address: '::ffff:127.0.0.1' })
+  })
+
+  it('keeps the scope of a link-local address', () => {
+    using socket = Socket.open(AF_INET6, SOCK_DGRAM)
+    const scope = interfaceIndexOf('lo')
+    // A multicast address, since loopback has no link-local address of its own.
+    socket.bind({ family: 'ipv6', address: 'ff02::1', port: 0, scope })
+    const { port } = socket.localAddress as Ipv6Address
+    expect(socket.localAddress).toEqual({ family: 'ipv6', address: 'ff02::1', port, scope })
+  })
+
+  const directory = () => temporaryDirectory()
+  const padded = (length: number) => {
+    const start = `${directory()}/`
+    return start + 'p'.repeat(length - start.length)
+  }
+
+  it.each([106, UNIX_NAME_MAX])('binds a path of %i bytes', (length) => {
+    using socket = Socket.open(AF_UNIX, SOCK_STREAM)
+    const path = padded(length)
+    socket.bind({ family: 'unix', path })
+    expect(socket.localAddress).toEqual({ family: 'unix', path })
+    expect(existsSync(path)).toBe(true)
+  })
+
+  it('gives back a path of 108 bytes, which others may bind', () => {
+    using socket = Socket.open(AF_UNIX, SOCK_STREAM)
+    const path = padded(108)
+    socket.bind(Buffer.from(`\u0001\0${path}`))
+    expect(socket.localAddress).toEqual({ family: 'unix', path })
+  })
+
+  it('binds a path that is not UTF-8', () => {
+    using socket = Socket.open(AF_UNIX, SOCK_STREAM)
+    const path = Buffer.concat([Buffer.from(`${directory()}/`), Uint8Array.of(0xff, 0xfe)])
+    socket.bind({ family: 'unix', path })
+    expect(socket.localAddress).toEqual({ family: 'unix', path: Uint8Array.from(path) })
+    expect(existsSync(path)).toBe(true)
+  })
+
+  it.each([
+    ['text', 'plain'],
+    ['NULs', 'a\0\0b\0'],
+    ['bytes that are not UTF-8', notUtf8],
+    ['the most bytes', 'x'.repeat(97)],
+    ['nothing', ''],
+  ])('binds an abstract name of %s, and sends to it', (_what, name) => {
+    using socket = Socket.open(AF_UNIX, SOCK_DGRAM)
+    const suffix = `${process.pid}${Math.random()}`.slice(0, 10)
+    const abstract =
+      typeof name === 'string' ? name && name + suffix : Uint8Array.from([...name, ...Buffer.from(suffix)])
+    socket.bind({ family: 'unix', abstract })
+    expect(socket.localAddress).toEqual({ family: 'unix', abstract })
+    using sender = Socket.open(AF_UNIX, SOCK_DGRAM)
+    sender.sendTo(Buffer.from('x'), { family: 'unix', abstract })
+    expect(socket.recv(Buffer.alloc(2))).toBe(1)
+  })
+
+  it('agrees with Python about an abstract name', async () => {
+    using socket = Socket.open(AF_UNIX, SOCK_DGRAM)
+    const abstract = `from us\0${process.pid}-${Math.random()}`
+    socket.bind({ family: 'unix', abstract })
+    await runPython(
+      `import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(bytes.fromhex(sys.argv[1]) + b'\\xff')
+s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
+      Buffer.from(`\0${abstract}`).toString('hex'),
+    )
+    const got = socket.recvFrom(Buffer.alloc(4))
+    expect(got).toEqual({
+      length: 2,
+      address: { family: 'unix', abstract: Uint8Array.from([...Buffer.from(abstract), 0xff]) },
+    })
+  })
+
+  it('chooses an abstract name (autobind), and has none before', () => {
+    using socket = Socket.open(AF_UNIX, SOCK_DGRAM)
+    expect(socket.localAddress).toEqual({ family: 'unix' })
+    socket.bind({ family: 'unix' })
+    expect((socket.localAddress as UnixAbstractAddress).abstract).toMatch(/^[\da-f]{5}$/)
+  })
+
+  it('gives an unnamed peer of a pair', () => {
+    const [a, b] = Socket.pair()
+    expect(a.peerAddress).toEqual({ family: 'unix' })
+    a.close()
+    b.close()
+  })
+
+  it('binds netlink', () => {
+    const NETLINK_ROUTE = 0
+    using socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
+    socket.bind({ family: 'netlink', pid: 0, groups: 1 })
+    const address = socket.localAddress
+    expect(address).toMatchObject({ family: 'netlink', groups: 1 })
+    expect((address as { pid: number }).pid).toBeGreaterThan(0)
+    expect(decodeAddress(encodeAddress(address))).toEqual(address)
+  })
+
+  it('binds packet sockets to an interface', (test) => {
+    skipUnless(test, needRoot())
+    const ifindex = interfaceIndexOf('lo')
+    const protocol = 0x88b5
+    // Protocols of packet(7) sockets are in network byte order.
+    using socket = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
+    socket.bind({ family: 'packet', protocol, ifindex })
+    const ARPHRD_LOOPBACK = 772
+    const lo = { family: 'packet', protocol, ifindex, hatype: ARPHRD_LOOPBACK, pkttype: 0, address: new Uint8Array(6) }
+    expect(socket.localAddress).toEqual(lo)
+    using sender = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
+    sender.sendTo(Buffer.from('frame'), { family: 'packet', protocol, ifindex, address: new Uint8Array(6) })
+    const got = socket.recvFrom(Buffer.alloc(100)) as Datagram
+    expect(got.length).toBe(5)
+    expect(got.address).toMatchObject({ family: 'packet', protocol, ifindex, hatype: ARPHRD_LOOPBACK })
+    expect([0, 4]).toContain((got.address as PacketAddress).pkttype)
+  })
+
+  it('binds vsock', (test) => {
+    const socket = openOrReason(AF_VSOCK, SOCK_STREAM)
+    skipUnless(test, typeof socket === 'string' ? `AF_VSOCK can't be opened: ${socket}` : null)
+    using opened = socket as Socket
+    opened.bind({ family: 'vsock', cid: VMADDR_CID_ANY, port: VMADDR_PORT_ANY })
+    expect(opened.localAddress).toMatchObject({ family: 'vsock', cid: VMADDR_CID_ANY })
+    expect((opened.localAddress as { port: number }).port).not.toBe(VMADDR_PORT_ANY)
+  })
+
+  it('takes a family that has no shape here, as bytes', () => {
+    const AF_ALG = 38
+    const opened = openOrReason(AF_ALG, 5)
+    if (typeof opened === 'string') return
+    using socket = opened
+    const data = Buffer.alloc(86)
+    data.write('hash', 0)
+    data.write('sha256', 22)
+    socket.bind({ family: AF_ALG, data })
+  })
+})
+
+function openOrReason(family: number, type: number): Socket | string {
+  try {
+    return Socket.open(family, type)
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+function catchError(action: () => unknown): Error {
+  try {
+    action()
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('nothing was thrown')
+}

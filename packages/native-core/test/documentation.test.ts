@@ -1,0 +1,13 @@
+import { resolve } from 'node:path'
+import { documentedPrograms, guardDescriptors, runDocumented } from '@linux-sockets/testkit'
+import { expect, it } from 'vitest'
+
+guardDescriptors()
+
+const directory = resolve(import.meta.dirname, '..')
+
+it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
+  expect(await runDocumented(directory, program)).toMatch(
+    /^hello from \{ family: 'ipv4', address: '127\.0\.0\.1', port: \d+ \}\n$/,
+  )
+})

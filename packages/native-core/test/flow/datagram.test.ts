@@ -1,0 +1,980 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { once } from 'node:events'
+import { readSync, writeSync } from 'node:fs'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
+import {
+  connectNamespaces,
+  createNamespace,
+  expectErrno,
+  guardDescriptors,
+  needNamespaces,
+  needProgram,
+  runProgram,
+  runPython,
+  skipUnless,
+  spawnProgram,
+  waitForLine,
+} from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  DatagramChannel,
+  type DatagramChannelOptions,
+  type DatagramHandlers,
+  descriptorSpace,
+  EPOLL_CTL_ADD,
+  epollControl,
+  epollCreate,
+  epollWait,
+  type FailedDatagram,
+  type IncomingDatagram,
+  type IncomingMessage,
+  type InetAddress,
+  IPPROTO_IP,
+  MSG_CTRUNC,
+  MSG_ERRQUEUE,
+  MSG_TRUNC,
+  pipe,
+  readable,
+  SHUT_RD,
+  SHUT_RDWR,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
+  Socket,
+  type SystemError,
+  setOptionInt,
+} from '../../src/index.js'
+import { compileSources, runModule, startWorker } from '../outside.js'
+
+guardDescriptors()
+compileSources()
+
+const IP_PKTINFO = 8
+const IP_RECVERR = 11
+
+describe('receiving', () => {
+  it('calls the handler with every datagram, its sender and its length', async () => {
+    const { channel, address, errors } = listen({
+      datagram({ data, length, address, sockaddr, flags }) {
+        seen.push([data.toString(), length, address, flags])
+        channel.send(data, sockaddr)
+      },
+    })
+    const seen: unknown[] = []
+    const client = udp()
+    client.sendTo(Buffer.from('one'), address)
+    client.sendTo(Buffer.alloc(0), address)
+    client.sendTo(Buffer.from('three'), address)
+    expect(await receiveAll(client, 3)).toEqual(['one', '', 'three'])
+    expect(seen).toEqual([
+      ['one', 3, client.localAddress, 0],
+      ['', 0, client.localAddress, 0],
+      ['three', 5, client.localAddress, 0],
+    ])
+    expect(channel.statistics).toMatchObject({ received: 3, receivedBytes: 8, sent: 3, sentBytes: 8, truncated: 0 })
+    expect(errors).toEqual([])
+  })
+
+  it.each([
+    ['IPv4', AF_INET, '127.0.0.1'],
+    ['IPv6', AF_INET6, '::1'],
+  ])('answers a Python client over %s', async (_name, family, host) => {
+    const { channel, address } = listen(
+      { datagram: ({ data, sockaddr }) => void channel.send(data, sockaddr) },
+      {},
+      family,
+    )
+    const output = await runPython(
+      `
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(10)
+for i in range(500):
+    s.sendto(b'%d' % i * (1 + i % 7), (sys.argv[1], int(sys.argv[2])))
+    data, sender = s.recvfrom(100)
+    assert data == b'%d' % i * (1 + i % 7) and sender[1] == int(sys.argv[2]), (i, data, sender)
+print('done')`,
+      host,
+      String(address.port),
+    )
+    expect(output).toBe('done\n')
+    expect(channel.statistics).toMatchObject({ received: 500, sent: 500, failed: 0 })
+  })
+
+  it('delivers in order what takes many batches and turns', async () => {
+    const got: number[] = []
+    const { address } = listen(
+      { datagram: ({ data }) => got.push(data.readInt32LE()) > 0 },
+      { receive: { count: 3 }, budget: 5 },
+    )
+    const client = udp()
+    for (let i = 0; i < 100; i++) client.sendTo(int32(i), address)
+    await until(() => got.length === 100)
+    expect(got).toEqual(numbers(100))
+  })
+
+  it('lets the loop turn while datagrams wait', async () => {
+    let got = 0
+    const { address } = listen({ datagram: () => void got++ }, { receive: { count: 4 }, budget: 8 })
+    const client = udp()
+    for (let i = 0; i < 64; i++) client.sendTo(int32(i), address)
+    const seen = new Set<number>()
+    while (got < 64) {
+      await turn()
+      seen.add(got)
+    }
+    expect(seen.size).toBeGreaterThan(3)
+  })
+
+  it('says what was cut', async () => {
+    const got: [string, number, number][] = []
+    const { channel, address } = listen(
+      { datagram: ({ data, length, flags }) => void got.push([data.toString(), length, flags]) },
+      { receive: { size: 4 } },
+    )
+    const client = udp()
+    client.sendTo(Buffer.from('abcdefgh'), address)
+    client.sendTo(Buffer.from('abcd'), address)
+    await until(() => got.length === 2)
+    expect(got).toEqual([
+      ['abcd', 8, MSG_TRUNC],
+      ['abcd', 4, 0],
+    ])
+    expect(channel.statistics).toMatchObject({ received: 2, receivedBytes: 8, truncated: 1, controlTruncated: 0 })
+  })
+
+  it('gives control messages, and says when they were cut', async () => {
+    const got: IncomingDatagram[] = []
+    for (const control of [64, 8]) {
+      const { channel, address } = listen(
+        { datagram: (datagram) => void got.push(datagram.copy()) },
+        { receive: { control } },
+      )
+      setOptionInt(channel.socket, IPPROTO_IP, IP_PKTINFO, 1)
+      udp().sendTo(Buffer.from('x'), address)
+      await until(() => channel.statistics.received === 1)
+      expect(channel.statistics.controlTruncated).toBe(control === 8 ? 1 : 0)
+    }
+    const [whole, cut] = got as [IncomingDatagram, IncomingDatagram]
+    expect(whole.control).toMatchObject([{ level: IPPROTO_IP, type: IP_PKTINFO }])
+    expect(whole.flags).toBe(0)
+    expect(cut.control).toEqual([])
+    expect(cut.flags).toBe(MSG_CTRUNC)
+  })
+
+  it('reuses the view and its bytes, but not a copy', async () => {
+    const views: unknown[] = []
+    const copies: IncomingDatagram[] = []
+    const bytes: Buffer[] = []
+    const { address } = listen(
+      {
+        datagram(datagram) {
+          views.push(datagram)
+          bytes.push(datagram.data)
+          copies.push(datagram.copy())
+        },
+      },
+      { receive: { count: 1 } },
+    )
+    const client = udp()
+    client.sendTo(Buffer.from('first'), address)
+    client.sendTo(Buffer.from('other'), address)
+    await until(() => copies.length === 2)
+    expect(views[0]).toBe(views[1])
+    expect(bytes[0]?.toString()).toBe('other')
+    expect(copies.map(({ data }) => data.toString())).toEqual(['first', 'other'])
+  })
+
+  it('delivers the rest after a handler has thrown', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from './index.js'
+      process.on('uncaughtException', (error) => console.log('caught', error.message))
+      const socket = Socket.open(AF_INET, SOCK_DGRAM)
+      socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      for (const text of ['a', 'b', 'c', 'd']) socket.sendTo(Buffer.from(text), socket.localAddress)
+      const channel = new DatagramChannel(socket, {
+        error: console.error,
+        datagram({ data }) {
+          console.log(data.toString())
+          if (data.toString() === 'd') channel.close()
+          if (data.toString() === 'b' || data.toString() === 'c') throw new Error('no ' + data)
+        },
+      })`)
+    expect({ code, stdout, stderr }).toEqual({
+      code: 0,
+      stdout: 'a\nb\ncaught no b\nc\ncaught no c\nd\n',
+      stderr: '',
+    })
+  })
+
+  it('holds everything while paused, also in the midst of a batch', async () => {
+    const got: string[] = []
+    const { channel, address } = listen({
+      datagram({ data }) {
+        got.push(data.toString())
+        if (got.length === 2) channel.pause()
+      },
+    })
+    const client = udp()
+    for (const text of ['a', 'b', 'c', 'd']) client.sendTo(Buffer.from(text), address)
+    await until(() => got.length === 2)
+    client.sendTo(Buffer.from('e'), address)
+    await expectIdle()
+    expect(got).toEqual(['a', 'b'])
+    channel.resume()
+    await until(() => got.length === 5)
+    expect(got).toEqual(['a', 'b', 'c', 'd', 'e'])
+  })
+
+  it('stops in the midst of a batch when it is closed', async () => {
+    const got: string[] = []
+    const { channel, address } = listen({
+      datagram({ data }) {
+        got.push(data.toString())
+        void channel.close()
+      },
+    })
+    const client = udp()
+    for (const text of ['a', 'b', 'c']) client.sendTo(Buffer.from(text), address)
+    await until(() => channel.closed)
+    await turn()
+    expect(got).toEqual(['a'])
+  })
+
+  it('ends after shutdown, and rests', async () => {
+    let ended = 0
+    const got: string[] = []
+    const [a, b] = unixPair()
+    open(a, { datagram: ({ data }) => void got.push(data.toString()), end: () => void ended++ })
+    b.send(Buffer.from('last'))
+    a.shutdown(SHUT_RD)
+    await until(() => ended > 0)
+    await expectIdle()
+    expect(got).toEqual(['last'])
+    expect(ended).toBe(1)
+  })
+
+  it.each([false, true])('rests after a hang-up; paused: %s', async (paused) => {
+    let ended = 0
+    const got: string[] = []
+    const [a, b] = unixPair()
+    const { channel } = open(a, { datagram: ({ data }) => void got.push(data.toString()), end: () => void ended++ })
+    if (paused) channel.pause()
+    b.send(Buffer.from('last'))
+    a.shutdown(SHUT_RDWR)
+    if (!paused) await until(() => ended > 0)
+    await expectIdle()
+    channel.resume()
+    await until(() => ended > 0)
+    expect(got).toEqual(['last'])
+  })
+})
+
+describe('iterating', () => {
+  it('gives copies in order, and ends with the channel', async () => {
+    const { channel, address } = listen({}, { receive: { count: 4 } })
+    const client = udp()
+    for (let i = 0; i < 50; i++) client.sendTo(int32(i), address)
+    const got: IncomingDatagram[] = []
+    for await (const datagram of channel) {
+      got.push(datagram)
+      if (got.length === 50) void channel.close()
+    }
+    expect(got.map(({ data }) => data.readInt32LE())).toEqual(numbers(50))
+    expect(got[49]).toMatchObject({ address: client.localAddress, length: 4, flags: 0, control: [], descriptors: [] })
+    expect(await channel[Symbol.asyncIterator]().next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('leaves in the kernel what nobody asks for, and gives it later', async () => {
+    const [a, b] = unixPair()
+    const { channel } = open(a, {}, { receive: { count: 2 } })
+    const { channel: sender } = open(b, {})
+    for (let i = 0; i < 1000; i++) sender.send(int32(i))
+    const flushed = sender.flush()
+    const iterator = channel[Symbol.asyncIterator]()
+    expect((await iterator.next()).value.data.readInt32LE()).toBe(0)
+    await expectIdle()
+    expect(channel.statistics.received).toBe(1)
+    // One batch has been taken and the receive queue is full: the sender feels it.
+    expect(sender.queuedDatagrams).toBeGreaterThan(0)
+    const got: number[] = []
+    for await (const { data } of channel) if (got.push(data.readInt32LE()) === 999) break
+    expect(got).toEqual(numbers(1000).slice(1))
+    await flushed
+  })
+
+  it('can be left and begun again', async () => {
+    const { channel, address } = listen({})
+    const client = udp()
+    for (const text of ['a', 'b', 'c']) client.sendTo(Buffer.from(text), address)
+    const got: string[] = []
+    for await (const { data } of channel) if (got.push(data.toString()) === 2) break
+    for await (const { data } of channel) if (got.push(data.toString()) === 3) break
+    expect(got).toEqual(['a', 'b', 'c'])
+    expect(channel.closed).toBe(false)
+  })
+
+  it('shares the datagrams among iterators, and settles what one of them waits for', async () => {
+    const { channel, address } = listen({})
+    const [one, two] = [channel[Symbol.asyncIterator](), channel[Symbol.asyncIterator]()]
+    const waiting = [one.next(), two.next(), one.next(), two.next()]
+    await one.return?.()
+    expect(await waiting[0]).toEqual({ done: true, value: undefined })
+    expect(await waiting[2]).toEqual({ done: true, value: undefined })
+    const client = udp()
+    for (const text of ['a', 'b']) client.sendTo(Buffer.from(text), address)
+    expect((await waiting[1])?.value.data.toString()).toBe('a')
+    expect((await waiting[3])?.value.data.toString()).toBe('b')
+    const last = two.next()
+    await channel.close()
+    expect(await last).toEqual({ done: true, value: undefined })
+  })
+
+  it('pauses', async () => {
+    const { channel, address } = listen({})
+    channel.pause()
+    const next = channel[Symbol.asyncIterator]().next()
+    udp().sendTo(Buffer.from('a'), address)
+    await expectIdle()
+    expect(channel.statistics.received).toBe(0)
+    channel.resume()
+    expect((await next).value.data.toString()).toBe('a')
+  })
+
+  it('is refused when there is a handler', () => {
+    const { channel } = listen({ datagram() {} })
+    expect(() => channel[Symbol.asyncIterator]()).toThrow(TypeError)
+  })
+})
+
+describe('errors', () => {
+  it.each([false, true])('reports what the network reports and goes on; paused: %s', async (paused) => {
+    const { socket, address } = deadPort()
+    const got: string[] = []
+    const { channel, errors } = open(socket, { datagram: ({ data }) => void got.push(data.toString()) })
+    if (paused) channel.pause()
+    expect(channel.send(Buffer.from('lost'))).toBe(true)
+    await until(() => errors.length === 1)
+    expect(errors).toMatchObject([{ error: { code: 'ECONNREFUSED', errno: -111, syscall: 'recvmmsg' } }])
+    expect(errors[0]?.failed).toBeUndefined()
+    await expectIdle()
+    channel.resume()
+    const peer = udp(AF_INET, address)
+    channel.send(Buffer.from('ping'))
+    expect(await receiveAll(peer, 1)).toEqual(['ping'])
+    peer.sendTo(Buffer.from('pong'), socket.localAddress)
+    await until(() => got.length === 1)
+    expect(got).toEqual(['pong'])
+    expect(channel.statistics).toMatchObject({ sent: 2, failed: 0 })
+  })
+
+  it('sends what met the error of an earlier datagram', async () => {
+    const { socket, address } = deadPort()
+    const { channel, errors } = open(socket, {})
+    channel.send(Buffer.from('lost'))
+    const peer = udp(AF_INET, address)
+    // The kernel answers this one with ECONNREFUSED.
+    expect(channel.send(Buffer.from('kept'))).toBe(true)
+    expect(errors).toEqual([])
+    expect(await receiveAll(peer, 1)).toEqual(['kept'])
+    await turn()
+    expect(errors).toMatchObject([{ error: { code: 'ECONNREFUSED' } }])
+    expect(errors[0]?.failed).toBeUndefined()
+    expect(channel.statistics).toMatchObject({ sent: 2, failed: 0 })
+  })
+
+  it('empties the error queue when nobody reads it', async () => {
+    const { address } = deadPort({ connect: false })
+    const { channel, errors } = listen({ datagram() {} })
+    setOptionInt(channel.socket, IPPROTO_IP, IP_RECVERR, 1)
+    for (let i = 0; i < 3; i++) channel.send(Buffer.from('x'), address)
+    await until(() => channel.statistics.errorQueue === 3)
+    await expectIdle()
+    expect(errors[0]).toMatchObject({ error: { code: 'ECONNREFUSED' } })
+    using epoll = epollCreate()
+    epollControl(epoll, EPOLL_CTL_ADD, channel.socket)
+    expect(epollWait(epoll, new Uint32Array(3))).toBe(0)
+  })
+
+  it('gives the error queue to its handler', async () => {
+    const { address } = deadPort({ connect: false })
+    const messages: [IncomingMessage, string][] = []
+    const { channel } = listen({ errorQueue: (message, data) => void messages.push([message, data.toString()]) })
+    setOptionInt(channel.socket, IPPROTO_IP, IP_RECVERR, 1)
+    channel.send(Buffer.from('whither'), address)
+    await until(() => messages.length === 1)
+    const [message, data] = messages[0] as [IncomingMessage, string]
+    expect(data).toBe('whither')
+    expect(message).toMatchObject({ address, flags: MSG_ERRQUEUE, control: [{ level: IPPROTO_IP, type: IP_RECVERR }] })
+  })
+
+  it('never takes a datagram for an error of a Unix socket', async () => {
+    const [a, b] = unixPair()
+    const { channel, errors } = open(a, {})
+    b.send(Buffer.from('hello'))
+    channel.send(Buffer.from('unread'))
+    // The peer turns away with a datagram unread: ECONNRESET.
+    b.disconnect()
+    await until(() => errors.length === 1)
+    expect(errors).toMatchObject([{ error: { code: 'ECONNRESET' } }])
+    const { value } = await channel[Symbol.asyncIterator]().next()
+    expect(value.data.toString()).toBe('hello')
+  })
+
+  it('ends on a socket that fails for ever and has hung up', async () => {
+    let ended = 0
+    const { errors } = open(Socket.open(AF_UNIX, SOCK_SEQPACKET), { datagram() {}, end: () => void ended++ })
+    await until(() => ended === 1)
+    expect(new Set(errors.map(({ error }) => error.code))).toEqual(new Set(['ENOTCONN']))
+    await expectIdle()
+    expect(ended).toBe(1)
+  })
+
+  it('takes rests on a socket that fails for ever', async () => {
+    const listener = Socket.open(AF_UNIX, SOCK_SEQPACKET)
+    listener.bind({ family: 'unix' })
+    listener.listen()
+    using client = Socket.open(AF_UNIX, SOCK_SEQPACKET)
+    client.connect(listener.localAddress)
+    // A connection waits, so it is readable; but no datagram ever comes from a listener.
+    const { errors } = open(listener, { datagram() {} })
+    await until(() => errors.length > 20)
+    await expectIdle()
+    expect(new Set(errors.map(({ error }) => error.code))).toEqual(new Set(['ENOTCONN']))
+  })
+})
+
+describe('sending', () => {
+  it('queues what the kernel does not take, in order, and tells when it is gone', async () => {
+    const [a, b] = unixPair()
+    let drained = 0
+    const { channel, errors } = open(a, { drain: () => void drained++ })
+    let direct = 0
+    while (channel.send(int32(direct))) direct++
+    for (let i = direct + 1; i < 1000; i++) expect(channel.send(int32(i))).toBe(false)
+    expect(channel.queuedDatagrams).toBe(1000 - direct)
+    expect(channel.queuedBytes).toBe(4 * (1000 - direct))
+    const flushed = channel.flush()
+    await expectIdle()
+    expect(drained).toBe(0)
+    expect((await receiveBytes(b, 1000)).map((data) => data.readInt32LE())).toEqual(numbers(1000))
+    await flushed
+    await until(() => drained === 1)
+    expect(channel.statistics).toMatchObject({ sent: 1000, sentBytes: 4000, failed: 0, queuePeak: 1000 - direct })
+    expect(channel.statistics.wouldBlock).toBeGreaterThan(0)
+    expect([channel.queuedDatagrams, channel.queuedBytes]).toEqual([0, 0])
+    expect(channel.send(int32(1))).toBe(true)
+    expect(errors).toEqual([])
+  })
+
+  it('keeps order and idleness where readiness says nothing: a Unix socket without a peer', async () => {
+    const receiver = Socket.open(AF_UNIX, SOCK_DGRAM)
+    onTestFinished(() => receiver.close())
+    receiver.bind({ family: 'unix' })
+    const address = receiver.localAddress
+    const { channel, errors } = open(Socket.open(AF_UNIX, SOCK_DGRAM), {})
+    for (let i = 0; i < 1000; i++) channel.send(int32(i), address)
+    expect(channel.queuedDatagrams).toBeGreaterThan(0)
+    await expectIdle()
+    expect((await receiveBytes(receiver, 1000)).map((data) => data.readInt32LE())).toEqual(numbers(1000))
+    await channel.flush()
+    expect(errors).toEqual([])
+  })
+
+  it('copies what it queues', async () => {
+    const [a, b] = unixPair()
+    const { channel } = open(a, {})
+    const data = Buffer.from('before')
+    let count = 1
+    while (channel.send(data)) count++
+    data.write('after!')
+    expect(new Set(await receiveAll(b, count))).toEqual(new Set(['before']))
+  })
+
+  it('grows with what is queued, up to datagrams longer than its batch', async () => {
+    const [a, b] = unixPair()
+    const { channel, errors } = open(a, {})
+    const lengths = [10, 70_000, 20, 100_000, 0, 65_536, 30]
+    const sent: Buffer[] = []
+    for (let i = 0; i < 60; i++) {
+      sent.push(Buffer.alloc(lengths[i % lengths.length] as number, i))
+      channel.send(sent[i] as Buffer)
+    }
+    expect(channel.queuedDatagrams).toBeGreaterThan(14)
+    const got = await receiveBytes(b, 60, 100_000)
+    expect(got.map(({ length }) => length)).toEqual(sent.map(({ length }) => length))
+    expect(got.every((data, i) => data.equals(sent[i] as Buffer))).toBe(true)
+    expect(errors).toEqual([])
+  })
+
+  it('refuses what its queue has no room for, and sends all that it accepted', async () => {
+    for (const options of [{ queueDatagrams: 5 }, { queueBytes: 50 }]) {
+      const [a, b] = unixPair()
+      const { channel } = open(a, {}, options)
+      let accepted = 0
+      const error = await expectErrno(() => {
+        for (;;) {
+          channel.send(Buffer.alloc(10, accepted))
+          accepted++
+        }
+      }, 'ENOBUFS')
+      expect(error.syscall).toBe('send')
+      expect([channel.queuedDatagrams, channel.queuedBytes]).toEqual([5, 50])
+      expect((await receiveBytes(b, accepted)).map((data) => data[0])).toEqual(numbers(accepted).map((i) => i & 0xff))
+      await channel.flush()
+      expect(channel.statistics.sent).toBe(accepted)
+    }
+  })
+
+  it('reports a datagram that the kernel refuses, and sends the others', async () => {
+    const peer = udp()
+    const { channel, errors } = open(udp(), {})
+    const long = Buffer.alloc(70_000)
+    expect(channel.send(Buffer.from('a'), peer.localAddress)).toBe(true)
+    expect(channel.send(long, peer.localAddress)).toBe(true)
+    expect(channel.send(Buffer.from('b'), peer.localAddress)).toBe(true)
+    expect(errors).toEqual([])
+    await turn()
+    expect(errors).toMatchObject([{ error: { code: 'EMSGSIZE' }, failed: { address: peer.localAddress } }])
+    expect(long.equals(errors[0]?.failed?.data ?? Buffer.alloc(0))).toBe(true)
+    expect(await receiveAll(peer, 2)).toEqual(['a', 'b'])
+    expect(channel.statistics).toMatchObject({ sent: 2, failed: 1 })
+  })
+
+  it('reports a queued datagram that the kernel refuses, and sends those behind it', async () => {
+    const [a, b] = unixPair()
+    const { channel, errors } = open(a, {})
+    let count = 0
+    while (channel.send(int32(count))) count++
+    const long = Buffer.alloc(1 << 20, 7)
+    expect(channel.send(long)).toBe(false)
+    for (let i = 1; i < 100; i++) channel.send(int32(count + i))
+    const flushed = channel.flush()
+    expect((await receiveBytes(b, count + 100)).map((data) => data.readInt32LE())).toEqual(numbers(count + 100))
+    await flushed
+    await turn()
+    expect(errors).toMatchObject([{ error: { code: 'EMSGSIZE' } }])
+    expect(errors[0]?.failed?.data.length).toBe(1 << 20)
+    expect(channel.statistics).toMatchObject({ sent: count + 100, failed: 1 })
+  })
+
+  it('goes on when the peer is gone', async () => {
+    const [a, b] = unixPair()
+    const { channel, errors } = open(a, {})
+    let count = 0
+    while (channel.send(int32(count))) count++
+    for (let i = 1; i < 10; i++) channel.send(int32(count + i))
+    const flushed = channel.flush()
+    b.close()
+    await flushed
+    await turn()
+    expect(errors.filter(({ failed }) => failed !== undefined)).toHaveLength(10)
+    expect(channel.statistics).toMatchObject({ sent: count, failed: 10 })
+  })
+
+  it('waits for a device without room (ENOBUFS), and neither loses nor reorders', async (test) => {
+    skipUnless(test, needNamespaces(), needProgram('tc'), needProgram('python3'))
+    const [left, right] = [createNamespace(), createNamespace()]
+    connectNamespaces(
+      { namespace: left, addresses: ['10.77.0.1/24'] },
+      { namespace: right, addresses: ['10.77.0.2/24'] },
+    )
+    await runProgram('tc', `-n ${left.name} qdisc add dev veth0 root tbf rate 800kbit burst 2000 limit 3000`.split(' '))
+    const receiver = right.spawn('python3', [
+      '-uc',
+      `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('10.77.0.2', 7000))
+s.settimeout(20)
+print('ready')
+print('got', [s.recv(2000)[0] for i in range(60)] == list(range(60)))`,
+    ])
+    await waitForLine(receiver, /ready/)
+    const { code, stdout, stderr } = await runModule(
+      `
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket, setOptionInt } from './index.js'
+      const channel = new DatagramChannel(Socket.open(AF_INET, SOCK_DGRAM), { error: console.error })
+      // Without it the kernel doesn't tell that the device dropped a datagram.
+      setOptionInt(channel.socket, 0, ${IP_RECVERR}, 1)
+      for (let i = 0; i < 60; i++) {
+        channel.send(Buffer.alloc(700, i), { family: 'ipv4', address: '10.77.0.2', port: 7000 })
+      }
+      console.log(channel.queuedDatagrams > 0, channel.statistics.noBuffers > 0)
+      await channel.close({ flush: true })
+      console.log(channel.statistics.sent, channel.statistics.failed)`,
+      { wrapper: ['ip', 'netns', 'exec', left.name] },
+    )
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'true true\n60 0\n', stderr: '' })
+    expect((await receiver.finished).stdout).toBe('ready\ngot True\n')
+  })
+
+  it('refuses arguments that can not be sent, also when it would queue them', () => {
+    const [a] = unixPair()
+    const { channel } = open(a, {})
+    for (const _state of ['empty', 'queued']) {
+      expect(() => channel.send('text' as unknown as Uint8Array)).toThrow(TypeError)
+      expect(() => channel.send(Buffer.alloc(1), { family: 'ipv4', address: 'nowhere', port: 1 })).toThrow(TypeError)
+      expect(() => channel.send(Buffer.alloc(1), new Uint8Array(1))).toThrow(RangeError)
+      while (channel.send(Buffer.alloc(1))) {}
+    }
+  })
+
+  it('sends control messages, at once and from the queue', async () => {
+    const [a, b] = unixPair()
+    setOptionInt(b, 1, SO_PASSCRED, 1)
+    const { channel, errors } = open(a, {})
+    const { channel: peer } = open(b, {}, { receive: { control: 64 } })
+    const credentials = Buffer.from(Int32Array.of(process.pid, 0, 0).buffer)
+    credentials.writeUInt32LE(process.getuid?.() ?? 0, 4)
+    credentials.writeUInt32LE(process.getgid?.() ?? 0, 8)
+    const control = [{ level: 1, type: SCM_CREDENTIALS, data: credentials }]
+    let count = 1
+    while (channel.send(int32(count), undefined, { control })) count++
+    let got = 0
+    for await (const datagram of peer) {
+      expect(datagram.control).toEqual(control.map((message) => ({ ...message, data: new Uint8Array(credentials) })))
+      if (++got === count) break
+    }
+    expect(errors).toEqual([])
+  })
+})
+
+describe('descriptors', () => {
+  it('passes descriptors, which may be closed once send has returned', async () => {
+    const [a, b] = unixPair()
+    const { channel } = open(a, {})
+    const { channel: peer } = open(b, {}, { receive: { control: descriptorSpace(1) } })
+    let count = 0
+    for (let queued = 0; queued < 3; count++) {
+      const { read, write } = pipe()
+      writeSync(write.fd, String(count))
+      if (!channel.send(int32(count), undefined, { descriptors: [read] })) queued++
+      read.close()
+      write.close()
+    }
+    let got = 0
+    for await (const { data, descriptors } of peer) {
+      const [descriptor] = descriptors
+      const text = Buffer.alloc(10)
+      expect(text.toString('utf8', 0, readSync(descriptor?.fd ?? -1, text))).toBe(String(data.readInt32LE()))
+      descriptor?.close()
+      if (++got === count) break
+    }
+  })
+
+  it('closes what the handler does not take, what is not delivered, and what is not sent', async () => {
+    const [a, b] = unixPair()
+    const { channel } = open(a, {})
+    let got = 0
+    const { channel: peer } = open(
+      b,
+      {
+        datagram() {
+          if (++got === 2) void peer.close()
+        },
+      },
+      { receive: { control: descriptorSpace(1) } },
+    )
+    while (channel.send(int32(0), undefined, { descriptors: [a] })) {}
+    await until(() => peer.closed)
+    await channel.close()
+  })
+})
+
+describe('SOCK_SEQPACKET', () => {
+  it('delivers everything before the end, then rests', async () => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_SEQPACKET)
+    const { channel } = open(a, {}, { receive: { count: 4 } })
+    for (let i = 0; i < 6; i++) b.send(int32(i))
+    b.close()
+    const got: number[] = []
+    for await (const { data } of channel) got.push(data.readInt32LE())
+    expect(got).toEqual(numbers(6))
+    await expectIdle()
+    expect(channel.closed).toBe(false)
+  })
+
+  it('tells its handler of the end, and reports what is sent after it', async () => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_SEQPACKET)
+    let ended = 0
+    const { channel, errors } = open(a, { datagram() {}, end: () => void ended++ })
+    b.close()
+    await until(() => ended === 1)
+    channel.send(Buffer.from('x'))
+    await turn()
+    expect(errors).toMatchObject([{ error: { code: 'EPIPE' }, failed: {} }])
+    await expectIdle()
+    expect(ended).toBe(1)
+  })
+
+  it('gives up its queue when the peer closes', async () => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_SEQPACKET)
+    const { channel, errors } = open(a, {})
+    while (channel.send(Buffer.alloc(1000))) {}
+    for (let i = 0; i < 9; i++) channel.send(Buffer.alloc(1000))
+    const flushed = channel.flush()
+    b.close()
+    await flushed
+    await turn()
+    expect(errors.filter(({ failed }) => failed !== undefined)).toHaveLength(10)
+    await expectIdle()
+  })
+})
+
+describe('closing', () => {
+  it('sends all before it closes with flush', async () => {
+    const [a, b] = unixPair()
+    const { channel } = open(a, {})
+    for (let i = 0; i < 500; i++) channel.send(int32(i))
+    const closed = channel.close({ flush: true })
+    expect(channel.closed).toBe(false)
+    await expectErrno(() => channel.send(int32(0)), 'EBADF')
+    expect((await receiveBytes(b, 500)).map((data) => data.readInt32LE())).toEqual(numbers(500))
+    await closed
+    expect(channel.closed).toBe(true)
+    expect(channel.socket.closed).toBe(true)
+  })
+
+  it('flushes with `await using`', async () => {
+    const [a, b] = unixPair()
+    let count = 0
+    const receiving = (async () => {
+      await using channel = new DatagramChannel(a, { error: expect.fail })
+      while (channel.send(int32(count))) count++
+    })()
+    expect(await receiveBytes(b, count + 1)).toHaveLength(count + 1)
+    await receiving
+    expect(a.closed).toBe(true)
+  })
+
+  it('drops what waits when it closes at once, and says so', async () => {
+    const [a] = unixPair()
+    const { channel } = open(a, {})
+    while (channel.send(int32(0))) {}
+    const flushed = expectErrno(() => channel.flush(), 'ECANCELED')
+    const closing = expectErrno(() => channel.close({ flush: true }), 'ECANCELED')
+    {
+      using _closed = channel
+    }
+    expect(channel.closed).toBe(true)
+    expect((await flushed).message).toContain('1 datagrams unsent')
+    await closing
+    await channel.close()
+    await channel.flush()
+    await expectErrno(() => channel.send(int32(0)), 'EBADF')
+  })
+
+  it('closes by its signal, with its reason', async () => {
+    const [a] = unixPair()
+    const controller = new AbortController()
+    const { channel } = open(a, {}, { signal: controller.signal })
+    while (channel.send(int32(0))) {}
+    const reason = new Error('enough')
+    const waiting = [channel[Symbol.asyncIterator]().next(), channel.flush(), channel.close({ flush: true })]
+    const reading = channel[Symbol.asyncIterator]()
+    controller.abort(reason)
+    expect(channel.closed).toBe(true)
+    expect(await Promise.allSettled(waiting)).toMatchObject([
+      { status: 'fulfilled', value: { done: true } },
+      { status: 'rejected', reason },
+      { status: 'rejected', reason },
+    ])
+    await expect(reading.next()).rejects.toBe(reason)
+  })
+
+  it('ends an iteration by its signal, with its reason', async () => {
+    const controller = new AbortController()
+    const { channel } = listen({}, { signal: controller.signal })
+    const reason = new Error('enough')
+    const next = channel[Symbol.asyncIterator]().next()
+    controller.abort(reason)
+    await expect(next).rejects.toBe(reason)
+  })
+
+  it('leaves the socket to the caller when it can not be made', () => {
+    const socket = udp()
+    const error = () => {}
+    expect(() => new DatagramChannel(socket, { error }, { signal: AbortSignal.abort(new Error('early')) })).toThrow(
+      'early',
+    )
+    expect(() => new DatagramChannel(socket, {} as DatagramHandlers)).toThrow(TypeError)
+    expect(() => new DatagramChannel(socket, { error }, { budget: 0 })).toThrow(RangeError)
+    expect(() => new DatagramChannel(socket, { error }, { queueBytes: Number.NaN })).toThrow(TypeError)
+    expect(socket.closed).toBe(false)
+    socket.close()
+    expect(() => new DatagramChannel(socket, { error })).toThrow(expect.objectContaining({ code: 'EBADF' }))
+  })
+})
+
+describe('the loop', () => {
+  it('calls handlers in the context of whoever made the channel', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const seen: [string, string | undefined][] = []
+    const note = (what: string) => () => void seen.push([what, storage.getStore()])
+    const [a, b] = unixPair()
+    const { channel } = storage.run('maker', () => {
+      return open(a, { datagram: note('datagram'), drain: note('drain'), error: note('error'), end: note('end') })
+    })
+    await storage.run('sender', async () => {
+      channel.pause()
+      b.send(Buffer.from('x'))
+      while (channel.send(int32(0))) {}
+      channel.send(Buffer.alloc(1 << 20))
+      const flushed = channel.flush()
+      while (b.recv(Buffer.alloc(10)) !== null) {}
+      await flushed
+      channel.resume()
+      await until(() => channel.statistics.received === 1)
+      a.shutdown(SHUT_RDWR)
+      await until(() => seen.length === 4)
+    })
+    expect(seen.sort()).toEqual(['datagram', 'drain', 'end', 'error'].map((what) => [what, 'maker']))
+  })
+
+  it('keeps the process alive, unless unref', async () => {
+    const program = (then: string) => `
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from './index.js'
+      const socket = Socket.open(AF_INET, SOCK_DGRAM)
+      socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      const channel = new DatagramChannel(socket, {
+        error: console.error,
+        datagram({ data }) {
+          console.log(data.toString())
+          channel.close()
+        },
+      })
+      ${then}
+      setTimeout(() => channel.socket.sendTo(Buffer.from('hello'), socket.localAddress), 20).unref()`
+    expect((await runModule(program('channel.unref()'))).stdout).toBe('')
+    expect((await runModule(program('channel.unref().ref()'))).stdout).toBe('hello\n')
+  })
+
+  it('works in a Worker', async () => {
+    const { worker, exit } = startWorker(`
+      const { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } = core
+      const socket = Socket.open(AF_INET, SOCK_DGRAM)
+      socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      const channel = new DatagramChannel(socket, {
+        error: console.error,
+        datagram({ data, sockaddr }) {
+          if (data.length === 0) channel.close()
+          else channel.send(data, sockaddr)
+        },
+      })
+      parentPort.postMessage(socket.localAddress)`)
+    const [address] = await once(worker, 'message')
+    const client = udp()
+    client.sendTo(Buffer.from('hello'), address)
+    expect(await receiveAll(client, 1)).toEqual(['hello'])
+    client.sendTo(Buffer.alloc(0), address)
+    await exit
+  })
+
+  it('talks to socat', async (test) => {
+    skipUnless(test, needProgram('socat'))
+    const { channel, address } = listen({
+      datagram: ({ data, sockaddr }) => void channel.send(Buffer.from(data.toString().toUpperCase()), sockaddr),
+    })
+    const socat = spawnProgram('socat', ['-', `UDP:127.0.0.1:${address.port}`])
+    socat.process.stdin?.write('hello\n')
+    expect(await waitForLine(socat, /./)).toBe('HELLO')
+  })
+})
+
+const LOOPBACK: Record<number, InetAddress> = {
+  [AF_INET]: { family: 'ipv4', address: '127.0.0.1', port: 0 },
+  [AF_INET6]: { family: 'ipv6', address: '::1', port: 0 },
+}
+
+const SO_PASSCRED = 16
+const SCM_CREDENTIALS = 2
+
+interface Report {
+  readonly error: SystemError
+  readonly failed: FailedDatagram | undefined
+}
+
+/** A channel that is closed when the test ends, and what was reported to it. */
+function open(socket: Socket, handlers: Partial<DatagramHandlers>, options?: DatagramChannelOptions) {
+  const errors: Report[] = []
+  const channel = new DatagramChannel(
+    socket,
+    { error: (error, failed) => void errors.push({ error, failed }), ...handlers },
+    options,
+  )
+  onTestFinished(() => channel.close())
+  return { channel, errors }
+}
+
+/** A channel on a UDP port of the loopback. */
+function listen(handlers: Partial<DatagramHandlers>, options?: DatagramChannelOptions, family = AF_INET) {
+  const socket = udp(family)
+  return { ...open(socket, handlers, options), address: socket.localAddress as InetAddress }
+}
+
+function udp(family = AF_INET, address: InetAddress = LOOPBACK[family] as InetAddress): Socket {
+  const socket = Socket.open(family, SOCK_DGRAM)
+  onTestFinished(() => socket.close())
+  socket.bind(address)
+  return socket
+}
+
+function unixPair(): [Socket, Socket] {
+  const pair = Socket.pair(AF_UNIX, SOCK_DGRAM)
+  onTestFinished(() => {
+    for (const socket of pair) socket.close()
+  })
+  return pair
+}
+
+/** A port of the loopback where nobody listens, and a socket connected to it. */
+function deadPort({ connect = true } = {}): { socket: Socket; address: InetAddress } {
+  const socket = udp()
+  const peer = udp()
+  const address = peer.localAddress as InetAddress
+  if (connect) socket.connect(address)
+  peer.close()
+  return { socket, address }
+}
+
+async function receiveBytes(socket: Socket, count: number, size = 2048): Promise<Buffer[]> {
+  const buffer = Buffer.alloc(size)
+  const got: Buffer[] = []
+  while (got.length < count) {
+    const length = socket.recv(buffer)
+    if (length === null) await readable(socket, { signal: AbortSignal.timeout(10_000) })
+    else got.push(Buffer.from(buffer.subarray(0, length)))
+  }
+  return got
+}
+
+async function receiveAll(socket: Socket, count: number): Promise<string[]> {
+  return (await receiveBytes(socket, count)).map(String)
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 10_000; !condition(); await wait(1)) {
+    if (Date.now() > deadline) throw new Error(`still not so after 10 s: ${condition}`)
+  }
+}
+
+/** The loop of this thread has nothing to do. Where something spins, it is busy all the time. */
+async function expectIdle(): Promise<void> {
+  await wait(20)
+  const start = performance.eventLoopUtilization()
+  await wait(150)
+  expect(performance.eventLoopUtilization(start).utilization).toBeLessThan(0.5)
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32LE(value)
+  return bytes
+}
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i)
+}

@@ -1,0 +1,85 @@
+/** What the tests run outside of vitest, where nothing reads TypeScript: Node programs and Workers that import the sources. */
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { isMainThread, Worker } from 'node:worker_threads'
+import { type Finished, type Need, type Program, spawnProgram } from '@linux-sockets/testkit'
+import ts from 'typescript'
+import { afterAll, beforeAll } from 'vitest'
+import { dup, type OwnedFd } from '../src/index.js'
+
+const source = join(import.meta.dirname, '../src')
+
+/** The binary under test. */
+export const binary = process.env.LINUX_SOCKETS_BINARY ?? join(import.meta.dirname, '../build/Release/native_core.node')
+
+/** The environment in which the compiled sources find the binary. */
+export const environment = { ...process.env, LINUX_SOCKETS_BINARY: binary }
+
+/**
+ * Opens a file for us to own. `fs.open` alone would not do in a Worker, where Node closes what came from it once more
+ * when the Worker ends, whoever has the number then.
+ */
+export function openFile(path: string, flags = 'r'): OwnedFd {
+  const fd = openSync(path, flags)
+  const owned = dup({ fd })
+  closeSync(fd)
+  return owned
+}
+
+/** Two calls on one number must not have another thread's descriptor between them. */
+export function needOneThread(): Need {
+  return isMainThread ? null : 'other threads of this process open descriptors at the same time'
+}
+
+let compiled = ''
+
+/** Compiles the sources for the tests of this file. Call it once, at its top. */
+export function compileSources(): void {
+  beforeAll(() => {
+    compiled = mkdtempSync(join(tmpdir(), 'linux-sockets-src-'))
+    mkdirSync(join(compiled, 'options'))
+    mkdirSync(join(compiled, 'flow'))
+    writeFileSync(join(compiled, 'package.json'), '{ "type": "module" }')
+    const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+    for (const file of files) {
+      const { outputText } = ts.transpileModule(readFileSync(join(source, file), 'utf8'), { compilerOptions })
+      writeFileSync(join(compiled, file.replace(/\.ts$/, '.js')), outputText)
+    }
+  }, 60_000)
+  afterAll(() => rmSync(compiled, { recursive: true }))
+}
+
+const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022 }
+
+/** Starts a Node program that imports the sources from './index.js'. Node's `options` stand before the script. */
+export function spawnModule(script: string, { options = [] as string[], wrapper = [] as string[] } = {}): Program {
+  const file = join(compiled, `program-${programs++}.js`)
+  writeFileSync(file, script)
+  const [command, ...args] = [...wrapper, process.execPath, ...options, file]
+  return spawnProgram(command as string, args, { env: environment })
+}
+
+let programs = 0
+
+/** Runs a Node program that imports the sources from './index.js' to its end. */
+export function runModule(script: string, settings?: Parameters<typeof spawnModule>[1]): Promise<Finished> {
+  const program = spawnModule(script, settings)
+  program.process.stdin?.end()
+  return program.finished
+}
+
+/** Starts a Worker. Its script finds `core` (the sources' index), `parentPort` and `workerData`. */
+export function startWorker(script: string, data: unknown = null): { worker: Worker; exit: Promise<unknown> } {
+  const worker = new Worker(
+    `const { parentPort, workerData: { index, data: workerData } } = require('node:worker_threads')
+     import(index).then(async (core) => { ${script} })`,
+    {
+      eval: true,
+      env: environment,
+      workerData: { index: pathToFileURL(join(compiled, 'index.js')).href, data },
+    },
+  )
+  return { worker, exit: new Promise((resolve) => worker.once('exit', resolve)) }
+}

@@ -1,0 +1,165 @@
+import { execFile } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { binary } from './outside.js'
+
+const run = promisify(execFile)
+const room = join(import.meta.dirname, '..')
+const directory = mkdtempSync(join(tmpdir(), 'linux-sockets-package-'))
+const project = join(directory, 'project')
+const installed = join(project, 'node_modules/@linux-sockets/native-core')
+afterAll(() => rmSync(directory, { recursive: true }))
+
+/** Loading the package is what is tested, so no binary is pointed at. */
+const { LINUX_SOCKETS_BINARY: _, ...environment } = process.env
+const node = (args: string[], options = {}) =>
+  run(process.execPath, args, { cwd: project, env: environment, ...options })
+
+const musl =
+  (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header.glibcVersionRuntime === undefined
+const prebuild = `prebuilds/linux-${process.arch}${musl ? '-musl' : ''}/native_core.node`
+let files: string[] = []
+
+// The way of a release: the sources built, the binary put where the package carries it, packed, and installed by npm
+// in a project that knows nothing else, with scripts disabled and without a network.
+beforeAll(async () => {
+  const copy = join(directory, 'copy')
+  mkdirSync(copy)
+  for (const file of readdirSync(room)) {
+    if (!['node_modules', 'build', 'dist', 'prebuilds', 'test', '.turbo'].includes(file)) {
+      cpSync(join(room, file), join(copy, file), { recursive: true })
+    }
+  }
+  const tsup = join(room, 'node_modules/.bin/tsup')
+  await run(tsup, ['--out-dir', join(copy, 'dist')], { cwd: room })
+  mkdirSync(join(copy, prebuild, '..'), { recursive: true })
+  cpSync(binary, join(copy, prebuild))
+  const packed = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', directory], {
+    cwd: copy,
+  })
+  const [{ filename, files: list }] = JSON.parse(packed.stdout)
+  files = list.map(({ path }: { path: string }) => path)
+  mkdirSync(project)
+  writeFileSync(join(project, 'package.json'), '{ "private": true }')
+  const install = ['install', '--ignore-scripts', '--offline', '--no-audit', '--no-fund', join(directory, filename)]
+  await run('npm', install, { cwd: project })
+}, 120_000)
+
+describe('the tarball', () => {
+  it('holds what runs, and nothing to compile', () => {
+    expect(files).toContain(prebuild)
+    expect(files).toContain('dist/index.js')
+    expect(files).toContain('dist/index.d.ts')
+    const expected =
+      /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/[\w.-]+\.(js|js\.map|d\.ts)|prebuilds\/.*\.node)$/
+    expect(files.filter((file) => !expected.test(file))).toEqual([])
+  })
+
+  it('runs nothing when it is installed', () => {
+    const manifest = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+    for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) {
+      expect(manifest.scripts ?? {}).not.toHaveProperty(script)
+    }
+    expect(existsSync(join(installed, 'binding.gyp'))).toBe(false)
+    expect(manifest.dependencies ?? {}).toEqual({})
+    expect(readdirSync(join(project, 'node_modules/@linux-sockets'))).toEqual(['native-core'])
+  })
+})
+
+const echo = (load: string) => `
+  ${load}
+  async function main() {
+    const server = Socket.open(AF_INET, SOCK_DGRAM)
+    server.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    const client = Socket.open(AF_INET, SOCK_DGRAM)
+    client.sendTo(Buffer.from('hello'), server.localAddress)
+    await readable(server)
+    const buffer = Buffer.alloc(100)
+    const { length, address } = server.recvFrom(buffer)
+    server.sendTo(buffer.subarray(0, length), address)
+    await readable(client)
+    console.log(buffer.toString('latin1', 0, client.recv(buffer)))
+    server.close()
+    client.close()
+  }
+  main()
+`
+
+describe('installed', () => {
+  const names = '{ AF_INET, readable, SOCK_DGRAM, Socket }'
+
+  it('works when it is imported', async () => {
+    const script = echo(`import ${names} from '@linux-sockets/native-core'`)
+    const { stdout, stderr } = await node(['--input-type=module', '--eval', script])
+    expect({ stdout, stderr }).toEqual({ stdout: 'hello\n', stderr: '' })
+  })
+
+  it('works when it is required', async () => {
+    const script = echo(`const ${names} = require('@linux-sockets/native-core')`)
+    const { stdout } = await node(['--no-warnings', '--eval', script])
+    expect(stdout).toBe('hello\n')
+  })
+
+  it('type-checks in a strict project', async () => {
+    const types = join(room, 'node_modules/@types')
+    writeFileSync(
+      join(project, 'program.ts'),
+      `import { AF_INET, SOCK_DGRAM, Socket, type SocketAddress } from '@linux-sockets/native-core'
+using socket = Socket.open(AF_INET, SOCK_DGRAM)
+const address: SocketAddress = socket.localAddress
+// @ts-expect-error a string is no buffer
+socket.send('text')
+console.log(address.family)\n`,
+    )
+    const options = [
+      '--strict',
+      '--noEmit',
+      '--module',
+      'nodenext',
+      '--target',
+      'es2022',
+      '--lib',
+      'es2023,esnext.disposable',
+    ]
+    const tsc = join(room, 'node_modules/.bin/tsc')
+    await run(tsc, [...options, '--typeRoots', types, '--types', 'node', 'program.ts'], { cwd: project }).catch(
+      (error) => expect.fail(error.stdout),
+    )
+  }, 60_000)
+
+  it.each([
+    ['platform', 'darwin', '@linux-sockets is for Linux; this is darwin'],
+    ['platform', 'win32', '@linux-sockets is for Linux; this is win32'],
+    ['arch', 'ia32', '@linux-sockets is for x64 and arm64; this is ia32'],
+    ['arch', 'riscv64', '@linux-sockets is for x64 and arm64; this is riscv64'],
+  ])('says in one sentence that it is not for %s %s', async (property, value, sentence) => {
+    const preload = join(project, `${value}.cjs`)
+    writeFileSync(preload, `Object.defineProperty(process, '${property}', { value: '${value}' })`)
+    expect(await complaint(['--require', preload])).toBe(sentence)
+  })
+
+  it('says where it looked when it finds no binary', async () => {
+    const bare = join(directory, 'bare')
+    cpSync(project, bare, { recursive: true })
+    rmSync(join(bare, 'node_modules/@linux-sockets/native-core/prebuilds'), { recursive: true })
+    const message = await complaint([], bare)
+    expect(message).toMatch(/^@linux-sockets\/native-core found no binary that loads: \S/)
+    expect(message).toContain(prebuild)
+    expect(message).not.toContain('\n')
+  })
+
+  it('says what is wrong with a binary that does not load', async () => {
+    const broken = join(directory, 'broken')
+    cpSync(project, broken, { recursive: true })
+    writeFileSync(join(broken, 'node_modules/@linux-sockets/native-core', prebuild), 'no binary')
+    expect(await complaint([], broken)).toMatch(/native_core\.node: .*(file too short|invalid ELF)/)
+  })
+
+  async function complaint(options: string[], cwd = project): Promise<string> {
+    const script = `import('@linux-sockets/native-core').then(() => console.log('loaded'), (error) => process.stdout.write(error.message))`
+    return (await node([...options, '--eval', script], { cwd })).stdout
+  }
+})

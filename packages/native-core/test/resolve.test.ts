@@ -1,0 +1,161 @@
+import { readdirSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { setTimeout } from 'node:timers/promises'
+import { guardDescriptors, runPython } from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import {
+  AF_INET,
+  AF_INET6,
+  encodeAddress,
+  lookupAddresses,
+  lookupNames,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+} from '../src/index.js'
+import { compileSources, runModule } from './outside.js'
+
+guardDescriptors()
+compileSources()
+
+const [AI_PASSIVE, AI_CANONNAME, AI_NUMERICHOST] = [1, 2, 4]
+const [NI_NUMERICHOST, NI_NUMERICSERV, NI_NAMEREQD, NI_DGRAM] = [1, 2, 8, 16]
+const [EAI_NONAME, EAI_SERVICE, EAI_FAMILY, EAI_BADFLAGS] = [-2, -8, -6, -1]
+
+describe('lookupAddresses', () => {
+  it('gives every field of addrinfo', async () => {
+    const query = { node: '127.0.0.1', service: '80', socktype: SOCK_STREAM, flags: AI_CANONNAME }
+    expect(await lookupAddresses(query).result).toEqual({
+      eai: 0,
+      errno: 0,
+      value: [
+        {
+          flags: AI_CANONNAME,
+          family: AF_INET,
+          socktype: SOCK_STREAM,
+          protocol: 6,
+          address: { family: 'ipv4', address: '127.0.0.1', port: 80 },
+          canonname: '127.0.0.1',
+        },
+      ],
+    })
+  })
+
+  it('gives one entry for each type unless one is asked for', async () => {
+    const { value } = await lookupAddresses({ node: '::1', service: null }).result
+    expect(value?.map(({ socktype }) => socktype)).toEqual([1, 2, 3])
+    expect(value?.[0]).toMatchObject({ family: AF_INET6, address: { family: 'ipv6', address: '::1', port: 0 } })
+    expect(value?.[0]).not.toHaveProperty('canonname')
+  })
+
+  it('agrees with Python', async () => {
+    const script = `import socket, json
+print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrinfo('localhost', 'http')]))`
+    const theirs = JSON.parse(await runPython(script))
+    const { value } = await lookupAddresses({ node: 'localhost', service: 'http' }).result
+    const ours = value?.map(({ family, socktype, protocol, address }) => {
+      const { address: text, port } = address as { address: string; port: number }
+      return [family, socktype, protocol, '', text, port]
+    })
+    expect(ours).toEqual(theirs)
+  })
+
+  it('finds this host to bind to', async () => {
+    const { value } = await lookupAddresses({ node: null, service: '0', flags: AI_PASSIVE, family: AF_INET6 }).result
+    expect(value?.[0]?.address).toMatchObject({ address: '::' })
+  })
+
+  it('keeps the scope of a link-local address', async () => {
+    const { value } = await lookupAddresses({ node: 'fe80::1%lo', service: '1' }).result
+    expect(value?.[0]?.address).toEqual({ family: 'ipv6', address: 'fe80::1', port: 1, scope: 1 })
+  })
+
+  it.each([
+    ['no name', { node: 'no.such.name.invalid', service: null, flags: AI_NUMERICHOST }, EAI_NONAME],
+    ['no service', { node: '127.0.0.1', service: 'no-such-service' }, EAI_SERVICE],
+    ['no family', { node: '127.0.0.1', service: null, family: 77 }, EAI_FAMILY],
+    ['bad flags', { node: '127.0.0.1', service: null, flags: 1 << 30 }, EAI_BADFLAGS],
+    ['neither', { node: null, service: null }, EAI_NONAME],
+  ])('tells of %s', async (_what, query, eai) => {
+    expect(await lookupAddresses(query).result).toMatchObject({ eai, value: null })
+  })
+
+  it('refuses text with a NUL and what is no text', () => {
+    expect(() => lookupAddresses({ node: 'a\0b', service: null })).toThrow('node must not contain a NUL')
+    expect(() => lookupAddresses({ node: null, service: 'a\0' })).toThrow('service must not contain a NUL')
+    expect(() => lookupAddresses({ node: undefined as never, service: null })).toThrow('node must be a string or null')
+    expect(() => lookupAddresses({ node: null, service: 80 as never })).toThrow(TypeError)
+    expect(() => lookupAddresses({ node: '', service: null, family: Number.NaN })).toThrow(TypeError)
+  })
+
+  it('looks up many at once, each with its own answer', async () => {
+    const before = readdirSync('/proc/self/task').length
+    const lookups = Array.from({ length: 1000 }, (_, i) =>
+      lookupAddresses({ node: `127.0.${i >> 8}.${i & 255}`, service: String(i), socktype: SOCK_DGRAM }),
+    )
+    const results = await Promise.all(lookups.map(({ result }) => result))
+    for (const [i, { value }] of results.entries()) {
+      expect(value?.[0]?.address).toEqual({ family: 'ipv4', address: `127.0.${i >> 8}.${i & 255}`, port: i })
+    }
+    expect(readdirSync('/proc/self/task').length).toBeLessThanOrEqual(before + 256)
+  })
+
+  it('does not settle once cancelled, and cancels once', async () => {
+    const { result, cancel } = lookupAddresses({ node: '127.0.0.1', service: null })
+    cancel()
+    cancel()
+    const other = await lookupAddresses({ node: '127.0.0.1', service: null }).result
+    expect(other.eai).toBe(0)
+    const outcome = await Promise.race([result, setTimeout(20, 'not settled')])
+    expect(outcome).toBe('not settled')
+    const done = lookupAddresses({ node: '127.0.0.1', service: null })
+    await done.result
+    done.cancel()
+  })
+
+  it('holds up nothing of Node’s own pool', async () => {
+    const lookups = Array.from({ length: 64 }, () => lookupAddresses({ node: 'localhost', service: null }).result)
+    await readFile('/etc/hostname')
+    await Promise.all(lookups)
+  })
+
+  it.each([
+    ['keeps the process alive', 'lookup.result.then(({ eai }) => console.log(eai))', '0\n'],
+    ['but not once cancelled', 'lookup.result.then(({ eai }) => console.log(eai)); lookup.cancel()', ''],
+  ])('%s', async (_name, action, expected) => {
+    const { code, stdout, stderr } = await runModule(`
+      import { lookupAddresses } from './index.js'
+      const lookup = lookupAddresses({ node: '127.0.0.1', service: null })
+      ${action}
+    `)
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: expected, stderr: '' })
+  })
+})
+
+describe('lookupNames', () => {
+  const address = (port: number) => encodeAddress({ family: 'ipv4', address: '127.0.0.1', port })
+
+  it('gives host and service, as numbers and as names', async () => {
+    const numeric = lookupNames(address(80), NI_NUMERICHOST | NI_NUMERICSERV)
+    expect(await numeric.result).toEqual({ eai: 0, errno: 0, value: { host: '127.0.0.1', service: '80' } })
+    const script = `import socket, json
+print(json.dumps(socket.getnameinfo(('127.0.0.1', 512), 0) + socket.getnameinfo(('127.0.0.1', 512), socket.NI_DGRAM)))`
+    const [host, service, , datagramService] = JSON.parse(await runPython(script))
+    expect((await lookupNames(address(512)).result).value).toEqual({ host, service })
+    expect((await lookupNames(address(512), NI_DGRAM).result).value).toEqual({ host, service: datagramService })
+  })
+
+  it('writes IPv6 with its zone', async () => {
+    const scoped = encodeAddress({ family: 'ipv6', address: 'fe80::1', port: 0, scope: 1 })
+    const { value } = await lookupNames(scoped, NI_NUMERICHOST | NI_NUMERICSERV).result
+    expect(value?.host).toBe('fe80::1%lo')
+  })
+
+  it('tells of failures', async () => {
+    const family = encodeAddress({ family: 77, data: new Uint8Array(14) })
+    expect(await lookupNames(family).result).toMatchObject({ eai: EAI_FAMILY, value: null })
+    expect(await lookupNames(address(80).subarray(0, 4)).result).toMatchObject({ eai: EAI_FAMILY, value: null })
+    const nobody = encodeAddress({ family: 'ipv4', address: '0.0.0.0', port: 0 })
+    expect((await lookupNames(nobody, NI_NAMEREQD | (1 << 29)).result).value).toBe(null)
+    expect(() => lookupNames('text' as never)).toThrow(TypeError)
+  })
+})

@@ -1,0 +1,784 @@
+import { once } from 'node:events'
+import {
+  expectCloexec,
+  expectErrno,
+  expectNonBlocking,
+  guardDescriptors,
+  haveProgram,
+  needProgram,
+  runPython,
+  skipUnless,
+  temporaryDirectory,
+} from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import * as core from '../src/index.js'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  EPOLLPRI,
+  eventfd,
+  getOptionInt,
+  isNonBlocking,
+  MSG_DONTWAIT,
+  MSG_MORE,
+  MSG_OOB,
+  MSG_PEEK,
+  MSG_TRUNC,
+  MSG_WAITALL,
+  type OwnedFd,
+  readable,
+  SHUT_RD,
+  SHUT_RDWR,
+  SHUT_WR,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  Socket,
+  setOptionInt,
+  watch,
+  writable,
+} from '../src/index.js'
+import { compileSources, runModule, startWorker } from './outside.js'
+
+if (!haveProgram('strace')) console.warn('tests that make system calls fail are skipped: strace is not installed')
+
+guardDescriptors()
+compileSources()
+
+const loopback = { family: 'ipv4', address: '127.0.0.1', port: 0 } as const
+const [SO_ERROR, SO_SNDBUF, SO_ACCEPTCONN] = [4, 7, 30]
+
+describe('Socket.open, Socket.pair', () => {
+  it.each([
+    [AF_INET, SOCK_STREAM],
+    [AF_INET, SOCK_DGRAM],
+    [AF_INET6, SOCK_STREAM],
+    [AF_INET6, SOCK_DGRAM],
+    [AF_UNIX, SOCK_STREAM],
+    [AF_UNIX, SOCK_DGRAM],
+    [AF_UNIX, SOCK_SEQPACKET],
+  ])('opens domain %i type %i, non-blocking and closed on exec', (domain, type) => {
+    const [SO_TYPE, SO_DOMAIN] = [3, 39]
+    using socket = Socket.open(domain, type)
+    expectCloexec(socket)
+    expectNonBlocking(socket)
+    expect(getOptionInt(socket, SOL_SOCKET, SO_DOMAIN)).toBe(domain)
+    expect(getOptionInt(socket, SOL_SOCKET, SO_TYPE)).toBe(type)
+    using blocking = Socket.open(domain, type, 0, { blocking: true })
+    expectCloexec(blocking)
+    expect(isNonBlocking(blocking)).toBe(false)
+  })
+
+  it.each([
+    ['EAFNOSUPPORT', 12345, SOCK_STREAM, 0],
+    ['EINVAL', AF_INET, 77, 0],
+    ['EPROTONOSUPPORT', AF_INET, SOCK_STREAM, 17],
+  ] as const)('throws %s', (code, domain, type, protocol) => {
+    expect(expectErrno(() => Socket.open(domain, type, protocol), code).syscall).toBe('socket')
+  })
+
+  it.each([false, true])('pairs, blocking %s', (blocking) => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_SEQPACKET, 0, { blocking })
+    for (const socket of [a, b]) {
+      expectCloexec(socket)
+      expect(isNonBlocking(socket)).toBe(!blocking)
+    }
+    expect(a.send(Buffer.from('one'))).toBe(3)
+    expect(b.recv(Buffer.alloc(9))).toBe(3)
+    a.close()
+    b.close()
+    expectErrno(() => Socket.pair(AF_INET, SOCK_STREAM), 'ENOTSUP')
+  })
+
+  it('adopts a descriptor, and makes a socket of an owner', () => {
+    const [a, b] = Socket.pair()
+    const fd = a.release()
+    const adopted = Socket.adopt(fd)
+    expect(adopted).toBeInstanceOf(Socket)
+    expect(adopted.fd).toBe(fd)
+    const copy: OwnedFd = b.dup()
+    const socket = Socket.from(copy)
+    expect(copy.closed).toBe(true)
+    socket.send(Buffer.from('x'))
+    expect(adopted.recv(Buffer.alloc(2))).toBe(1)
+    for (const open of [adopted, b, socket]) open.close()
+  })
+
+  it('adopts without a system call', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const script = `
+      import { Socket } from './index.js'
+      const pair = Socket.pair()
+      const fds = pair.map((socket) => socket.release())
+      process.title = 'adopting'
+      for (const fd of fds) Socket.adopt(fd)
+      process.title = 'adopted'
+      process.exit()
+    `
+    const { stderr, code } = await runModule(script, { wrapper: ['strace', '-qq', '-e', 'trace=prctl,fcntl,fstat'] })
+    expect(code).toBe(0)
+    const lines = stderr.split('\n')
+    const [start, end] = ['adopting', 'adopted'].map((title) => lines.findIndex((line) => line.includes(`"${title}"`)))
+    expect(start).toBeGreaterThan(-1)
+    expect(lines.slice((start as number) + 1, end)).toEqual([])
+  })
+})
+
+describe('bind, listen, accept, connect', () => {
+  it('makes a connection', async () => {
+    using listener = Socket.open(AF_INET, SOCK_STREAM)
+    listener.bind(loopback)
+    expect(getOptionInt(listener, SOL_SOCKET, SO_ACCEPTCONN)).toBe(0)
+    listener.listen()
+    expect(getOptionInt(listener, SOL_SOCKET, SO_ACCEPTCONN)).toBe(1)
+    expect(listener.accept()).toBe(null)
+    using client = Socket.open(AF_INET, SOCK_STREAM)
+    expect([true, null]).toContain(client.connect(listener.localAddress))
+    await writable(client)
+    expect(getOptionInt(client, SOL_SOCKET, SO_ERROR)).toBe(0)
+    await readable(listener)
+    using accepted = listener.accept() as Socket
+    expectCloexec(accepted)
+    expectNonBlocking(accepted)
+    expect(accepted.peerAddress).toEqual(client.localAddress)
+    expect(client.peerAddress).toEqual(listener.localAddress)
+    expect(accepted.localAddress).toEqual(listener.localAddress)
+    // The first call after the end of the handshake only reports it.
+    expect(client.connect(listener.localAddress)).toBe(true)
+    expectErrno(() => client.connect(listener.localAddress), 'EISCONN')
+  })
+
+  it('accepts a blocking connection when asked', async () => {
+    using listener = Socket.open(AF_INET, SOCK_STREAM)
+    listener.bind(loopback)
+    listener.listen(1)
+    using client = Socket.open(AF_INET, SOCK_STREAM)
+    client.connect(listener.localAddress)
+    await readable(listener)
+    using accepted = listener.accept({ blocking: true }) as Socket
+    expect(isNonBlocking(accepted)).toBe(false)
+    expectCloexec(accepted)
+  })
+
+  it('names the address in what it throws', () => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    const error = expectErrno(() => socket.bind({ family: 'ipv4', address: '192.0.2.1', port: 80 }), 'EADDRNOTAVAIL')
+    expect(error.message).toBe('bind EADDRNOTAVAIL 192.0.2.1:80: cannot assign requested address')
+    expect(error).toMatchObject({ syscall: 'bind', errno: -99, detail: '192.0.2.1:80' })
+    using taken = Socket.open(AF_INET, SOCK_STREAM)
+    taken.bind(loopback)
+    taken.listen()
+    expectErrno(() => socket.bind(taken.localAddress), 'EADDRINUSE')
+  })
+
+  it('refuses an address of another family', () => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    expectErrno(() => socket.bind({ family: 'ipv6', address: '::1', port: 0 }), 'EAFNOSUPPORT')
+    expectErrno(() => socket.bind({ family: 'unix', path: '/x' }), 'EINVAL')
+    expectErrno(() => socket.connect({ family: 'unix', path: '/a/long/enough/path' }), 'EAFNOSUPPORT')
+  })
+
+  it('reports a refused connection through SO_ERROR', async () => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    using nobody = Socket.open(AF_INET, SOCK_STREAM)
+    nobody.bind(loopback)
+    if (socket.connect(nobody.localAddress) === null) await writable(socket)
+    expect(getOptionInt(socket, SOL_SOCKET, SO_ERROR)).toBe(111)
+    using blocking = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
+    expectErrno(() => blocking.connect(nobody.localAddress), 'ECONNREFUSED')
+  })
+
+  it('throws EAGAIN when the backlog of a Unix listener is full', () => {
+    const name = { family: 'unix', path: `${temporaryDirectory()}/s` } as const
+    using listener = Socket.open(AF_UNIX, SOCK_STREAM)
+    listener.bind(name)
+    listener.listen(0)
+    const clients = Array.from({ length: 2 }, () => Socket.open(AF_UNIX, SOCK_STREAM))
+    expect(clients[0]?.connect(name)).toBe(true)
+    expectErrno(() => clients[1]?.connect(name), 'EAGAIN')
+    expectErrno(() => clients[1]?.peerAddress, 'ENOTCONN')
+    for (const client of clients) client.close()
+  })
+
+  it('connects and disconnects a datagram socket', () => {
+    using a = Socket.open(AF_INET, SOCK_DGRAM)
+    using b = Socket.open(AF_INET, SOCK_DGRAM)
+    b.bind(loopback)
+    expectErrno(() => a.send(Buffer.from('x')), 'EDESTADDRREQ')
+    expect(a.connect(b.localAddress)).toBe(true)
+    expect(a.peerAddress).toEqual(b.localAddress)
+    expect(a.send(Buffer.from('x'))).toBe(1)
+    a.disconnect()
+    expectErrno(() => a.peerAddress, 'ENOTCONN')
+    expectErrno(() => a.send(Buffer.from('x')), 'EDESTADDRREQ')
+  })
+
+  it.each([
+    ['bind', (socket: Socket) => socket.bind(loopback)],
+    ['listen', (socket: Socket) => socket.listen()],
+    ['accept4', (socket: Socket) => socket.accept()],
+    ['connect', (socket: Socket) => socket.connect(loopback)],
+    ['connect', (socket: Socket) => socket.disconnect()],
+    ['shutdown', (socket: Socket) => socket.shutdown(SHUT_WR)],
+    ['getsockname', (socket: Socket) => socket.localAddress],
+    ['getpeername', (socket: Socket) => socket.peerAddress],
+    ['send', (socket: Socket) => socket.send(Buffer.from('x'))],
+    ['recv', (socket: Socket) => socket.recv(Buffer.alloc(1))],
+    ['sendto', (socket: Socket) => socket.sendTo(Buffer.from('x'), loopback)],
+    ['recvfrom', (socket: Socket) => socket.recvFrom(Buffer.alloc(1))],
+    ['sendmsg', (socket: Socket) => socket.sendMessage({ data: Buffer.from('x') })],
+    ['recvmsg', (socket: Socket) => socket.recvMessage(Buffer.alloc(1))],
+  ] as const)('%s throws EBADF when closed, and ENOTSOCK on what is no socket', (syscall, call) => {
+    const closed = Socket.open(AF_INET, SOCK_STREAM)
+    closed.close()
+    expect(expectErrno(() => call(closed), 'EBADF').syscall).toBe(syscall)
+    using noSocket = Socket.from(eventfd())
+    expect(expectErrno(() => call(noSocket), 'ENOTSOCK').syscall).toBe(syscall)
+  })
+})
+
+describe('shutdown', () => {
+  it('ends each direction', () => {
+    const [a, b] = Socket.pair()
+    a.shutdown(SHUT_WR)
+    expect(b.recv(Buffer.alloc(1))).toBe(0)
+    expectErrno(() => a.send(Buffer.from('x')), 'EPIPE')
+    expect(b.send(Buffer.from('x'))).toBe(1)
+    expect(a.recv(Buffer.alloc(1))).toBe(1)
+    a.shutdown(SHUT_RD)
+    expectErrno(() => b.send(Buffer.from('x')), 'EPIPE')
+    expect(a.recv(Buffer.alloc(1))).toBe(0)
+    b.shutdown(SHUT_RDWR)
+    expectErrno(() => a.shutdown(3), 'EINVAL')
+    a.close()
+    b.close()
+  })
+})
+
+describe('send, recv', () => {
+  it('moves a part of a buffer', () => {
+    const [a, b] = Socket.pair()
+    const data = Buffer.from('0123456789')
+    expect(a.send(data, 0, 2, 3)).toBe(3)
+    expect(a.send(data, 0, 8)).toBe(2)
+    const buffer = Buffer.alloc(10, '.')
+    expect(b.recv(buffer, 0, 1, 4)).toBe(4)
+    expect(buffer.toString()).toBe('.2348.....')
+    expect(b.recv(buffer, 0, 9)).toBe(1)
+    expect(buffer.toString()).toBe('.2348....9')
+    expect(b.recv(buffer)).toBe(null)
+    a.close()
+    expect(b.recv(buffer)).toBe(0)
+    b.close()
+  })
+
+  it('peeks', () => {
+    const [a, b] = Socket.pair()
+    a.send(Buffer.from('abc'))
+    const buffer = Buffer.alloc(3)
+    for (const flags of [MSG_PEEK, MSG_PEEK, 0]) {
+      buffer.fill(0)
+      expect(b.recv(buffer, flags)).toBe(3)
+      expect(buffer.toString()).toBe('abc')
+    }
+    expect(b.recv(buffer, MSG_DONTWAIT)).toBe(null)
+    a.close()
+    b.close()
+  })
+
+  it('gives a datagram’s true length with MSG_TRUNC', () => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_DGRAM)
+    a.send(Buffer.alloc(1000))
+    expect(b.recv(Buffer.alloc(10), MSG_PEEK | MSG_TRUNC)).toBe(1000)
+    expect(b.recv(new Uint8Array(0), MSG_PEEK | MSG_TRUNC)).toBe(1000)
+    expect(b.recv(Buffer.alloc(10))).toBe(10)
+    expect(b.recv(Buffer.alloc(10))).toBe(null)
+    a.close()
+    b.close()
+  })
+
+  it('holds back with MSG_MORE: several sends make one datagram', async () => {
+    using a = Socket.open(AF_INET, SOCK_DGRAM)
+    using b = Socket.open(AF_INET, SOCK_DGRAM)
+    b.bind(loopback)
+    a.connect(b.localAddress)
+    a.send(Buffer.from('one '), MSG_MORE)
+    a.send(Buffer.from('two '), MSG_MORE)
+    expect(b.recv(Buffer.alloc(20))).toBe(null)
+    a.send(Buffer.from('three'))
+    await readable(b)
+    const buffer = Buffer.alloc(20)
+    expect(buffer.toString('latin1', 0, b.recv(buffer) ?? 0)).toBe('one two three')
+  })
+
+  it('sends urgent data', async () => {
+    const [server, client] = await connected()
+    client.send(Buffer.from('!'), MSG_OOB)
+    await new Promise((resolve) => watch(server, EPOLLPRI, resolve))
+    const buffer = Buffer.alloc(1)
+    expect(server.recv(buffer, MSG_OOB)).toBe(1)
+    expect(buffer.toString()).toBe('!')
+    server.close()
+    client.close()
+  })
+
+  it('sends what fits, then says that it would block, and all of it arrives', async () => {
+    const [a, b] = Socket.pair()
+    setOptionInt(a, SOL_SOCKET, SO_SNDBUF, 20_000)
+    const data = Buffer.alloc(300_000)
+    for (let i = 0; i < data.length; i++) data[i] = (i * 7) & 255
+    const first = a.send(data) as number
+    expect(first).toBeGreaterThan(0)
+    expect(first).toBeLessThan(data.length)
+    expect(a.send(data, 0, first)).toBe(null)
+    const got = Buffer.alloc(data.length)
+    let [sent, received] = [first, 0]
+    while (received < data.length) {
+      received += b.recv(got, 0, received) ?? 0
+      if (sent < data.length) sent += a.send(data, 0, sent) ?? 0
+    }
+    expect(got.equals(data)).toBe(true)
+    a.close()
+    b.close()
+  })
+
+  it('refuses an empty or a detached buffer to receive into', () => {
+    const [a, b] = Socket.pair()
+    a.send(Buffer.from('x'))
+    expect(() => b.recv(new Uint8Array(0))).toThrow(RangeError)
+    const buffer = new Uint8Array(8)
+    structuredClone(buffer.buffer, { transfer: [buffer.buffer] })
+    expect(() => b.recv(buffer)).toThrow('the buffer is empty or detached')
+    expect(b.recv(Buffer.alloc(1))).toBe(1)
+    a.close()
+    b.close()
+  })
+
+  it('refuses ranges outside the buffer', () => {
+    const [a, b] = Socket.pair()
+    const buffer = Buffer.alloc(4)
+    for (const [offset, length] of [
+      [-1, 1],
+      [0, 5],
+      [4, 1],
+      [5, 0],
+      [2, 3],
+      [0, -1],
+    ] as const) {
+      expect(() => a.send(buffer, 0, offset, length)).toThrow(RangeError)
+      expect(() => b.recv(buffer, MSG_DONTWAIT, offset, length)).toThrow(RangeError)
+    }
+    expect(() => a.send(buffer, 0, 0.5, 1)).toThrow(TypeError)
+    expect(() => a.send(buffer, 0, 0, Number.NaN)).toThrow(TypeError)
+    expect(() => a.send('text' as never, 0, 0, 4)).toThrow(TypeError)
+    expect(() => a.send(new Uint16Array(4) as never, 0, 0, 4)).toThrow(TypeError)
+    expect(() => a.send(buffer, 2 ** 33)).toThrow(TypeError)
+    expect(b.recv(buffer)).toBe(null)
+    a.close()
+    b.close()
+  })
+})
+
+describe('sendTo, recvFrom', () => {
+  it('names the sender', () => {
+    using a = Socket.open(AF_INET, SOCK_DGRAM)
+    using b = Socket.open(AF_INET, SOCK_DGRAM)
+    a.bind(loopback)
+    b.bind(loopback)
+    const buffer = Buffer.alloc(10)
+    expect(b.recvFrom(buffer)).toBe(null)
+    expect(a.sendTo(Buffer.from('hello'), b.localAddress)).toBe(5)
+    expect(b.recvFrom(buffer)).toEqual({ length: 5, address: a.localAddress })
+    expect(a.sendTo(new Uint8Array(0), b.localAddress)).toBe(0)
+    expect(b.recvFrom(buffer)).toEqual({ length: 0, address: a.localAddress })
+  })
+
+  it('gives null for a sender without a name', () => {
+    using a = Socket.open(AF_UNIX, SOCK_DGRAM)
+    using b = Socket.open(AF_UNIX, SOCK_DGRAM)
+    b.bind({ family: 'unix' })
+    a.sendTo(Buffer.from('x'), b.localAddress)
+    expect(b.recvFrom(Buffer.alloc(4))).toEqual({ length: 1, address: null })
+  })
+
+  it('says when it would block, and names the address of other failures', () => {
+    using a = Socket.open(AF_UNIX, SOCK_DGRAM)
+    using b = Socket.open(AF_UNIX, SOCK_DGRAM)
+    b.bind({ family: 'unix' })
+    const chunk = Buffer.alloc(10_000)
+    let sent: number | null = 0
+    for (let i = 0; i < 10_000 && sent !== null; i++) sent = a.sendTo(chunk, b.localAddress)
+    expect(sent).toBe(null)
+    const path = '/nowhere/at/all'
+    expect(expectErrno(() => a.sendTo(chunk, { family: 'unix', path }), 'ENOENT').message).toContain(path)
+    using udp = Socket.open(AF_INET, SOCK_DGRAM)
+    expectErrno(() => udp.sendTo(Buffer.alloc(70_000), { ...loopback, port: 9 }), 'EMSGSIZE')
+  })
+})
+
+describe('blocking', () => {
+  it('serves from a Worker with plain blocking calls, as in C', async () => {
+    const { worker, exit } = startWorker(`
+      const listener = core.Socket.open(core.AF_INET, core.SOCK_STREAM, 0, { blocking: true })
+      listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      listener.listen()
+      parentPort.postMessage(listener.localAddress.port)
+      const connection = listener.accept({ blocking: true })
+      const buffer = Buffer.alloc(4096)
+      for (;;) {
+        const count = connection.recv(buffer)
+        if (count === 0) break
+        connection.send(buffer, 0, 0, count)
+      }
+      connection.close()
+      listener.close()
+      parentPort.close()
+    `)
+    const [port] = await once(worker, 'message')
+    const answer = await runPython(`
+import socket
+s = socket.create_connection(('127.0.0.1', ${port}))
+data = bytes(range(256)) * 100
+import threading
+threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR))).start()
+got = b''
+while chunk := s.recv(65536): got += chunk
+print(got == data)
+`)
+    expect(answer).toBe('True\n')
+    await exit
+  })
+
+  it('gives up after SO_RCVTIMEO with null', async () => {
+    const { worker, exit } = startWorker(`
+      const SO_RCVTIMEO = 20
+      const [a, b] = core.Socket.pair(core.AF_UNIX, core.SOCK_STREAM, 0, { blocking: true })
+      const time = new DataView(new ArrayBuffer(16))
+      time.setBigInt64(8, 50_000n, true)
+      core.setOptionBytes(a, core.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(time.buffer))
+      const start = performance.now()
+      const count = a.recv(Buffer.alloc(1))
+      const time_ = performance.now() - start
+      a.close()
+      b.close()
+      parentPort.postMessage({ count, time: time_ })
+    `)
+    const [{ count, time }] = await once(worker, 'message')
+    expect(count).toBe(null)
+    expect(time).toBeGreaterThanOrEqual(49)
+    await exit
+  })
+
+  it('waits for the whole buffer with MSG_WAITALL', async () => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM, 0, { blocking: true })
+    const { worker, exit } = startWorker(
+      `
+      const socket = core.Socket.adopt(workerData.fd)
+      parentPort.postMessage('ready')
+      const buffer = Buffer.alloc(10)
+      const count = socket.recv(buffer, core.MSG_WAITALL)
+      parentPort.postMessage(buffer.toString('latin1', 0, count))
+      socket.release()
+      parentPort.close()
+    `,
+      { fd: b.fd },
+    )
+    await once(worker, 'message')
+    const received = once(worker, 'message')
+    for (const part of ['123', '456', '7890']) a.send(Buffer.from(part))
+    expect(await received).toEqual(['1234567890'])
+    await exit
+    a.close()
+    b.close()
+    expect(MSG_WAITALL).toBe(0x100)
+  })
+})
+
+describe('signals', () => {
+  it.runIf(haveProgram('strace')).each([
+    ['recvfrom', 'a.recv(buffer)'],
+    ['recvfrom', 'a.recvFrom(buffer).length'],
+    ['recvmsg', 'a.recvMessage(buffer).length'],
+    ['recvmmsg', '(new ReceiveBatch().receive(a), 5)'],
+    ['sendto', 'a.send(Buffer.from("12345"))'],
+    ['sendmsg', 'a.sendMessage({ data: Buffer.from("12345") })'],
+    ['accept4', '(listener.accept().close(), 5)'],
+    ['readv', 'readv(a, [buffer])'],
+  ])('%s is tried again after EINTR: %s', async (syscall, expression) => {
+    const { code, stdout, stderr } = await injected(
+      `${syscall}:error=EINTR:when=1..3`,
+      `
+      const [a, b] = Socket.pair()
+      const listener = Socket.open(AF_UNIX, SOCK_STREAM)
+      listener.bind({ family: 'unix' })
+      listener.listen()
+      const client = Socket.open(AF_UNIX, SOCK_STREAM)
+      client.connect(listener.localAddress)
+      writev(b, [Buffer.from('abc'), Buffer.from('de')])
+      const buffer = Buffer.alloc(8)
+      start()
+      console.log(${expression})
+    `,
+    )
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: '5\n' })
+    expect(stderr.match(/EINTR .*INJECTED/g), stderr).toHaveLength(3)
+  })
+
+  it.runIf(haveProgram('strace'))('close is not tried again after EINTR', async () => {
+    const { code, stdout, stderr } = await injected(
+      'close:error=EINTR:when=1',
+      `
+      const socket = Socket.open(AF_UNIX, SOCK_STREAM)
+      start()
+      socket.close()
+      console.log(socket.closed)
+    `,
+    )
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'true\n' })
+    expect(stderr.match(/^close\(\d+\) += -1 EINTR.*INJECTED/gm)).toHaveLength(1)
+  })
+
+  it('a blocking recv goes on under a rain of signals', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      import { spawn } from 'node:child_process'
+      import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+      import { Socket } from './index.js'
+      if (isMainThread) {
+        let signals = 0
+        process.on('SIGUSR2', () => signals++)
+        const [a, b] = Socket.pair(1, 1, 0, { blocking: true })
+        globalThis.kept = [a, b] // or they would be closed when they are collected
+        const worker = new Worker(new URL(import.meta.url), { workerData: a.fd })
+        worker.on('message', (received) => console.log(received, signals > 0))
+        worker.once('online', () => {
+          const rain = 'import os, time\\nfor _ in range(200): os.kill(' + process.pid + ', 12); time.sleep(0.001)'
+          spawn('python3', ['-c', rain], { stdio: 'inherit' }).on('close', () => b.send(Buffer.from('done')))
+        })
+      } else {
+        const socket = Socket.adopt(workerData)
+        const count = socket.recv(Buffer.alloc(9))
+        socket.release()
+        parentPort.postMessage(count)
+      }
+    `)
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: '4 true\n' })
+  })
+})
+
+describe('SIGPIPE', () => {
+  it.each([
+    ['send', 'a.send(data)'],
+    ['sendTo', 'tcp.sendTo(data, tcp.peerAddress)'],
+    ['sendMessage', 'a.sendMessage({ data })'],
+    ['writev to a socket', 'writev(a, [data])'],
+    ['writev to a pipe', 'writev(pipes.write, [data])'],
+    ['SendBatch', '(batch.add(data), batch.send(a))'],
+    ['sendfile to a socket', 'sendfile(a, file, 0, 10)'],
+    ['sendfile to a pipe', 'sendfile(pipes.write, file, 0, 10)'],
+    ['splice to a socket', 'splice(full.read, a, 10)'],
+    ['splice to a pipe', 'splice(full.read, pipes.write, 10)'],
+    ['tee to a pipe', 'tee(full.read, pipes.write, 10)'],
+  ])('is not raised by %s', async (_name, expression) => {
+    const { code, signal, stdout, stderr } = await runModule(`
+      import { openSync } from 'node:fs'
+      import { setImmediate } from 'node:timers/promises'
+      import { OwnedFd, pipe, SendBatch, sendfile, Socket, splice, tee, writev } from './index.js'
+      let signals = 0
+      process.on('SIGPIPE', () => signals++)
+      const data = Buffer.from('0123456789')
+      const [a, b] = Socket.pair()
+      b.close()
+      const listener = Socket.open(2, 1)
+      listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      listener.listen()
+      const tcp = Socket.open(2, 1, 0, { blocking: true })
+      tcp.connect(listener.localAddress)
+      tcp.shutdown(1)
+      const pipes = pipe()
+      pipes.read.close()
+      const full = pipe()
+      writev(full.write, [data])
+      const file = OwnedFd.adopt(openSync(process.execPath, 'r'))
+      const batch = new SendBatch()
+      let code = 'nothing thrown'
+      try { ${expression} } catch (error) { code = error.code }
+      for (let turn = 0; turn < 10; turn++) await setImmediate()
+      const afterwards = signals
+      // The signal can still be sent and caught: nothing stays blocked or ignored.
+      process.kill(process.pid, 'SIGPIPE')
+      for (let turn = 0; turn < 1000 && signals === afterwards; turn++) await setImmediate()
+      console.log(code, afterwards, signals)
+      process.exit()
+    `)
+    expect({ code, signal, stdout }, stderr).toEqual({ code: 0, signal: null, stdout: 'EPIPE 0 1\n' })
+  })
+})
+
+describe('close-on-exec and non-blocking', () => {
+  it('holds for every way to obtain a descriptor: a child inherits none', async () => {
+    const { stdout, stderr, code } = await runModule(`
+      import { spawnSync } from 'node:child_process'
+      import { readFileSync } from 'node:fs'
+      import * as core from './index.js'
+      const inherited = () => spawnSync('ls', ['/proc/self/fd'], { encoding: 'utf8' }).stdout.split(/\\s+/).join(' ')
+      const before = inherited()
+      const { AF_INET, AF_UNIX, SOCK_STREAM, SOCK_DGRAM, Socket, OwnedFd, pipe, eventfd, epollCreate, ReceiveBatch } = core
+      const listener = Socket.open(AF_UNIX, SOCK_STREAM)
+      listener.bind({ family: 'unix' })
+      listener.listen()
+      const clients = [0, 1].map(() => Socket.open(AF_UNIX, SOCK_STREAM))
+      for (const client of clients) client.connect(listener.localAddress)
+      const [a, b] = Socket.pair()
+      a.sendMessage({ data: Buffer.from('x'), descriptors: [listener, a] })
+      const received = b.recvMessage(Buffer.alloc(4), { control: core.descriptorSpace(2) }).descriptors
+      a.sendMessage({ data: Buffer.from('x'), descriptors: [listener] })
+      const batch = new ReceiveBatch({ control: 64 })
+      batch.receive(b)
+      const ways = {
+        open: [listener, Socket.open(AF_INET, SOCK_DGRAM)],
+        pair: [a, b],
+        accept: [listener.accept(), listener.accept({ blocking: true })],
+        dup: [a.dup(), core.dup({ fd: 0 })],
+        received,
+        batch: batch.descriptors(0),
+        pipe: Object.values(pipe()),
+        eventfd: [eventfd()],
+        epoll: [epollCreate()],
+      }
+      core.watch(a, core.EPOLLIN, () => {}).unref()
+      const flags = (fd) => Number.parseInt(/^flags:\\s*(\\d+)/m.exec(readFileSync('/proc/self/fdinfo/' + fd, 'utf8'))[1], 8)
+      for (const [way, files] of Object.entries(ways)) {
+        for (const { fd } of files) {
+          if ((flags(fd) & 0o2000000) === 0) console.log(way, fd, 'is not closed on exec')
+          const blocks = way === 'epoll' || files[1]?.fd === fd && (way === 'accept' || way === 'dup')
+          if (!blocks && (flags(fd) & 0o4000) === 0) console.log(way, fd, 'is blocking')
+        }
+        console.log(way, files.length)
+      }
+      console.log(inherited() === before ? 'inherited none' : before + ' became ' + inherited())
+      process.exit()
+    `)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout.split('\n')).toEqual([
+      'open 2',
+      'pair 2',
+      'accept 2',
+      'dup 2',
+      'received 2',
+      'batch 1',
+      'pipe 2',
+      'eventfd 1',
+      'epoll 1',
+      'inherited none',
+      '',
+    ])
+  })
+})
+
+describe('the kernel’s refusals', () => {
+  it.runIf(haveProgram('strace')).each([
+    ['socket:error=EMFILE', 'EMFILE', 'Socket.open(AF_INET, SOCK_STREAM)'],
+    ['socket:error=ENOMEM', 'ENOMEM', 'Socket.open(AF_INET, SOCK_STREAM)'],
+    ['socketpair:error=ENFILE', 'ENFILE', 'Socket.pair()'],
+    ['accept4:error=EMFILE', 'EMFILE', 'listener.accept()'],
+    ['accept4:error=ENOMEM', 'ENOMEM', 'listener.accept()'],
+    ['accept4:error=ECONNABORTED', 'ECONNABORTED', 'listener.accept()'],
+    ['epoll_create1:error=EMFILE', 'EMFILE', 'epollCreate()'],
+    ['epoll_ctl:error=ENOMEM', 'ENOMEM', 'epollControl(epoll, EPOLL_CTL_ADD, listener, EPOLLIN)'],
+    ['epoll_ctl:error=ENOSPC', 'ENOSPC', 'watch(listener, EPOLLIN, () => {})'],
+    ['recvmsg:error=ENOMEM', 'ENOMEM', 'b.recvMessage(Buffer.alloc(4), { control: 64 })'],
+    ['recvmmsg:error=ENOMEM', 'ENOMEM', 'new ReceiveBatch().receive(b)'],
+    ['sendmsg:error=ENOBUFS', 'ENOBUFS', 'b.sendMessage({ data: Buffer.alloc(1) })'],
+    ['pipe2:error=EMFILE', 'EMFILE', 'pipe()'],
+    ['eventfd2:error=EMFILE', 'EMFILE', 'eventfd()'],
+    ['fcntl:error=EMFILE', 'EMFILE', 'b.dup()'],
+  ])('%s surfaces as %s, and nothing leaks', async (fault, expected, expression) => {
+    const { code, stdout, stderr } = await injected(
+      `${fault}:when=1`,
+      `
+      const [a, b] = Socket.pair()
+      const epoll = epollCreate()
+      const listener = Socket.open(AF_UNIX, SOCK_STREAM)
+      listener.bind({ family: 'unix' })
+      listener.listen()
+      const client = Socket.open(AF_UNIX, SOCK_STREAM)
+      client.connect(listener.localAddress)
+      // Opens what a thread's first watch leaves open.
+      watch(a, EPOLLIN, () => {}).stop()
+      const open = () => readdirSync('/proc/self/fd').length
+      const before = open()
+      start()
+      let outcome = 'nothing thrown'
+      try { ${expression} } catch (error) { outcome = error.code }
+      console.log(outcome, open() - before)
+      process.exit()
+    `,
+    )
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: `${expected} 0\n` })
+  })
+
+  it('surfaces a true EMFILE, and works again after it', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      import { readdirSync } from 'node:fs'
+      import { setResourceLimit, Socket } from './index.js'
+      const used = readdirSync('/proc/self/fd').length
+      setResourceLimit({ soft: used + 20 })
+      const sockets = []
+      let code
+      try { for (;;) sockets.push(Socket.open(1, 1)) } catch (error) { code = error.code }
+      console.log(code, sockets.length > 0)
+      sockets.pop().close()
+      try { Socket.pair() } catch (error) { console.log(error.code) }
+      sockets.push(Socket.open(1, 1))
+      for (const socket of sockets) socket.close()
+    `)
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'EMFILE true\nEMFILE\n' })
+  })
+})
+
+/**
+ * Runs a program under strace, which makes system calls fail. The script calls `start()` where the counting of calls
+ * should begin.
+ */
+async function injected(
+  fault: string,
+  script: string,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const [syscall] = fault.split(':') as [string]
+  const program = `
+    import { spawn } from 'node:child_process'
+    import { readdirSync, readFileSync } from 'node:fs'
+    import * as core from './index.js'
+    const { ${Object.keys(core)
+      .filter((name) => script.includes(name))
+      .join(', ')} } = core
+    // Attached where the counting begins, and not before.
+    const start = () => {
+      const args = ['-qq', '-e', 'trace=${syscall}', '-e', 'inject=${fault}', '-p', String(process.pid)]
+      spawn('strace', args, { stdio: ['ignore', 'ignore', 'inherit'] })
+      const pause = new Int32Array(new SharedArrayBuffer(4))
+      const traced = () => /^TracerPid:\\t[1-9]/m.test(readFileSync('/proc/self/status', 'utf8'))
+      for (let wait = 0; !traced(); wait++) {
+        if (wait === 5000) throw new Error('strace did not attach')
+        Atomics.wait(pause, 0, 0, 1)
+      }
+    }
+    ${script}
+    process.exit()
+  `
+  const { code, stdout, stderr } = await runModule(program)
+  return { code, stdout, stderr }
+}
+
+/** The two ends of a TCP connection, the accepted one first. */
+async function connected(): Promise<[Socket, Socket]> {
+  using listener = Socket.open(AF_INET, SOCK_STREAM)
+  listener.bind(loopback)
+  listener.listen()
+  const client = Socket.open(AF_INET, SOCK_STREAM)
+  client.connect(listener.localAddress)
+  await readable(listener)
+  return [listener.accept() as Socket, client]
+}
