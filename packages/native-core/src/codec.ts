@@ -212,6 +212,226 @@ export const ipv6: Codec<string> = {
   decode: (view) => formatIpv6(bytesOf(view, 16)),
 }
 
+/** An interface index in **network byte order**, as a plain number; 0 means none. */
+export const bigEndianInterfaceIndex: Codec<number> = {
+  size: 4,
+  encode: (value, view, what) => {
+    checkInteger(value, 0, INT_MAX, what)
+    view.setInt32(0, value)
+    return 4
+  },
+  decode: (view) => view.getInt32(0),
+}
+
+/** Ports from `low` to `high`, both included; 0 leaves that end to the system. */
+export interface PortRange {
+  readonly low: number
+  readonly high: number
+}
+
+/** Two ports in one `u32`: the low one in its low half. */
+export const portRange: Codec<PortRange> = {
+  size: 4,
+  encode: (value, view, what) => {
+    checkInteger(value.low, 0, 0xffff, `${what}.low`)
+    checkInteger(value.high, 0, 0xffff, `${what}.high`)
+    view.setUint16(0, value.low, LE)
+    view.setUint16(2, value.high, LE)
+    return 4
+  },
+  decode: (view) => ({ low: view.getUint16(0, LE), high: view.getUint16(2, LE) }),
+}
+
+/** An interface to send from: by its index, by a local address, or by both. */
+export interface Ipv4Interface {
+  /** 0: the interface that has `address`. */
+  readonly ifindex: number
+  /** The local address. Default `'0.0.0.0'`: the interface's own. */
+  readonly address?: string
+}
+
+/** `struct in_addr` when it is a text, else `struct ip_mreqn`. The kernel answers with the address alone. */
+export const ipv4Interface: Codec<string, string | Ipv4Interface> = {
+  size: 12,
+  encode: (value, view, what) => {
+    if (typeof value === 'string') return ipv4.encode(value, view, what)
+    checkInteger(value.ifindex, 0, INT_MAX, `${what}.ifindex`)
+    view.setUint32(0, 0)
+    bytesOf(view, 8).set(parseIpv4(value.address ?? '0.0.0.0', `${what}.address`), 4)
+    view.setInt32(8, value.ifindex, LE)
+    return 12
+  },
+  decode: ipv4.decode,
+}
+
+/** An IPv6 address at an interface. */
+export interface Ipv6AtInterface {
+  readonly address: string
+  /** 0: the kernel chooses. */
+  readonly ifindex: number
+}
+
+/** `struct in6_pktinfo`, and `struct ipv6_mreq`, which looks the same. */
+export const ipv6AtInterface: Codec<Ipv6AtInterface> = {
+  size: 20,
+  encode: (value, view, what) => {
+    checkInteger(value.ifindex, 0, INT_MAX, `${what}.ifindex`)
+    bytesOf(view, 16).set(parseIpv6(value.address, `${what}.address`))
+    view.setInt32(16, value.ifindex, LE)
+    return 20
+  },
+  decode: (view) => ({ address: formatIpv6(bytesOf(view, 16)), ifindex: view.getInt32(16, LE) }),
+}
+
+/** A list of at most `count` unsigned 32-bit numbers. */
+export function uints(count: number): Codec<number[], readonly number[]> {
+  return {
+    size: 4 * count,
+    encode: (value, view, what) => {
+      if (!Array.isArray(value)) throw new TypeError(`${what} must be an array, not ${describe(value)}`)
+      if (value.length > count) throw new RangeError(`${what} must have at most ${count} numbers, not ${value.length}`)
+      for (const [i, item] of value.entries()) {
+        checkInteger(item, 0, UINT_MAX, `${what}[${i}]`)
+        view.setUint32(4 * i, item, LE)
+      }
+      return 4 * value.length
+    },
+    decode: (view, length) => Array.from({ length: length >> 2 }, (_, i) => view.getUint32(4 * i, LE)),
+  }
+}
+
+/** What a socket's queues hold, in **bytes** of kernel memory, but for `drops`. The names are those of `SK_MEMINFO_…`. */
+export interface SocketMemory {
+  /** Received and not yet read. */
+  readonly rmemAlloc: number
+  /** The most of that: `SO_RCVBUF`. */
+  readonly rcvbuf: number
+  /** Sent and not yet released by the network. */
+  readonly wmemAlloc: number
+  /** The most of that: `SO_SNDBUF`. */
+  readonly sndbuf: number
+  /** Taken from the protocol's account for later use. */
+  readonly fwdAlloc: number
+  /** In the send queue. */
+  readonly wmemQueued: number
+  /** Options, filters, control messages. */
+  readonly optmem: number
+  /** Arrived while a system call held the socket. */
+  readonly backlog: number
+  /** **Packets** dropped. */
+  readonly drops: number
+}
+
+/** The array of `SK_MEMINFO_…`. */
+export const socketMemory: Decoder<SocketMemory> = {
+  size: 36,
+  decode: (view, length) => {
+    const at = (index: number) => (4 * index < length ? view.getUint32(4 * index, LE) : 0)
+    return {
+      rmemAlloc: at(0),
+      rcvbuf: at(1),
+      wmemAlloc: at(2),
+      sndbuf: at(3),
+      fwdAlloc: at(4),
+      wmemQueued: at(5),
+      optmem: at(6),
+      backlog: at(7),
+      drops: at(8),
+    }
+  },
+}
+
+/** When the packets of a socket may leave. */
+export interface TransmitTime {
+  /** The clock that send times are read on: `CLOCK_TAI`, `CLOCK_MONOTONIC`. */
+  readonly clock: number
+  /** `SOF_TXTIME_…`. Default 0. */
+  readonly flags?: number
+}
+
+/** `struct sock_txtime`. */
+export const transmitTime: Codec<Required<TransmitTime>, TransmitTime> = {
+  size: 8,
+  encode: (value, view, what) => {
+    checkInteger(value.clock, INT_MIN, INT_MAX, `${what}.clock`)
+    checkInteger(value.flags ?? 0, 0, UINT_MAX, `${what}.flags`)
+    view.setInt32(0, value.clock, LE)
+    view.setUint32(4, value.flags ?? 0, LE)
+    return 8
+  },
+  decode: (view) => ({ clock: view.getInt32(0, LE), flags: view.getUint32(4, LE) }),
+}
+
+/** A run of device-memory fragments to give back. */
+export interface DeviceMemoryRange {
+  /** The first token, from `SCM_DEVMEM_DMABUF`. */
+  readonly start: number
+  readonly count: number
+}
+
+/** At most 128 times `struct dmabuf_token`. */
+export const deviceMemoryRanges: Encoder<readonly DeviceMemoryRange[]> = {
+  size: 128 * 8,
+  encode: (value, view, what) => {
+    if (!Array.isArray(value)) throw new TypeError(`${what} must be an array, not ${describe(value)}`)
+    if (value.length > 128) throw new RangeError(`${what} must have at most 128 ranges, not ${value.length}`)
+    for (const [i, { start, count }] of (value as readonly DeviceMemoryRange[]).entries()) {
+      checkInteger(start, 0, UINT_MAX, `${what}[${i}].start`)
+      checkInteger(count, 0, UINT_MAX, `${what}[${i}].count`)
+      view.setUint32(8 * i, start, LE)
+      view.setUint32(8 * i + 4, count, LE)
+    }
+    return 8 * value.length
+  },
+}
+
+/** The MTU in `struct ip6_mtuinfo`, in **bytes**. */
+export const pathMtu: Decoder<number> = {
+  size: 32,
+  decode: (view) => view.getUint32(28, LE),
+}
+
+/** A lease of an IPv6 flow label (RFC 6437). */
+export interface FlowLabelRequest {
+  /** `IPV6_FL_A_GET`, `IPV6_FL_A_PUT`, `IPV6_FL_A_RENEW`. */
+  readonly action: number
+  /** The 20-bit label; 0 lets the kernel choose one, with `IPV6_FL_F_CREATE`. Default 0. */
+  readonly label?: number
+  /** Where the flow goes to. Default `'::'`. */
+  readonly destination?: string
+  /** `IPV6_FL_S_…`: who else may use the label. Default 0. */
+  readonly share?: number
+  /** `IPV6_FL_F_…`. Default 0. */
+  readonly flags?: number
+  /** **Seconds** that the lease lasts. Default 0: the kernel's least, 6. */
+  readonly expires?: number
+  /** **Seconds** that the label stays taken after its last use. Default 0: the kernel's least, 6. */
+  readonly linger?: number
+}
+
+/** `struct in6_flowlabel_req`. */
+export const flowLabelRequest: Encoder<FlowLabelRequest> = {
+  size: 32,
+  encode: (value, view, what) => {
+    const { action, label = 0, destination = '::', share = 0, flags = 0, expires = 0, linger = 0 } = value
+    checkInteger(action, 0, 0xff, `${what}.action`)
+    checkInteger(label, 0, 0xf_ffff, `${what}.label`)
+    checkInteger(share, 0, 0xff, `${what}.share`)
+    checkInteger(flags, 0, 0xffff, `${what}.flags`)
+    checkInteger(expires, 0, 0xffff, `${what}.expires`)
+    checkInteger(linger, 0, 0xffff, `${what}.linger`)
+    bytesOf(view, 16).set(parseIpv6(destination, `${what}.destination`))
+    view.setUint32(16, label)
+    view.setUint8(20, action)
+    view.setUint8(21, share)
+    view.setUint16(22, flags, LE)
+    view.setUint16(24, expires, LE)
+    view.setUint16(26, linger, LE)
+    view.setUint32(28, 0, LE)
+    return 32
+  },
+}
+
 const utf8 = new TextDecoder()
 
 function bytesOf(view: DataView, length: number): Buffer {

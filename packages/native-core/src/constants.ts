@@ -111,6 +111,113 @@ export const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn
 // cmsg(3): control messages at SOL_SOCKET
 export const SCM_RIGHTS = 1
 
+// SO_BUF_LOCK
+export const SOCK_SNDBUF_LOCK = 1
+export const SOCK_RCVBUF_LOCK = 2
+
+// SO_TIMESTAMPING: https://docs.kernel.org/networking/timestamping.html
+export const SOF_TIMESTAMPING_TX_HARDWARE = 0x1
+export const SOF_TIMESTAMPING_TX_SOFTWARE = 0x2
+export const SOF_TIMESTAMPING_RX_HARDWARE = 0x4
+export const SOF_TIMESTAMPING_RX_SOFTWARE = 0x8
+export const SOF_TIMESTAMPING_SOFTWARE = 0x10
+export const SOF_TIMESTAMPING_SYS_HARDWARE = 0x20
+export const SOF_TIMESTAMPING_RAW_HARDWARE = 0x40
+export const SOF_TIMESTAMPING_OPT_ID = 0x80
+export const SOF_TIMESTAMPING_TX_SCHED = 0x100
+export const SOF_TIMESTAMPING_TX_ACK = 0x200
+export const SOF_TIMESTAMPING_OPT_CMSG = 0x400
+export const SOF_TIMESTAMPING_OPT_TSONLY = 0x800
+export const SOF_TIMESTAMPING_OPT_STATS = 0x1000
+export const SOF_TIMESTAMPING_OPT_PKTINFO = 0x2000
+export const SOF_TIMESTAMPING_OPT_TX_SWHW = 0x4000
+export const SOF_TIMESTAMPING_BIND_PHC = 0x8000
+export const SOF_TIMESTAMPING_OPT_ID_TCP = 0x10000
+export const SOF_TIMESTAMPING_OPT_RX_FILTER = 0x20000
+export const SOF_TIMESTAMPING_TX_COMPLETION = 0x40000
+
+// SO_TXTIME
+export const SOF_TXTIME_DEADLINE_MODE = 1
+export const SOF_TXTIME_REPORT_ERRORS = 2
+export const CLOCK_REALTIME = 0
+export const CLOCK_MONOTONIC = 1
+export const CLOCK_TAI = 11
+
+// IP_TOS, IPV6_TCLASS: RFC 2474, RFC 3168, RFC 1349
+export const IPTOS_DSCP_AF11 = 0x28
+export const IPTOS_DSCP_AF12 = 0x30
+export const IPTOS_DSCP_AF13 = 0x38
+export const IPTOS_DSCP_AF21 = 0x48
+export const IPTOS_DSCP_AF22 = 0x50
+export const IPTOS_DSCP_AF23 = 0x58
+export const IPTOS_DSCP_AF31 = 0x68
+export const IPTOS_DSCP_AF32 = 0x70
+export const IPTOS_DSCP_AF33 = 0x78
+export const IPTOS_DSCP_AF41 = 0x88
+export const IPTOS_DSCP_AF42 = 0x90
+export const IPTOS_DSCP_AF43 = 0x98
+export const IPTOS_DSCP_EF = 0xb8
+export const IPTOS_CLASS_CS0 = 0x00
+export const IPTOS_CLASS_CS1 = 0x20
+export const IPTOS_CLASS_CS2 = 0x40
+export const IPTOS_CLASS_CS3 = 0x60
+export const IPTOS_CLASS_CS4 = 0x80
+export const IPTOS_CLASS_CS5 = 0xa0
+export const IPTOS_CLASS_CS6 = 0xc0
+export const IPTOS_CLASS_CS7 = 0xe0
+export const IPTOS_ECN_MASK = 0x03
+export const IPTOS_ECN_NOT_ECT = 0x00
+export const IPTOS_ECN_ECT1 = 0x01
+export const IPTOS_ECN_ECT0 = 0x02
+export const IPTOS_ECN_CE = 0x03
+export const IPTOS_LOWDELAY = 0x10
+export const IPTOS_THROUGHPUT = 0x08
+export const IPTOS_RELIABILITY = 0x04
+export const IPTOS_MINCOST = 0x02
+
+// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: ip(7)
+/** Never forbid fragmenting. */
+export const IP_PMTUDISC_DONT = 0
+/** As the route says: the default. Forbid fragmenting, and fragment here what is too big. */
+export const IP_PMTUDISC_WANT = 1
+/** Always forbid fragmenting, and refuse what is too big with `EMSGSIZE`. */
+export const IP_PMTUDISC_DO = 2
+/** Forbid fragmenting and don't look at the known MTU: for finding it out oneself. */
+export const IP_PMTUDISC_PROBE = 3
+/** Use the interface's MTU, take no word about the path's, never forbid fragmenting and never fragment. */
+export const IP_PMTUDISC_INTERFACE = 4
+/** As `IP_PMTUDISC_INTERFACE`, but fragment what is too big for it. */
+export const IP_PMTUDISC_OMIT = 5
+export const IPV6_PMTUDISC_DONT = 0
+export const IPV6_PMTUDISC_WANT = 1
+export const IPV6_PMTUDISC_DO = 2
+export const IPV6_PMTUDISC_PROBE = 3
+export const IPV6_PMTUDISC_INTERFACE = 4
+export const IPV6_PMTUDISC_OMIT = 5
+
+// IPV6_FLOWLABEL_MGR
+export const IPV6_FL_A_GET = 0
+export const IPV6_FL_A_PUT = 1
+export const IPV6_FL_A_RENEW = 2
+export const IPV6_FL_F_CREATE = 1
+export const IPV6_FL_F_EXCL = 2
+export const IPV6_FL_F_REFLECT = 4
+export const IPV6_FL_F_REMOTE = 8
+export const IPV6_FL_S_NONE = 0
+export const IPV6_FL_S_EXCL = 1
+export const IPV6_FL_S_PROCESS = 2
+export const IPV6_FL_S_USER = 3
+export const IPV6_FL_S_ANY = 255
+
+// IPV6_ADDR_PREFERENCES: RFC 5014
+export const IPV6_PREFER_SRC_TMP = 0x0001
+export const IPV6_PREFER_SRC_PUBLIC = 0x0002
+export const IPV6_PREFER_SRC_PUBTMP_DEFAULT = 0x0100
+export const IPV6_PREFER_SRC_COA = 0x0004
+export const IPV6_PREFER_SRC_HOME = 0x0400
+export const IPV6_PREFER_SRC_CGA = 0x0008
+export const IPV6_PREFER_SRC_NONCGA = 0x0800
+
 // AF_VSOCK: vsock(7)
 export const VMADDR_CID_ANY = 0xffff_ffff
 export const VMADDR_CID_HYPERVISOR = 0
