@@ -1,0 +1,412 @@
+import type { SocketAddress } from '../address.js'
+import { checkInteger } from '../codec.js'
+import { EPOLLHUP, EPOLLIN } from '../constants.js'
+import type { ErrnoName } from '../errno.js'
+import type { SystemError } from '../error.js'
+import { type AsFd, eventfd, type OwnedFd } from '../fd.js'
+import { getOption } from '../option.js'
+import { SO_ACCEPTCONN } from '../options/socket.js'
+import type { Socket } from '../socket.js'
+import { type Watch, watch } from '../watch.js'
+
+export interface ListenerOptions<T = Socket> {
+  /**
+   * What becomes of an accepted socket: `(socket) => new SocketStream(socket)`. When it throws, the socket is closed and
+   * the listener ends with the error. Default: the socket itself.
+   */
+  readonly wrap?: (socket: Socket) => T
+  /** The most connections to accept before the event loop gets its turn. Default 64. */
+  readonly budget?: number
+  /**
+   * Called each time that accepting meets a limit (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) and is put off.
+   * Default: a process warning.
+   */
+  readonly error?: (error: SystemError) => void
+  /** Closes the listener. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Counts since the listener was made. */
+export interface ListenerStatistics {
+  /** Connections handed out. */
+  readonly accepted: number
+  /** Connections that were closed at once for want of descriptors, so that their peers need not wait. */
+  readonly dropped: number
+  /** Calls of accept4(2) that failed: limits, and connections that had failed before they were accepted. */
+  readonly errors: number
+}
+
+/**
+ * Accepts connections on Node's loop, one by one as they are asked for or with a callback.
+ *
+ *     await using listener = new Listener(socket, { wrap: (connection) => new SocketStream(connection) })
+ *     for await (const stream of listener) stream.pipe(stream)
+ *
+ *     await listener.run((stream) => stream.pipe(stream))
+ *
+ * What nobody asks for waits in the kernel's backlog. Connections that failed before they could be accepted are counted
+ * and passed over. At a limit of descriptors or memory the listener reports it and tries again after 5 ms, then after
+ * twice as long, up to 1 s; where descriptors are still missing at the second try, a reserved one is used to accept what
+ * waits and close it. Several listeners, in Workers too, may share one open socket. accept(2)
+ */
+export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable, AsyncDisposable {
+  readonly #socket: Socket
+  readonly #wrap: (socket: Socket) => T
+  readonly #budget: number
+  readonly #report: (error: SystemError) => void
+  readonly #signal: AbortSignal | undefined
+  readonly #statistics = { accepted: 0, dropped: 0, errors: 0 }
+
+  #watch: Watch | undefined
+  #referenced = true
+  #closed = false
+  #paused = false
+  /** What has ended the listener, until somebody is told. */
+  #failure: Error | undefined
+  #running: Running<T> | undefined
+  #waiting: Waiting<T>[] = []
+  /** How many connections may still be accepted in this turn of the loop. */
+  #credit: number
+  /** Whether the kernel has said that a connection waits: at a limit accept4(2) fails whether one does or not. */
+  #certain = false
+  /** What is given up in order to accept when no other descriptor is left. */
+  #reserve: OwnedFd | undefined
+  /** Milliseconds; 0 while all is well. */
+  #delay = 0
+  #retry: NodeJS.Timeout | undefined
+
+  /**
+   * Takes over `socket`, which must listen already.
+   * @throws TypeError when it doesn't
+   * @throws SystemError when it can't be watched. Whatever is thrown, the socket stays yours.
+   */
+  constructor(socket: Socket, options: ListenerOptions<T> = {}) {
+    const { wrap = (accepted) => accepted as T, budget = 64, error = warn, signal } = options
+    checkInteger(budget, 1, 0x7fff_ffff, 'budget')
+    if (!getOption(socket, SO_ACCEPTCONN)) throw new TypeError('the socket does not listen')
+    // From the start, because at the limit of descriptors it may be too late.
+    this.#watch = watch(socket, 0, this.#ready)
+    this.#reserve = tryReserve()
+    this.#socket = socket
+    this.#wrap = wrap
+    this.#budget = budget
+    this.#credit = budget
+    this.#report = error
+    this.#signal = signal
+    if (signal?.aborted) this.close()
+    else signal?.addEventListener('abort', this.#abort)
+  }
+
+  /** The descriptor, for `setOption` and its like; −1 once closed. */
+  get fd(): number {
+    return this.#socket.fd
+  }
+
+  /** getsockname(2). */
+  get address(): SocketAddress {
+    return this.#socket.localAddress
+  }
+
+  /** Whether `close` was called, or an error has ended the listener. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** Whether `pause` holds it. */
+  get paused(): boolean {
+    return this.#paused
+  }
+
+  get statistics(): ListenerStatistics {
+    return { ...this.#statistics }
+  }
+
+  /**
+   * accept4(2): calls `callback` with each connection until the listener is closed, which fulfils the promise; an error
+   * that ends the listener rejects it. The callback runs in the async context of this call. What it throws is an
+   * uncaught exception, and the listener goes on.
+   * @throws TypeError when the listener runs already or is being iterated over
+   */
+  async run(callback: (connection: T) => void): Promise<void> {
+    if (typeof callback !== 'function') throw new TypeError('callback must be a function')
+    this.#refuseSecondUse(this.#waiting.length > 0)
+    if (this.#closed) return this.#lastWord()
+    await new Promise<void>((resolve, reject) => {
+      this.#running = { callback, resolve, reject }
+      // The new watch has the async context of this call.
+      this.#watch?.stop()
+      this.#startWatch()
+    })
+  }
+
+  /**
+   * accept4(2): one connection each time that one is asked for. Closing the listener ends the iteration; ending the
+   * iteration leaves the listener open, and what nobody has asked for in the backlog.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined> {
+    let ended = false
+    const iterator: AsyncIterableIterator<T, undefined> = {
+      next: async () => {
+        this.#refuseSecondUse(false)
+        if (ended) return DONE
+        if (this.#closed) {
+          this.#lastWord()
+          return DONE
+        }
+        return await new Promise<IteratorResult<T, undefined>>((resolve, reject) => {
+          this.#waiting.push({ iterator, resolve, reject })
+          this.#certain = false
+          this.#accept()
+          this.#arm()
+        })
+      },
+      return: async () => {
+        ended = true
+        const mine = this.#waiting.filter((waiting) => waiting.iterator === iterator)
+        this.#waiting = this.#waiting.filter((waiting) => waiting.iterator !== iterator)
+        for (const { resolve } of mine) resolve(DONE)
+        return DONE
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    }
+    return iterator
+  }
+
+  /** Accepts no more until `resume`; what comes waits in the kernel's backlog. */
+  pause(): this {
+    this.#paused = true
+    return this
+  }
+
+  resume(): this {
+    this.#paused = false
+    this.#arm()
+    return this
+  }
+
+  /** Keeps the process alive while the listener waits for connections. This is the default. */
+  ref(): this {
+    this.#referenced = true
+    this.#watch?.ref()
+    this.#retry?.ref()
+    return this
+  }
+
+  /** Lets the process end although the listener waits for connections. */
+  unref(): this {
+    this.#referenced = false
+    this.#watch?.unref()
+    this.#retry?.unref()
+    return this
+  }
+
+  /** close(2). What waited in the backlog is reset by the kernel. A second call does nothing. */
+  close(): void {
+    this.#end()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+  }
+
+  readonly #abort = (): void => this.close()
+
+  get #wanted(): boolean {
+    const asked = this.#running !== undefined || this.#waiting.length > 0
+    return asked && !this.#closed && !this.#paused && this.#retry === undefined
+  }
+
+  #arm(): void {
+    if (!this.#wanted) return
+    if (this.#watch === undefined) this.#startWatch()
+    else this.#watch.update(EPOLLIN)
+  }
+
+  #startWatch(): void {
+    this.#watch = watch(this.#socket, EPOLLIN, this.#ready)
+    if (!this.#referenced) this.#watch.unref()
+  }
+
+  readonly #ready = (events: number): void => {
+    this.#credit = this.#budget
+    this.#certain = true
+    if (this.#wanted) this.#accept()
+    else this.#rest(events)
+  }
+
+  /** What nobody wants to know is not watched for. EPOLLHUP, after shutdown(2), can't be masked. */
+  #rest(events: number): void {
+    if ((events & EPOLLHUP) === 0) {
+      this.#watch?.update(0)
+    } else {
+      this.#watch?.stop()
+      this.#watch = undefined
+    }
+  }
+
+  #accept(): void {
+    while (this.#wanted && this.#credit > 0) {
+      this.#credit--
+      let socket: Socket | null
+      try {
+        socket = this.#socket.accept()
+      } catch (error) {
+        if (this.#survive(error as SystemError)) continue
+        return
+      }
+      this.#certain = false
+      if (socket === null) return
+      this.#recover()
+      this.#handOut(socket)
+    }
+  }
+
+  #handOut(socket: Socket): void {
+    let connection: T
+    try {
+      connection = this.#wrap(socket)
+    } catch (error) {
+      socket.close()
+      this.#end(error as Error)
+      return
+    }
+    this.#statistics.accepted++
+    const waiting = this.#waiting.shift()
+    if (waiting !== undefined) waiting.resolve({ value: connection, done: false })
+    else this.#running?.callback(connection)
+  }
+
+  /** Whether the next connection may be tried at once. */
+  #survive(error: SystemError): boolean {
+    if (limits.has(error.code) && !this.#certain) return false
+    this.#statistics.errors++
+    if (connectionErrors.has(error.code)) return true
+    if (limits.has(error.code)) this.#backOff(error)
+    else this.#end(error)
+    return false
+  }
+
+  #recover(): void {
+    if (this.#delay === 0) return
+    this.#delay = 0
+    this.#reserve ??= tryReserve()
+  }
+
+  #backOff(error: SystemError): void {
+    // A shortage of 5 ms costs nobody a connection.
+    if (this.#delay > 0 && (error.code === 'EMFILE' || error.code === 'ENFILE')) this.#drop()
+    this.#delay = Math.min(Math.max(2 * this.#delay, FIRST_DELAY), LONGEST_DELAY)
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined
+      this.#arm()
+    }, this.#delay)
+    if (!this.#referenced) this.#retry.unref()
+    this.#report(error)
+  }
+
+  /** Accepts with the reserved descriptor what waits, and closes it: better for its peer than to hear nothing. */
+  #drop(): void {
+    this.#reserve?.close()
+    try {
+      for (let left = this.#budget; left > 0; left--) {
+        const socket = this.#socket.accept()
+        if (socket === null) break
+        socket.close()
+        this.#statistics.dropped++
+      }
+    } catch {
+      // Another thread was quicker to take the descriptor, or there is no memory either: the next try is after the delay.
+    }
+    this.#reserve = tryReserve()
+  }
+
+  #end(failure?: Error): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#signal?.removeEventListener('abort', this.#abort)
+    clearTimeout(this.#retry)
+    this.#watch?.stop()
+    this.#watch = undefined
+    this.#socket.close()
+    this.#reserve?.close()
+    this.#failure = failure
+    for (const { resolve, reject } of this.#waiting.splice(0)) this.#tell(() => resolve(DONE), reject)
+    if (this.#running !== undefined) this.#tell(this.#running.resolve, this.#running.reject)
+    this.#running = undefined
+  }
+
+  /** The first one is told of the failure, the others that it is over. */
+  #tell(resolve: () => void, reject: (error: Error) => void): void {
+    try {
+      this.#lastWord()
+      resolve()
+    } catch (error) {
+      reject(error as Error)
+    }
+  }
+
+  #lastWord(): void {
+    const failure = this.#failure
+    this.#failure = undefined
+    if (failure !== undefined) throw failure
+  }
+
+  #refuseSecondUse(iterating: boolean): void {
+    if (this.#running !== undefined) throw new TypeError('the listener runs already')
+    if (iterating) throw new TypeError('the listener is being iterated over')
+  }
+}
+
+interface Running<T> {
+  readonly callback: (connection: T) => void
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+interface Waiting<T> {
+  readonly iterator: AsyncIterator<T>
+  readonly resolve: (result: IteratorResult<T, undefined>) => void
+  readonly reject: (error: Error) => void
+}
+
+const DONE = { value: undefined, done: true } as const
+
+/** **Milliseconds.** */
+const FIRST_DELAY = 5
+const LONGEST_DELAY = 1000
+
+/** The connection waits on until there is a descriptor or memory for it. */
+const limits: ReadonlySet<string> = new Set<ErrnoName>(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'])
+
+/**
+ * That connection is gone; the next may be well. Linux passes the network errors that were pending on it, which accept(2)
+ * says to treat as EAGAIN; EPERM comes from a firewall.
+ */
+const connectionErrors: ReadonlySet<string> = new Set<ErrnoName>([
+  'ECONNABORTED',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'ENONET',
+  'ENOPROTOOPT',
+  'ENOTSUP',
+  'EPERM',
+  'EPROTO',
+])
+
+function tryReserve(): OwnedFd | undefined {
+  try {
+    return eventfd()
+  } catch {
+    return undefined
+  }
+}
+
+function warn(error: SystemError): void {
+  process.emitWarning(`Accepting connections is put off: ${error.message}`, { code: 'LINUX_SOCKETS_ACCEPT' })
+}

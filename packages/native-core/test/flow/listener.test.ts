@@ -1,0 +1,653 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import net from 'node:net'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import {
+  expectCloexec,
+  expectErrno,
+  expectNonBlocking,
+  guardDescriptors,
+  haveProgram,
+  needProgram,
+  skipUnless,
+  temporaryDirectory,
+  waitForLine,
+} from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  AF_INET,
+  AF_UNIX,
+  dup,
+  type InetAddress,
+  Listener,
+  type ListenerOptions,
+  SHUT_RDWR,
+  SO_REUSEADDR,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  Socket,
+  type SocketAddress,
+  SocketStream,
+  setOption,
+} from '../../src/index.js'
+import { compileSources, runModule, spawnModule, startWorker } from '../outside.js'
+
+guardDescriptors()
+compileSources()
+
+describe('iterating', () => {
+  it('gives each connection, made into what is wanted', async () => {
+    const listener = listen({ wrap: (socket) => new SocketStream(socket) })
+    const clients = connect(listener, 3)
+    const texts: string[] = []
+    for await (const stream of listener) {
+      expectCloexec(stream)
+      expectNonBlocking(stream)
+      clients[texts.length]?.end(`client ${texts.length}`)
+      for await (const chunk of stream) texts.push(String(chunk))
+      if (texts.length === 3) listener.close()
+    }
+    expect(texts).toEqual(['client 0', 'client 1', 'client 2'])
+    expect(listener.statistics).toEqual({ accepted: 3, dropped: 0, errors: 0 })
+    expect(listener.closed).toBe(true)
+  })
+
+  it('accepts what is asked for and no more', async () => {
+    const listener = listen()
+    const clients = connect(listener, 5)
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    const connections = listener[Symbol.asyncIterator]()
+    const { value } = await connections.next()
+    value?.close()
+    for (let i = 0; i < 10; i++) await turn()
+    expect(listener.statistics.accepted).toBe(1)
+    // What was in the backlog is reset with the listener.
+    const failures = Promise.all(clients.slice(1).map((client) => once(client, 'error')))
+    listener.close()
+    for (const [error] of await failures) expect(error.code).toBe('ECONNRESET')
+    expect(await connections.next()).toEqual({ value: undefined, done: true })
+  })
+
+  it('answers askers in order, and the rest that it is over', async () => {
+    const listener = listen({ wrap: (socket) => new SocketStream(socket) })
+    const connections = listener[Symbol.asyncIterator]()
+    const asked = Array.from({ length: 4 }, () => connections.next())
+    for (let i = 0; i < 2; i++) {
+      const [client] = connect(listener, 1)
+      client?.write(String(i))
+      const stream = (await asked[i])?.value as SocketStream
+      expect(String((await once(stream, 'data'))[0])).toBe(String(i))
+      stream.destroy()
+    }
+    listener.close()
+    expect(await Promise.all(asked.slice(2))).toEqual([OVER, OVER])
+    expect(await connections.next()).toEqual(OVER)
+  })
+
+  it('leaves the listener open, and connections in the backlog, when it ends', async () => {
+    const listener = listen()
+    const first = listener[Symbol.asyncIterator]()
+    const asked = first.next()
+    expect(await first.return?.()).toEqual(OVER)
+    expect(await asked).toEqual(OVER)
+    expect(await first.next()).toEqual(OVER)
+    const [client] = connect(listener, 1)
+    await once(client as net.Socket, 'connect')
+    for (let i = 0; i < 10; i++) await turn()
+    expect(listener.statistics.accepted).toBe(0)
+    for await (const socket of listener) {
+      socket.close()
+      break
+    }
+    expect(listener.statistics.accepted).toBe(1)
+    expect(listener.closed).toBe(false)
+  })
+
+  it('lets the loop turn in a flood', async () => {
+    const listener = listen({ budget: 7 })
+    const clients = connect(listener, 60)
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    const counts = countPerTurn()
+    for await (const socket of listener) {
+      socket.close()
+      counts.add()
+      if (listener.statistics.accepted === 60) break
+    }
+    // Credit that is left from one turn may meet that of the next.
+    expect(await counts.most()).toBeLessThanOrEqual(14)
+  })
+
+  it('fails once with what ended the listener', async () => {
+    const listener = listen()
+    const connections = listener[Symbol.asyncIterator]()
+    const asked = [connections.next(), connections.next()]
+    using other = Socket.from(dup(listener))
+    other.shutdown(SHUT_RDWR)
+    await expectErrno(() => asked[0] as Promise<unknown>, 'EINVAL')
+    expect(await asked[1]).toEqual(OVER)
+    expect(await connections.next()).toEqual(OVER)
+    expect(listener.closed).toBe(true)
+  })
+})
+
+describe('run', () => {
+  it('calls with each connection in the context of its caller, until closed', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const seen: unknown[] = []
+    const listener = listen({
+      wrap(socket) {
+        seen.push(storage.getStore())
+        return socket
+      },
+    })
+    const running = storage.run('server', () =>
+      listener.run((socket) => {
+        seen.push(storage.getStore())
+        socket.close()
+        if (seen.length === 6) listener.close()
+      }),
+    )
+    connect(listener, 3)
+    expect(await running).toBe(undefined)
+    expect(seen).toEqual(Array(6).fill('server'))
+    expect(await listener.run(() => {})).toBe(undefined)
+  })
+
+  it('takes a thousand connections, and leaves none behind', async () => {
+    const listener = listen({ wrap: (socket) => new SocketStream(socket) })
+    const running = listener.run((stream) => stream.pipe(stream))
+    for (let round = 0; round < 10; round++) {
+      const clients = connect(listener, 100)
+      const answers = clients.map(async (client, i) => {
+        client.end(`${round}/${i}`)
+        let got = ''
+        for await (const chunk of client) got += chunk
+        return got
+      })
+      expect(await Promise.all(answers)).toEqual(clients.map((_, i) => `${round}/${i}`))
+    }
+    expect(listener.statistics).toEqual({ accepted: 1000, dropped: 0, errors: 0 })
+    listener.close()
+    await running
+  })
+
+  it('lets the loop turn in a flood', async () => {
+    const listener = listen({ budget: 7 })
+    const clients = connect(listener, 60)
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    const counts = countPerTurn()
+    await listener.run((socket) => {
+      socket.close()
+      counts.add()
+      if (listener.statistics.accepted === 60) listener.close()
+    })
+    expect(await counts.most()).toBe(7)
+  })
+
+  it('accepts nothing while paused', async () => {
+    const listener = listen()
+    listener.pause()
+    expect(listener.paused).toBe(true)
+    const running = listener.run((socket) => {
+      socket.close()
+      if (listener.statistics.accepted === 2) listener.pause()
+      if (listener.statistics.accepted === 4) listener.close()
+    })
+    const clients = connect(listener, 4)
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    for (let i = 0; i < 10; i++) await turn()
+    expect(listener.statistics.accepted).toBe(0)
+    listener.resume()
+    while (listener.statistics.accepted < 2) await turn()
+    for (let i = 0; i < 10; i++) await turn()
+    expect(listener.statistics.accepted).toBe(2)
+    listener.resume()
+    await running
+    expect(listener.statistics.accepted).toBe(4)
+  })
+
+  it('rejects with what ended the listener', async () => {
+    const listener = listen()
+    const running = listener.run(() => {})
+    using other = Socket.from(dup(listener))
+    other.shutdown(SHUT_RDWR)
+    await expectErrno(() => running, 'EINVAL')
+    expect(listener.statistics.errors).toBe(1)
+  })
+
+  it('ends when a connection can not be made into what is wanted', async () => {
+    const broken = new Error('no')
+    const listener = listen({
+      wrap() {
+        throw broken
+      },
+    })
+    connect(listener, 1)
+    await expect(listener.run(() => {})).rejects.toBe(broken)
+    expect(listener.statistics.accepted).toBe(0)
+  })
+
+  it('can not be used twice, or beside an iteration', async () => {
+    const listener = listen()
+    const asked = listener[Symbol.asyncIterator]().next()
+    await expect(listener.run(() => {})).rejects.toThrow('iterated')
+    await expect(listener.run(null as never)).rejects.toThrow(TypeError)
+    listener.close()
+    await asked
+    const second = listen()
+    const running = second.run(() => {})
+    await expect(second.run(() => {})).rejects.toThrow('runs already')
+    await expect(second[Symbol.asyncIterator]().next()).rejects.toThrow('runs already')
+    second.close()
+    await running
+  })
+
+  it('goes on when the callback throws', async () => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      let count = 0
+      process.on('uncaughtException', (error) => console.log(error.message))
+      const running = listener.run((socket) => {
+        socket.close()
+        if (++count === 3) listener.close()
+        throw new Error('thrown ' + count)
+      })
+      for (let i = 0; i < 3; i++) net.connect(port, '127.0.0.1').on('error', () => {})
+      await running`)
+    expect(stderr).toBe('')
+    expect(stdout).toBe('thrown 1\nthrown 2\nthrown 3\n')
+  })
+})
+
+describe('at the limit of descriptors', () => {
+  it('reports, drops with the reserved one, backs off, and recovers', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const file = join(temporaryDirectory(), 'trace')
+    const server = spawnModule(
+      `
+      ${listening}
+      const held = []
+      const running = listener.run((socket) => {
+        held.push(socket)
+        socket.send(Buffer.from('hello'))
+      })
+      await turn()
+      // As many as are open, and six more.
+      setResourceLimit({ soft: readdirSync('/proc/self/fd').length - 1 + 6 })
+      console.log('port', port)
+      process.stdin.once('data', () => {
+        for (const socket of held) socket.close()
+        console.log('freed')
+        process.stdin.once('data', () => {
+          console.log(JSON.stringify({ ...listener.statistics, codes: [...codes], delays }))
+          process.exit()
+        })
+      })`,
+      { wrapper: ['strace', '-f', '-o', file, '-e', 'trace=accept4'] },
+    )
+    const port = Number((await waitForLine(server, /^port/, 20_000)).slice(5))
+    const clients = connectTo(port, 40)
+    const outcomes = await Promise.all(
+      clients.map(async (client) => {
+        client.on('error', () => {})
+        return await Promise.race([
+          once(client, 'data').then(() => 'served'),
+          once(client, 'close').then(() => 'dropped'),
+          once(client, 'end').then(() => 'dropped'),
+        ])
+      }),
+    )
+    const served = outcomes.filter((outcome) => outcome === 'served').length
+    expect(served).toBeGreaterThanOrEqual(1)
+    // Where the open descriptors' numbers have gaps, there is room for a few more.
+    expect(served).toBeLessThan(20)
+    server.process.stdin?.write('free\n')
+    await waitForLine(server, /^freed/, 20_000)
+    const [again] = connectTo(port, 1)
+    expect(String((await once(again as net.Socket, 'data'))[0])).toBe('hello')
+    server.process.stdin?.write('tell\n')
+    const statistics = JSON.parse((await server.finished).stdout.split('\n').at(-2) as string)
+    expect(statistics).toMatchObject({ accepted: served + 1, dropped: 40 - served, codes: ['EMFILE'] })
+    // Two failures at least, since the first costs nobody a connection; and then it didn't go on trying.
+    expect(statistics.errors).toBeGreaterThanOrEqual(2)
+    expect(statistics.errors).toBeLessThan(12)
+    expect(statistics.delays).toEqual(backoff(statistics.errors))
+    const attempts = readFileSync(file, 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('accept4('))
+    expect(attempts.length).toBeLessThan(40 + 100)
+  }, 60_000)
+
+  it('costs nobody a connection when the shortage is short', async () => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      const more = () => { try { return eventfd() } catch { return undefined } }
+      const client = net.connect(port, '127.0.0.1')
+      await once(client, 'connect')
+      setResourceLimit({ soft: readdirSync('/proc/self/fd').length + 3 })
+      let hoard = []
+      for (let fd; (fd = more()) !== undefined; ) hoard.push(fd)
+      const connections = listener[Symbol.asyncIterator]()
+      reported = () => { for (const fd of hoard.splice(0)) fd.close() }
+      const { value } = await connections.next()
+      console.log(JSON.stringify({ ...listener.statistics, codes: [...codes] }))
+      value.close()
+      client.destroy()
+      listener.close()`)
+    expect(stderr).toBe('')
+    expect(JSON.parse(stdout)).toEqual({ accepted: 1, dropped: 0, errors: 1, codes: ['EMFILE'] })
+  })
+
+  it('does not take an empty backlog for a connection that it has no descriptor for', async () => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      const more = () => { try { return eventfd() } catch { return undefined } }
+      const asked = listener[Symbol.asyncIterator]().next()
+      setResourceLimit({ soft: readdirSync('/proc/self/fd').length + 3 })
+      const hoard = []
+      for (let fd; (fd = more()) !== undefined; ) hoard.push(fd)
+      const again = listener[Symbol.asyncIterator]().next()
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      console.log(JSON.stringify({ ...listener.statistics, codes: [...codes] }))
+      for (const fd of hoard.splice(0)) fd.close()
+      listener.close()
+      console.log(JSON.stringify([await asked, await again]))`)
+    expect(stderr).toBe('')
+    const [statistics, results] = stdout
+      .split('\n')
+      .slice(0, 2)
+      .map((line) => JSON.parse(line))
+    expect(statistics).toEqual({ accepted: 0, dropped: 0, errors: 0, codes: [] })
+    expect(results).toEqual([{ done: true }, { done: true }])
+  })
+
+  it('warns where nobody listens to reports', async (test) => {
+    skipUnless(test, needInjection())
+    const { stderr } = await inject(
+      'ENOBUFS:when=1..2',
+      `const plain = new Listener(Socket.from(dup(listener)))
+       net.connect(port, '127.0.0.1')
+       for await (const socket of plain) break
+       process.exit()`,
+    )
+    expect(stderr).toContain('[LINUX_SOCKETS_ACCEPT] Warning: Accepting connections is put off: accept4 ENOBUFS')
+  })
+})
+
+describe('what accept4 can answer', () => {
+  it.each(['ECONNABORTED', 'EPROTO', 'EPERM', 'ENETDOWN', 'EHOSTUNREACH', 'EOPNOTSUPP'])(
+    'passes over a connection that failed with %s',
+    async (code) => {
+      if (needInjection() !== null) return console.warn(`skipped: ${needInjection()}`)
+      const { stdout } = await inject(
+        `${code}:when=1..3`,
+        `const client = net.connect(port, '127.0.0.1')
+         for await (const socket of listener) break
+         console.log(JSON.stringify({ ...listener.statistics, codes: [...codes] }))
+         process.exit()`,
+      )
+      expect(JSON.parse(stdout)).toEqual({ accepted: 1, dropped: 0, errors: 3, codes: [] })
+    },
+  )
+
+  it.each(['ENFILE', 'ENOBUFS', 'ENOMEM'])('waits longer and longer on %s', async (code) => {
+    if (needInjection() !== null) return console.warn(`skipped: ${needInjection()}`)
+    const { stdout } = await inject(
+      `${code}:when=1..6`,
+      `const again = () => net.connect(port, '127.0.0.1').on('close', again)
+       again()
+       await listener.run((socket) => {
+         console.log(JSON.stringify({ ...listener.statistics, codes: [...codes], delays }))
+         process.exit()
+       })`,
+    )
+    const { errors, dropped, ...rest } = JSON.parse(stdout)
+    expect(rest).toEqual({ accepted: 1, codes: [code], delays: backoff(errors) })
+    expect(dropped).toBe(code === 'ENFILE' ? 1 : 0)
+    expect(errors).toBeGreaterThanOrEqual(3)
+    expect(errors).toBeLessThanOrEqual(6)
+  })
+})
+
+describe('a listener', () => {
+  it('shares an open socket with another', async () => {
+    const one = listen()
+    const two = own(new Listener(Socket.from(dup(one))))
+    const running = [one, two].map((listener) => listener.run((socket) => socket.close()))
+    const clients = connect(one, 100)
+    await Promise.all(clients.map((client) => once(client.resume(), 'close')))
+    const [a, b] = [one.statistics, two.statistics]
+    expect(a.accepted + b.accepted).toBe(100)
+    expect([a.errors, b.errors]).toEqual([0, 0])
+    one.close()
+    two.close()
+    await Promise.all(running)
+  })
+
+  it('works in several Workers at once on one socket', async () => {
+    const socket = bound()
+    onTestFinished(() => socket.close())
+    const workers = [0, 1].map(() =>
+      startWorker(
+        `
+        const { Listener, Socket, SocketStream } = core
+        const lent = Socket.from(core.dup({ fd: workerData }))
+        const listener = new Listener(lent, { wrap: (socket) => new SocketStream(socket) })
+        parentPort.once('message', () => listener.close())
+        parentPort.postMessage('ready')
+        await listener.run((stream) => stream.pipe(stream))
+        parentPort.postMessage(listener.statistics)`,
+        socket.fd,
+      ),
+    )
+    await Promise.all(workers.map(({ worker }) => once(worker, 'message')))
+    const { port } = socket.localAddress as InetAddress
+    const clients = connectTo(port, 100)
+    const echoed = await Promise.all(
+      clients.map(async (client, i) => {
+        client.end(String(i))
+        return String((await once(client, 'data'))[0])
+      }),
+    )
+    expect(echoed).toEqual(clients.map((_, i) => String(i)))
+    await Promise.all(clients.map((client) => (client.closed ? undefined : once(client, 'close'))))
+    const statistics = await Promise.all(
+      workers.map(async ({ worker }) => {
+        worker.postMessage('close')
+        return (await once(worker, 'message'))[0]
+      }),
+    )
+    await Promise.all(workers.map(({ exit }) => exit))
+    expect(statistics[0].accepted + statistics[1].accepted).toBe(100)
+    expect(statistics[0].errors + statistics[1].errors).toBe(0)
+  })
+
+  it('closes by a signal, by using, and twice', async () => {
+    const controller = new AbortController()
+    const listener = listen({ signal: controller.signal })
+    const asked = listener[Symbol.asyncIterator]().next()
+    controller.abort()
+    expect(await asked).toEqual(OVER)
+    expect([listener.closed, listener.fd]).toEqual([true, -1])
+    listener.close()
+    expect(listen({ signal: AbortSignal.abort() }).closed).toBe(true)
+
+    let outer: Listener | undefined
+    {
+      using inner = listen()
+      outer = inner
+    }
+    expect(outer.closed).toBe(true)
+    {
+      await using inner = listen()
+      outer = inner
+    }
+    expect(outer.closed).toBe(true)
+  })
+
+  it('listens on Unix sockets, too', async () => {
+    const socket = Socket.open(AF_UNIX, SOCK_STREAM)
+    const path = join(temporaryDirectory(), 'listener')
+    socket.bind({ family: 'unix', path })
+    socket.listen()
+    const listener = own(new Listener(socket))
+    expect(listener.address).toEqual({ family: 'unix', path })
+    const client = net.connect(path)
+    for await (const connection of listener) {
+      connection.send(Buffer.from('hi'))
+      connection.close()
+      break
+    }
+    expect(String((await once(client, 'data'))[0])).toBe('hi')
+    client.destroy()
+  })
+
+  it('refuses what does not listen, and a budget that is none', () => {
+    for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
+      using socket = Socket.open(AF_INET, type)
+      expect(() => new Listener(socket)).toThrow('does not listen')
+      expect(socket.closed).toBe(false)
+    }
+    using socket = bound()
+    for (const budget of [0, -1, 1.5, Number.NaN, 2 ** 31, '1' as never]) {
+      expect(() => new Listener(socket, { budget })).toThrow(/budget/)
+    }
+    expect(socket.closed).toBe(false)
+  })
+
+  it('is open to options', () => {
+    const listener = listen()
+    setOption(listener, SO_REUSEADDR, true)
+    expect(listener.address).toMatchObject({ family: 'ipv4', address: '127.0.0.1', port: expect.any(Number) })
+  })
+
+  it('keeps the process alive unless it is unreferenced', async () => {
+    const program = (call: string) => `
+      ${listening}
+      listener${call}
+      const running = listener.run((socket) => { console.log('connected'); socket.close(); listener.close() })
+      setTimeout(() => net.connect(port, '127.0.0.1').resume(), 50)${call === '.unref()' ? '.unref()' : ''}`
+    expect((await runModule(program('.ref()'))).stdout).toBe('connected\n')
+    expect((await runModule(program('.unref()'))).stdout).toBe('')
+  })
+
+  it.each([
+    ['paused', 'listener.run(() => {}); await turn(); listener.pause()'],
+    ['asked for nothing', 'const first = listener[Symbol.asyncIterator](); first.next(); first.return()'],
+  ])('rests while it is %s and connections wait', async (_state, script) => {
+    if (!haveProgram('strace')) return console.warn('skipped: strace is not installed')
+    const file = join(temporaryDirectory(), 'trace')
+    const { code } = await runModule(
+      `
+      ${listening}
+      ${script}
+      await once(net.connect(port, '127.0.0.1'), 'connect')
+      statSync('/mark/before', { throwIfNoEntry: false })
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      statSync('/mark/after', { throwIfNoEntry: false })
+      console.log(listener.statistics.accepted)
+      process.exit()`,
+      { wrapper: ['strace', '-f', '-o', file, '-e', 'trace=epoll_wait,epoll_pwait,statx,stat'] },
+    )
+    expect(code).toBe(0)
+    const [, resting] = readFileSync(file, 'utf8').split(/.*"\/mark\/\w+".*\n/)
+    expect(resting?.split('\n').filter((line) => line.includes('epoll_')).length).toBeLessThan(50)
+  })
+})
+
+function countPerTurn() {
+  let [count, most, counting] = [0, 0, true]
+  const turning = (async () => {
+    for (; counting; count = 0) await turn()
+  })()
+  return {
+    add() {
+      most = Math.max(most, ++count)
+    },
+    async most() {
+      counting = false
+      await turning
+      return most
+    },
+  }
+}
+
+function backoff(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => Math.min(5 * 2 ** i, 1000))
+}
+
+const OVER = { value: undefined, done: true }
+
+/** What every program begins with: a listener that notes what is reported, and how long it waits. */
+const listening = `
+import { once } from 'node:events'
+import { readdirSync, statSync } from 'node:fs'
+import net from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { AF_INET, dup, eventfd, Listener, setResourceLimit, SOCK_STREAM, Socket } from './index.js'
+const socket = Socket.open(AF_INET, SOCK_STREAM)
+socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+socket.listen()
+const codes = new Set()
+const delays = []
+const { setTimeout } = globalThis
+globalThis.setTimeout = (callback, delay) => {
+  delays.push(delay)
+  return setTimeout(callback, delay)
+}
+let reported = () => {}
+const listener = new Listener(socket, {
+  error(error) {
+    codes.add(error.code)
+    reported()
+  },
+})
+const { port } = listener.address
+`
+
+/** Runs a program in which strace makes calls of accept4 fail. */
+function inject(failure: string, script: string) {
+  return runModule(`${listening}${script}`, {
+    wrapper: ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=accept4', '-e', `inject=accept4:error=${failure}`],
+  })
+}
+
+function needInjection() {
+  return needProgram('strace')
+}
+
+function bound(): Socket {
+  const socket = Socket.open(AF_INET, SOCK_STREAM)
+  socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  socket.listen()
+  return socket
+}
+
+function listen<T = Socket>(options?: ListenerOptions<T>): Listener<T> {
+  return own(new Listener(bound(), options))
+}
+
+function own<T>(listener: Listener<T>): Listener<T> {
+  onTestFinished(() => listener.close())
+  return listener
+}
+
+function connect(listener: { readonly address: SocketAddress }, count: number): net.Socket[] {
+  return connectTo((listener.address as InetAddress).port, count)
+}
+
+function connectTo(port: number, count: number): net.Socket[] {
+  return Array.from({ length: count }, () => {
+    const client = net.connect(port, '127.0.0.1')
+    client.on('error', () => {})
+    onTestFinished(async () => {
+      if (client.closed) return
+      const done = once(client, 'close')
+      client.destroy()
+      await done
+    })
+    return client
+  })
+}

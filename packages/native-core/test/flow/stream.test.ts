@@ -1,0 +1,961 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import net from 'node:net'
+import { join } from 'node:path'
+import { Duplex, Readable, Transform, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
+import tls from 'node:tls'
+import {
+  expectErrno,
+  guardDescriptors,
+  haveProgram,
+  needProgram,
+  runProgram,
+  runPython,
+  skipUnless,
+  temporaryDirectory,
+} from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  getOption,
+  getOptionInt,
+  type InetAddress,
+  IPPROTO_TCP,
+  ioctl,
+  readable,
+  SIOCINQ,
+  SO_KEEPALIVE,
+  SO_RCVBUF,
+  SO_SNDBUF,
+  SOCK_STREAM,
+  Socket,
+  SocketStream,
+  type SocketStreamOptions,
+  SystemError,
+  setOption,
+} from '../../src/index.js'
+import { compileSources, runModule, startWorker } from '../outside.js'
+
+guardDescriptors()
+compileSources()
+
+const TCP_NODELAY = 1
+const TCP_KEEPIDLE = 4
+const TCP_INFO = 11
+const TCP_CLOSE = 7
+const MiB = 1024 * 1024
+
+const kinds = [
+  ['TCP', tcpPair],
+  ['TCP over IPv6', () => tcpPair('::1')],
+  ['Unix', async () => Socket.pair()],
+] as const
+
+describe.each(kinds)('over %s', (_name, connect) => {
+  it('carries bytes unchanged both ways at once, through small buffers', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const [left, right] = [randomBytes(3 * MiB + 1), randomBytes(2 * MiB + 7)]
+    a.end(left)
+    b.end(right)
+    const [atA, atB] = await Promise.all([collect(a), collect(b)])
+    expect(sha256(atA)).toBe(sha256(right))
+    expect(sha256(atB)).toBe(sha256(left))
+    expect([a.bytesRead, a.bytesWritten]).toEqual([right.length, left.length])
+    expect([b.bytesRead, b.bytesWritten]).toEqual([left.length, right.length])
+  })
+
+  it('sends corked pieces of any number and size in order, 1024 at most in one call', async () => {
+    const calls: number[] = []
+    class Counting extends SocketStream {
+      protected override transmit(data: Uint8Array | readonly Uint8Array[]): number | null {
+        calls.push(data instanceof Uint8Array ? 1 : data.length)
+        return super.transmit(data)
+      }
+    }
+    const [mine, theirs] = await connect()
+    smallBuffers(mine)
+    const [a, b] = [track(new Counting(mine)), track(new SocketStream(theirs))]
+    const pieces = Array.from({ length: 5000 }, (_, i) => Buffer.alloc((i * 37) % 301, i))
+    const got = collect(b)
+    a.cork()
+    const done = vi.fn()
+    for (const piece of pieces) a.write(piece, done)
+    a.end()
+    a.uncork()
+    expect(sha256(await got)).toBe(sha256(Buffer.concat(pieces)))
+    expect(done).toHaveBeenCalledTimes(pieces.length)
+    expect(Math.max(...calls)).toBe(1024)
+    // More calls than full ones: some were taken in part.
+    expect(calls.length).toBeGreaterThan(Math.ceil(pieces.length / 1024))
+  })
+
+  it('keeps order among plain and corked writes, and calls back in order', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const order: number[] = []
+    const sent: Buffer[] = []
+    for (let i = 0; i < 400; i++) {
+      if (i % 7 === 0) a.cork()
+      const chunk = Buffer.alloc((i * 7919) % 20_000, i)
+      sent.push(chunk)
+      a.write(chunk, () => order.push(i))
+      if (i % 7 === 5) process.nextTick(() => a.uncork())
+    }
+    a.end()
+    expect(sha256(await collect(b))).toBe(sha256(Buffer.concat(sent)))
+    expect(order).toEqual(Array.from({ length: 400 }, (_, i) => i))
+  })
+
+  it('ends both ways when the peer ends, after what was written is out', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const events = record(a)
+    const data = randomBytes(MiB)
+    a.write(data)
+    b.end('bye')
+    expect(await collectText(a)).toBe('bye')
+    expect(sha256(await collect(b))).toBe(sha256(data))
+    await closed(a, b)
+    expect(events).toEqual(['end', 'finish', 'close'])
+  })
+
+  it('stays writable after the peer ended, with allowHalfOpen', async () => {
+    const [a, b] = await streams(connect, { allowHalfOpen: true })
+    const events = record(a)
+    b.end('question')
+    expect(await collectText(a)).toBe('question')
+    await turn()
+    expect(a.readyState).toBe('writeOnly')
+    expect(b.readyState).toBe('readOnly')
+    a.end('answer')
+    expect(await collectText(b)).toBe('answer')
+    await closed(a, b)
+    expect(events).toEqual(['end', 'finish', 'close'])
+    expect([a.readyState, a.fd]).toEqual(['closed', -1])
+  })
+
+  it('reads on after its own end', async () => {
+    const [a, b] = await streams(connect, { allowHalfOpen: true })
+    a.end('question')
+    expect(await collectText(b)).toBe('question')
+    const data = randomBytes(MiB)
+    b.end(data)
+    expect(sha256(await collect(a))).toBe(sha256(data))
+  })
+
+  it('notices the end although nobody reads', async () => {
+    const [a, b] = await streams(connect)
+    const events = record(a)
+    b.resume()
+    b.end()
+    await closed(a, b)
+    expect(events).toEqual(['end', 'finish', 'close'])
+  })
+
+  it('takes no more than a slow reader wants', async () => {
+    const [a, b] = await streams(connect, { highWaterMark: 1000 })
+    const data = randomBytes(16 * MiB)
+    b.end(data)
+    a.once('readable', () => {})
+    await until(() => a.readableLength > 0)
+    for (let i = 0; i < 20; i++) await turn()
+    // One slab over the mark is the most that can come before the stream says stop.
+    expect(a.bytesRead).toBeLessThanOrEqual(1000 + 64 * 1024)
+    expect(b.bytesWritten).toBeLessThan(data.length)
+    expect(sha256(await collect(a))).toBe(sha256(data))
+  })
+
+  it('says when the peer is slow, and keeps what the kernel has not taken', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const chunk = randomBytes(10_000)
+    let chunks = 0
+    do chunks++
+    while (a.write(chunk))
+    await turn()
+    expect(a.writableNeedDrain).toBe(true)
+    expect(a.bytesWritten + a.writableLength).toBeGreaterThanOrEqual(chunks * chunk.length)
+    expect(a.bytesWritten).toBeLessThan(chunks * chunk.length)
+    const drained = once(a, 'drain')
+    const got = collect(b)
+    await drained
+    a.end()
+    expect((await got).equals(Buffer.concat(Array(chunks).fill(chunk)))).toBe(true)
+  })
+
+  it('hands out chunks that stay as they were', async () => {
+    const [a, b] = await streams(connect)
+    const data = randomBytes(4 * MiB)
+    const chunks: Buffer[] = []
+    a.on('data', (chunk: Buffer) => chunks.push(chunk))
+    b.end(data)
+    await once(a, 'end')
+    expect(Buffer.concat(chunks).equals(data)).toBe(true)
+  })
+
+  it('answers a failed write by its callback and with one error', async () => {
+    const [a, b] = await streams(connect, { allowHalfOpen: true })
+    const events = record(a)
+    b.destroy()
+    await once(b, 'close')
+    const failures: unknown[] = []
+    a.on('error', () => {})
+    while (!a.destroyed) {
+      a.write('more', (error) => error && failures.push(error))
+      await turn()
+    }
+    await closed(a)
+    expect(failures[0]).toBeInstanceOf(SystemError)
+    expect(['EPIPE', 'ECONNRESET']).toContain((failures[0] as SystemError).code)
+    expect(events.filter((event) => event === 'error' || event === 'close')).toEqual(['error', 'close'])
+    expect(a.errored).toBe(failures[0])
+  })
+
+  it('fails a write that waits when it is destroyed', async () => {
+    const [a] = await streams(connect, {}, smallBuffers)
+    const answers: unknown[] = []
+    a.write(Buffer.alloc(4 * MiB), (error) => answers.push(error))
+    a.write('behind it', (error) => answers.push(error))
+    expect(a.writableLength).toBeGreaterThan(0)
+    a.destroy()
+    await closed(a)
+    await until(() => answers.length === 2)
+    expect(answers).toMatchObject([{ code: 'ECANCELED' }, { code: expect.any(String) }])
+  })
+
+  it('is destroyed by destroySoon when all is written, though the peer keeps its side open', async () => {
+    const [a, b] = await streams(connect, { allowHalfOpen: true }, smallBuffers)
+    const data = randomBytes(MiB)
+    a.write(data)
+    a.destroySoon()
+    const got = collect(b)
+    await closed(a)
+    expect(sha256(await got)).toBe(sha256(data))
+    a.destroySoon()
+  })
+
+  it('is iterated over, and destroyed when the loop is left', async () => {
+    const [a, b] = await streams(connect)
+    b.write('some')
+    for await (const chunk of a) {
+      expect(String(chunk)).toBe('some')
+      break
+    }
+    await closed(a)
+    expect(a.fd).toBe(-1)
+  })
+
+  it('becomes web streams', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const { readable: from, writable: to } = Duplex.toWeb(a)
+    const data = randomBytes(MiB)
+    b.end(data)
+    const writer = to.getWriter()
+    const wrote = writer.write(data).then(() => writer.close())
+    const [there, back] = await Promise.all([collect(b), collect(Readable.fromWeb(from as never))])
+    await wrote
+    expect(sha256(there)).toBe(sha256(data))
+    expect(sha256(back)).toBe(sha256(data))
+  })
+
+  it('works under pipeline, and passes failures on', async () => {
+    const [a, b] = await streams(connect)
+    const data = randomBytes(3 * MiB)
+    const echo = pipeline(b, b)
+    const [got] = await Promise.all(
+      [collect(a), pipeline(Readable.from(cut(data, 9999)), a, { end: true })].slice(0, 1),
+    )
+    expect(sha256(got as Buffer)).toBe(sha256(data))
+    await echo
+
+    const [c, d] = await streams(connect)
+    d.resume()
+    const broken = new Error('broken source')
+    const source = new Readable({
+      read() {
+        this.destroy(broken)
+      },
+    })
+    c.on('error', () => {})
+    d.on('error', () => {})
+    await expect(pipeline(source, c)).rejects.toBe(broken)
+    await closed(c, d)
+
+    const [e, f] = await streams(connect)
+    e.on('error', () => {})
+    f.on('error', () => {})
+    f.write('data')
+    const target = new Writable({ write: (_chunk, _encoding, callback) => callback(broken) })
+    await expect(pipeline(e, target)).rejects.toBe(broken)
+    await closed(e)
+  })
+
+  it('keeps the async context of its maker, through rest and reawakening', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const [mine, theirs] = await connect()
+    const seen: unknown[] = []
+    const a = storage.run('maker', () => track(new SocketStream(mine, { highWaterMark: 1 })))
+    const b = track(new SocketStream(theirs, { allowHalfOpen: true }))
+    storage.run('reader', () => a.on('data', (data) => seen.push([String(data), storage.getStore()])))
+    b.write('x')
+    await until(() => seen.length === 1)
+    // One byte is in the stream and one in the kernel; the end of both sides is what the watch is given up for.
+    a.pause()
+    a.end()
+    b.resume()
+    b.write('y')
+    await until(() => a.readableLength > 0)
+    b.end('z')
+    await closed(b)
+    for (let i = 0; i < 10; i++) await turn()
+    storage.run('reader', () => a.resume())
+    await until(() => seen.length === 3)
+    expect(seen).toEqual([
+      ['x', 'maker'],
+      ['y', 'reader'],
+      ['z', 'maker'],
+    ])
+  })
+
+  it('is destroyed by a signal, even one that was there first', async () => {
+    const [mine, theirs] = await connect()
+    track(new SocketStream(theirs))
+    const controller = new AbortController()
+    const a = track(new SocketStream(mine, { signal: controller.signal }))
+    const failed = once(a, 'error')
+    controller.abort()
+    expect(await failed).toMatchObject([{ name: 'AbortError' }])
+    expect(a.fd).toBe(-1)
+
+    const [other, unused] = await connect()
+    unused.close()
+    const late = track(new SocketStream(other, { signal: AbortSignal.abort() }))
+    expect(await once(late, 'error')).toMatchObject([{ name: 'AbortError' }])
+    expect(late.fd).toBe(-1)
+  })
+})
+
+describe('a connection that is reset', () => {
+  it('fails with ECONNRESET while it is read', async () => {
+    const [a, peer] = await withNetPeer()
+    const events = record(a)
+    a.resume()
+    const failed = once(a, 'error')
+    peer.resetAndDestroy()
+    const [error] = await failed
+    expectErrno(() => {
+      throw error
+    }, 'ECONNRESET')
+    expect(error).toBeInstanceOf(SystemError)
+    await closed(a)
+    expect(events).toEqual(['error', 'close'])
+  })
+
+  it('fails while nobody reads or writes', async () => {
+    const [a, peer] = await withNetPeer()
+    const failed = once(a, 'error')
+    peer.resetAndDestroy()
+    expect(await failed).toMatchObject([{ code: 'ECONNRESET' }])
+  })
+
+  it('fails while it is paused after all was read', async () => {
+    const [a, peer] = await withNetPeer()
+    peer.write('data')
+    await once(a, 'data')
+    a.pause()
+    const failed = once(a, 'error')
+    peer.resetAndDestroy()
+    expect(await failed).toMatchObject([{ code: 'ECONNRESET' }])
+  })
+
+  it('fails behind the bytes that came first', async () => {
+    const [a, peer] = await withNetPeer({ highWaterMark: 1 }, (socket) => setOption(socket, SO_RCVBUF, MiB))
+    const data = randomBytes(100_000)
+    await new Promise<void>((resolve) => peer.write(data, () => resolve()))
+    await until(() => inputQueue(a) === data.length)
+    peer.resetAndDestroy()
+    await until(() => tcpState(a) === TCP_CLOSE)
+    for (let i = 0; i < 5; i++) await turn()
+    const got: Buffer[] = []
+    a.on('data', (chunk: Buffer) => got.push(chunk))
+    const [error] = await once(a, 'error')
+    expect(error).toMatchObject({ code: 'ECONNRESET' })
+    expect(sha256(Buffer.concat(got))).toBe(sha256(data))
+  })
+
+  it('fails behind the bytes that came with it, even where a write waits', async () => {
+    const [a, peer] = await withNetPeer()
+    peer.pause()
+    const got: string[] = []
+    a.on('data', (chunk) => got.push(String(chunk)))
+    a.write(Buffer.alloc(16 * MiB))
+    await turn()
+    const failed = once(a, 'error')
+    peer.write('last words')
+    peer.resetAndDestroy()
+    expect(await failed).toMatchObject([{ code: 'ECONNRESET' }])
+    expect(got).toEqual(['last words'])
+  })
+
+  it('fails when only its writing side is left', async () => {
+    const [a, peer] = await withNetPeer({ allowHalfOpen: true })
+    a.resume()
+    peer.end()
+    await once(a, 'end')
+    const failed = once(a, 'error')
+    peer.resetAndDestroy()
+    expect(await failed).toMatchObject([{ code: expect.stringMatching(/^(EPIPE|ECONNRESET)$/) }])
+  })
+
+  it('is what resetAndDestroy makes its peer see', async () => {
+    const [a, peer] = await withNetPeer()
+    peer.resume()
+    const failed = once(peer, 'error')
+    expect(a.resetAndDestroy()).toBe(a)
+    expect(await failed).toMatchObject([{ code: 'ECONNRESET' }])
+    await closed(a)
+    expect(a.errored).toBe(null)
+    expect(a.resetAndDestroy().resetAndDestroy()).toBe(a)
+  })
+
+  it('is a plain close for a Unix socket', async () => {
+    const [a, b] = await streams(async () => Socket.pair())
+    a.resetAndDestroy()
+    expect(await collectText(b)).toBe('')
+  })
+})
+
+describe('programs not written here', () => {
+  it('echoes a node:net client byte for byte', async () => {
+    const [a, peer] = await withNetPeer({}, smallBuffers)
+    a.pipe(a)
+    const data = randomBytes(8 * MiB)
+    peer.end(data)
+    expect(sha256(await collect(peer))).toBe(sha256(data))
+  })
+
+  it('echoes a Python client that reads late and ends half of the connection', async () => {
+    const listening = listen()
+    const python = runPython(
+      `
+import socket, sys, hashlib, os
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 20)
+data = os.urandom(200000)
+s.sendall(data)
+s.shutdown(socket.SHUT_WR)
+got = b''
+while True:
+    part = s.recv(1013)
+    if not part: break
+    got += part
+assert got == data, (len(got), len(data))
+print('same')`,
+      String(portOf(listening)),
+    )
+    const a = track(new SocketStream(await accept(listening)))
+    await pipeline(a, new Transform({ transform: (chunk, _encoding, done) => done(null, chunk) }), a)
+    expect(await python).toBe('same\n')
+  })
+
+  it('echoes socat over a Unix socket', async (test) => {
+    skipUnless(test, needProgram('socat'))
+    const listening = Socket.open(AF_UNIX, SOCK_STREAM)
+    onTestFinished(() => listening.close())
+    const path = join(temporaryDirectory(), 'echo')
+    listening.bind({ family: 'unix', path })
+    listening.listen()
+    const input = randomBytes(300_000).toString('hex')
+    const output = runProgram('socat', ['-t10', '-', `UNIX-CONNECT:${path}`], { input })
+    const a = track(new SocketStream(await accept(listening)))
+    a.pipe(a)
+    expect(await output).toBe(input)
+    expect([a.localName, a.remoteAddress, a.remotePort, a.address()]).toEqual([undefined, undefined, undefined, {}])
+  })
+})
+
+describe('node:tls over it', () => {
+  it('carries data, and refuses a wrong name', async (test) => {
+    skipUnless(test, needProgram('openssl'))
+    const { key, cert } = await certificate()
+    const converse = async (servername: string, data: Buffer) => {
+      const [mine, theirs] = await streams(tcpPair, { allowHalfOpen: true })
+      const server = track(new tls.TLSSocket(theirs, { isServer: true, key, cert }))
+      server.on('error', () => {})
+      const client = track(tls.connect({ socket: mine, servername, ca: cert }))
+      await once(client, 'secureConnect')
+      expect(client.authorized).toBe(true)
+      server.pipe(server)
+      client.end(data)
+      const got = await collect(client)
+      await closed(mine, theirs)
+      return got
+    }
+    const data = randomBytes(2 * MiB)
+    expect(sha256(await converse('localhost', data))).toBe(sha256(data))
+    await expect(converse('example.org', data)).rejects.toMatchObject({ code: 'ERR_TLS_CERT_ALTNAME_INVALID' })
+  })
+})
+
+describe('node:http over it', () => {
+  it('serves and asks, over one connection that is kept', async () => {
+    const server = http.createServer((request, response) => {
+      const { remoteAddress, remotePort, remoteFamily, localPort } = request.socket
+      request.pipe(response.setHeader('x-peer', JSON.stringify([remoteAddress, remotePort, remoteFamily, localPort])))
+    })
+    let connections = 0
+    class Agent extends http.Agent {
+      override createConnection(_options: unknown, callback: (error: Error | null, stream: Duplex) => void): undefined {
+        connections++
+        tcpPair().then(([mine, theirs]) => {
+          server.emit('connection', track(new SocketStream(theirs)))
+          callback(null, track(new SocketStream(mine)))
+        }, callback as never)
+      }
+    }
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    onTestFinished(() => agent.destroy())
+    for (let i = 0; i < 5; i++) {
+      const body = randomBytes(100_000 * i)
+      const request = http.request({ method: 'POST', agent, timeout: 60_000 })
+      request.setNoDelay()
+      request.setSocketKeepAlive(true, 5000)
+      request.end(body)
+      const [response] = (await once(request, 'response')) as [http.IncomingMessage]
+      expect(sha256(await collect(response))).toBe(sha256(body))
+      const { localAddress, localPort, remotePort } = request.socket as net.Socket
+      expect(JSON.parse(response.headers['x-peer'] as string)).toEqual([localAddress, localPort, 'IPv4', remotePort])
+      expect(localAddress).toBe('127.0.0.1')
+    }
+    expect(connections).toBe(1)
+  })
+
+  it('closes when the server is done with it, and serves curl', async (test) => {
+    skipUnless(test, needProgram('curl'))
+    const server = http.createServer((_request, response) => {
+      response.setHeader('connection', 'close').end('x'.repeat(500_000))
+    })
+    const listening = listen()
+    const output = runProgram('curl', ['-sS', '--max-time', '30', `http://127.0.0.1:${portOf(listening)}/`])
+    const a = track(new SocketStream(await accept(listening)))
+    server.emit('connection', a)
+    expect(await output).toBe('x'.repeat(500_000))
+    await closed(a)
+  })
+
+  it('upgrades', async () => {
+    const [mine, theirs] = await streams(tcpPair)
+    const server = http.createServer()
+    server.on('upgrade', (_request, socket: Duplex) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n')
+      socket.pipe(socket)
+    })
+    server.emit('connection', theirs)
+    const request = http.get({ createConnection: () => mine, headers: { connection: 'Upgrade', upgrade: 'echo' } })
+    const [, socket] = (await once(request, 'upgrade')) as [http.IncomingMessage, Duplex]
+    expect(socket).toBe(mine)
+    socket.end('hello')
+    expect(await collectText(socket)).toBe('hello')
+  })
+})
+
+describe('setTimeout', () => {
+  it('tells of idle times, again after each activity, and goes on', async () => {
+    const [a, b] = await streams(tcpPair)
+    const callback = vi.fn()
+    expect(a.setTimeout(20, callback)).toBe(a)
+    expect(a.timeout).toBe(20)
+    await once(a, 'timeout')
+    a.write('activity')
+    await once(a, 'timeout')
+    b.write('activity')
+    a.resume()
+    await once(a, 'timeout')
+    expect(callback).toHaveBeenCalledTimes(1)
+    expect(a.readyState).toBe('open')
+  })
+
+  it('is put off by activity', async () => {
+    const [a, b] = await streams(tcpPair)
+    b.resume()
+    const told = vi.fn()
+    a.setTimeout(500, told)
+    const start = performance.now()
+    let longest = 0
+    for (let last = start; last - start < 1000; ) {
+      a.write('activity')
+      await wait(10)
+      longest = Math.max(longest, performance.now() - last)
+      last = performance.now()
+    }
+    // A machine that stood still for so long has shown nothing.
+    if (longest < 450) expect(told).not.toHaveBeenCalled()
+    await once(a, 'timeout')
+  })
+
+  it('is turned off by 0, and by the end of the stream', async () => {
+    const [a, b] = await streams(tcpPair)
+    const told = vi.fn()
+    a.setTimeout(10, told)
+    a.setTimeout(0, told)
+    b.setTimeout(10, told)
+    b.destroy()
+    await wait(50)
+    expect(told).not.toHaveBeenCalled()
+    expect(a.listenerCount('timeout')).toBe(0)
+    expect(b.setTimeout(10)).toBe(b)
+  })
+
+  it('refuses what is no time', async () => {
+    const [a] = await streams(tcpPair)
+    expect(() => a.setTimeout('1' as never)).toThrow(TypeError)
+    for (const bad of [-1, Number.NaN, 2 ** 31, Number.POSITIVE_INFINITY]) {
+      expect(() => a.setTimeout(bad)).toThrow(RangeError)
+    }
+  })
+})
+
+describe('what it shares with net.Socket', () => {
+  it('sets TCP_NODELAY and keep-alive', async () => {
+    const [a] = await streams(tcpPair)
+    expect(a.setNoDelay()).toBe(a)
+    expect(getOptionInt(a, IPPROTO_TCP, TCP_NODELAY)).toBe(1)
+    a.setNoDelay(false)
+    expect(getOptionInt(a, IPPROTO_TCP, TCP_NODELAY)).toBe(0)
+    expect(a.setKeepAlive(true, 77_999)).toBe(a)
+    expect(getOption(a, SO_KEEPALIVE)).toBe(true)
+    expect(getOptionInt(a, IPPROTO_TCP, TCP_KEEPIDLE)).toBe(77)
+    a.setKeepAlive(true)
+    expect(getOptionInt(a, IPPROTO_TCP, TCP_KEEPIDLE)).toBe(77)
+    a.setKeepAlive(false)
+    expect(getOption(a, SO_KEEPALIVE)).toBe(false)
+    expectErrno(() => a.setKeepAlive(true, 1e9), 'EINVAL')
+    a.destroy()
+    expect(a.setNoDelay().setKeepAlive(true)).toBe(a)
+  })
+
+  it('does nothing where there is no such option', async () => {
+    const [a] = await streams(async () => Socket.pair())
+    expect(a.setNoDelay().setKeepAlive(true, 1000)).toBe(a)
+  })
+
+  it('knows its addresses, also afterwards', async () => {
+    for (const [host, family] of [
+      ['127.0.0.1', 'IPv4'],
+      ['::1', 'IPv6'],
+    ] as const) {
+      const [a, b] = await streams(() => tcpPair(host))
+      expect(a.address()).toEqual({ address: host, family, port: b.remotePort })
+      expect([a.localAddress, a.localFamily, a.localPort]).toEqual([host, family, b.remotePort])
+      expect([a.remoteAddress, a.remoteFamily, a.remotePort]).toEqual([host, family, b.localPort])
+      expect(a.peerName).toMatchObject({ family: family.toLowerCase(), address: host, port: b.localPort })
+      const before = [a.remoteAddress, a.remotePort, a.localPort]
+      a.destroy()
+      expect([a.remoteAddress, a.remotePort, a.localPort]).toEqual(before)
+    }
+    const [c] = await streams(tcpPair)
+    c.destroy()
+    expect([c.remoteAddress, c.localName, c.address()]).toEqual([undefined, undefined, {}])
+  })
+
+  it('is connected from the start', async () => {
+    const [a] = await streams(tcpPair)
+    expect([a.connecting, a.pending, a.readyState]).toEqual([false, false, 'open'])
+    expect(a.fd).toBeGreaterThan(2)
+  })
+
+  it('leaves the socket with its owner when it can not be made', () => {
+    const [a, b] = Socket.pair()
+    b.close()
+    expectErrno(() => new SocketStream(b), 'EBADF')
+    a.close()
+  })
+
+  it('works in a Worker', async () => {
+    const worker = startWorker(`
+      const { AF_INET, SOCK_STREAM, Socket, SocketStream, readable } = core
+      const socket = Socket.open(AF_INET, SOCK_STREAM)
+      socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      socket.listen()
+      parentPort.postMessage(socket.localAddress.port)
+      await readable(socket)
+      const stream = new SocketStream(socket.accept())
+      socket.close()
+      stream.pipe(stream)`)
+    const [port] = await once(worker.worker, 'message')
+    const peer = track(net.connect(port, '127.0.0.1'))
+    const data = randomBytes(MiB)
+    peer.end(data)
+    expect(sha256(await collect(peer))).toBe(sha256(data))
+    await worker.exit
+  })
+
+  it('keeps the process alive unless it is unreferenced', async () => {
+    const program = (call: string) => `
+      import { Socket, SocketStream } from './index.js'
+      const [a, b] = Socket.pair()
+      const stream = new SocketStream(a)${call}
+      stream.on('data', (data) => (console.log(String(data)), stream.destroy()))
+      setTimeout(() => b.send(Buffer.from('hello')), 50)${call === '.unref()' ? '.unref()' : ''}
+      process.on('exit', () => b.close())`
+    expect((await runModule(program(''))).stdout).toBe('hello\n')
+    expect((await runModule(program('.unref()'))).stdout).toBe('')
+  })
+})
+
+describe('under strace', () => {
+  it('waits for EPOLLOUT only while something waits to be sent', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const calls = await trace(`
+      a.on('data', (data) => a.write(data))
+      for (let i = 0; i < 20; i++) { b.write('ping'); await once(b, 'data') }
+      b.pause()
+      mark('small')
+      const big = Buffer.alloc(8 << 20)
+      const written = new Promise((resolve) => a.write(big, resolve))
+      mark('waiting')
+      b.resume()
+      await written
+      await turn()
+      mark('written')
+      for (let i = 0; i < 20; i++) { a.write('again'); await turn() }
+      a.destroy(); b.destroy()`)
+    const control = (part: string[]) => part.filter((call) => call.startsWith('epoll_ctl') && call.includes('EPOLLOUT'))
+    expect(control(calls.small as string[])).toEqual([])
+    expect(control(calls.waiting as string[])).toHaveLength(1)
+    // Armed all the time while it took several calls, and off in the end.
+    const sends = (calls.written as string[]).filter((call) => call.startsWith('sendto'))
+    expect(sends.length).toBeGreaterThan(2)
+    const off = (calls.written as string[]).filter(
+      (call) => call.startsWith('epoll_ctl') && call.includes('EPOLL_CTL_MOD'),
+    )
+    expect(control(calls.written as string[])).toEqual([])
+    expect(off.length).toBeGreaterThanOrEqual(1)
+    expect(control(calls.end as string[])).toEqual([])
+  })
+
+  it('takes one receive and one send for each message of an echo, and no epoll_ctl', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const calls = await trace(`
+      a.on('data', (data) => a.write(data))
+      b.write('first'); await once(b, 'data')
+      mark('start')
+      for (let i = 0; i < 50; i++) { b.write('ping'); await once(b, 'data') }
+      mark('echo')
+      a.destroy(); b.destroy()`)
+    const count = (name: string) => (calls.echo as string[]).filter((call) => call.startsWith(name)).length
+    expect(count('epoll_ctl')).toBe(0)
+    expect(count('recvfrom')).toBe(100)
+    expect(count('sendto')).toBe(100)
+  })
+
+  it.each([
+    ['bytes and an end that nobody reads', `b.end('unread'); b.resume(); await once(b, 'finish'); b.destroy()`],
+    [
+      'bytes and an end behind a full buffer',
+      `a.once('readable', () => {}); b.end(Buffer.alloc(1e5)); b.destroySoon()`,
+    ],
+    ['an end on both sides', `a.end(); b.end('x'); await once(b, 'finish')`],
+    [
+      'an error queue',
+      `
+      // SO_TIMESTAMPING: SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_ID
+      setOptionInt(a, SOL_SOCKET, 37, 2 | 16 | 128)
+      a.write('stamped')
+      a.resume()
+      b.resume()`,
+    ],
+    [
+      'an error queue behind bytes that nobody reads',
+      `
+      setOptionInt(a, SOL_SOCKET, 37, 2 | 16 | 128)
+      b.write('unread')
+      b.resume()
+      await once(a, 'readable')
+      for (let i = 0; i < 5; i++) { a.write('stamped'); await turn() }`,
+    ],
+  ])('rests with %s', async (_name, script) => {
+    if (!haveProgram('strace')) return console.warn('skipped: strace is not installed')
+    const calls = await trace(`
+      ${script}
+      mark('before')
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      mark('rest')
+      process.exit()`)
+    const waits = (calls.rest as string[]).filter((call) => /^epoll_p?wait/.test(call))
+    expect(waits.length).toBeLessThan(50)
+  })
+})
+
+/** Runs a script with two connected TCP streams `a` and `b` under strace. The system calls between its marks, by mark. */
+async function trace(script: string): Promise<Record<string, string[]>> {
+  const file = join(temporaryDirectory(), 'trace')
+  const { code, stderr } = await runModule(
+    `
+    import { once } from 'node:events'
+    import { statSync } from 'node:fs'
+    import { setImmediate as turn } from 'node:timers/promises'
+    import { AF_INET, readable, SOCK_STREAM, Socket, SocketStream, setOptionInt, SOL_SOCKET } from './index.js'
+    const listening = Socket.open(AF_INET, SOCK_STREAM)
+    listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listening.listen()
+    const socket = Socket.open(AF_INET, SOCK_STREAM)
+    socket.connect(listening.localAddress)
+    await readable(listening)
+    const [a, b] = [new SocketStream(listening.accept(), { allowHalfOpen: true }), new SocketStream(socket)]
+    listening.close()
+    a.setNoDelay()
+    b.setNoDelay()
+    const mark = (name) => statSync('/mark/' + name, { throwIfNoEntry: false })
+    ${script}`,
+    {
+      wrapper: [
+        'strace',
+        '-f',
+        '-o',
+        file,
+        '-e',
+        'trace=epoll_ctl,epoll_wait,epoll_pwait,epoll_pwait2,recvfrom,sendto,sendmsg,statx,stat',
+      ],
+    },
+  )
+  expect(stderr).toBe('')
+  expect(code).toBe(0)
+  const parts: Record<string, string[]> = {}
+  let part: string[] = []
+  for (const line of readFileSync(file, 'utf8').split('\n')) {
+    const call = line.replace(/^\d+ +/, '')
+    const name = /"\/mark\/(\w+)"/.exec(call)?.[1]
+    if (name === undefined) part.push(call)
+    else {
+      parts[name] = part
+      part = []
+    }
+  }
+  parts.end = part
+  return parts
+}
+
+/** All that comes. Iterating would destroy the whole stream at the end of its reading side. */
+function collect(stream: Readable): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+    stream.on('end', () => resolve(Buffer.concat(chunks)))
+    stream.on('error', reject)
+  })
+}
+
+async function collectText(stream: Readable): Promise<string> {
+  return String(await collect(stream))
+}
+
+function sha256(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
+}
+
+/** Destroyed when the test ends, whatever comes of it. */
+function track<T extends Duplex>(stream: T): T {
+  onTestFinished(async () => {
+    if (stream.closed) return
+    const done = once(stream, 'close').catch(() => {})
+    stream.on('error', () => {})
+    stream.destroy()
+    await done
+  })
+  return stream
+}
+
+function listen(host = '127.0.0.1'): Socket {
+  const listening = Socket.open(host.includes(':') ? AF_INET6 : AF_INET, SOCK_STREAM)
+  onTestFinished(() => listening.close())
+  listening.bind({ family: host.includes(':') ? 'ipv6' : 'ipv4', address: host, port: 0 } as InetAddress)
+  listening.listen()
+  return listening
+}
+
+function portOf(socket: Socket): number {
+  return (socket.localAddress as InetAddress).port
+}
+
+async function accept(listening: Socket): Promise<Socket> {
+  await readable(listening)
+  return listening.accept() as Socket
+}
+
+async function tcpPair(host = '127.0.0.1'): Promise<[Socket, Socket]> {
+  const listening = listen(host)
+  const client = Socket.open(host.includes(':') ? AF_INET6 : AF_INET, SOCK_STREAM)
+  client.connect(listening.localAddress)
+  const server = await accept(listening)
+  listening.close()
+  return [client, server]
+}
+
+function smallBuffers(socket: Socket): void {
+  setOption(socket, SO_SNDBUF, 16_384)
+}
+
+async function streams(
+  connect: () => Promise<[Socket, Socket]>,
+  options: SocketStreamOptions = {},
+  prepare: (socket: Socket) => void = () => {},
+): Promise<[SocketStream, SocketStream]> {
+  const sockets = await connect()
+  for (const socket of sockets) prepare(socket)
+  return sockets.map((socket) => track(new SocketStream(socket, options)).setNoDelay()) as [SocketStream, SocketStream]
+}
+
+/** Our stream, and Node's own at the other end. */
+async function withNetPeer(
+  options: SocketStreamOptions = {},
+  prepare: (socket: Socket) => void = () => {},
+): Promise<[SocketStream, net.Socket]> {
+  const listening = listen()
+  const peer = track(net.connect({ port: portOf(listening), host: '127.0.0.1', allowHalfOpen: true }))
+  const socket = await accept(listening)
+  prepare(socket)
+  if (peer.connecting) await once(peer, 'connect')
+  return [track(new SocketStream(socket, options)), peer]
+}
+
+/** The first byte of `struct tcp_info`. */
+function tcpState(stream: SocketStream): number {
+  return getOptionInt(stream, IPPROTO_TCP, TCP_INFO) & 0xff
+}
+
+/** Bytes that wait in the kernel to be read. */
+function inputQueue(stream: SocketStream): number {
+  return ioctl(stream, SIOCINQ)
+}
+
+function record(stream: Duplex): string[] {
+  const events: string[] = []
+  for (const event of ['end', 'finish', 'error', 'close']) stream.on(event, () => events.push(event))
+  return events
+}
+
+async function closed(...all: Duplex[]): Promise<void> {
+  await Promise.all(all.map((stream) => (stream.closed ? undefined : once(stream, 'close'))))
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await turn()
+}
+
+function* cut(data: Buffer, size: number): Generator<Buffer> {
+  for (let at = 0; at < data.length; at += size) yield data.subarray(at, at + size)
+}
+
+async function certificate(): Promise<{ key: Buffer; cert: Buffer }> {
+  const directory = temporaryDirectory()
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
+  await runProgram('openssl', [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
+    ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert],
+  ])
+  return { key: readFileSync(key), cert: readFileSync(cert) }
+}
