@@ -156,15 +156,22 @@ export class Connection<State = undefined> implements AsFd {
    */
   #read(untilEnd: boolean): void {
     for (let reads = 0; !this.#paused && !this.#closed && !this.#peerEnded; reads++) {
-      if (reads === READS_PER_TURN) return this.#readLater()
+      if (reads === READS_PER_TURN) {
+        this.#readLater()
+        return
+      }
       let count: number | null
       try {
         count = this.#socket.recv(slab)
       } catch (error) {
-        return this.#break(error as Error)
+        this.#break(error as Error)
+        return
       }
       if (count === null) return
-      if (count === 0) return this.#endOfInput()
+      if (count === 0) {
+        this.#endOfInput()
+        return
+      }
       this.bytesRead += count
       this.#handlers.data(this, slab.subarray(0, count))
       if (count < slab.length && !untilEnd) return
@@ -212,7 +219,8 @@ export class Connection<State = undefined> implements AsFd {
         this.#dequeue(sent)
       }
     } catch (error) {
-      return this.#break(error as Error)
+      this.#break(error as Error)
+      return
     }
     if (this.#closed) return
     this.#registration.modify(READING)
@@ -242,7 +250,8 @@ export class Connection<State = undefined> implements AsFd {
     try {
       this.#socket.shutdown(SHUT_WR)
     } catch (error) {
-      return this.#break(error as Error)
+      this.#break(error as Error)
+      return
     }
     this.#closeWhenBothEnded()
   }

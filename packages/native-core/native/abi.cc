@@ -4,6 +4,13 @@ namespace boundary {
 
 void Args::vector(size_t index, Vector& vector) {
   vector.count = 0;
+  // The usual single buffer without an array around it: reading an element takes longer than most calls.
+  Bytes single;
+  if (read_bytes(argv_[index], single)) {
+    vector.at[0] = {single.data, single.size};
+    vector.count = 1;
+    return;
+  }
   uint32_t count = 0;
   if (napi_get_array_length(env, argv_[index], &count) != napi_ok || count > kMaxVector) {
     refuse(index, Kind::vector);

@@ -29,6 +29,21 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   const napi_property_descriptor functions[] = {NATIVE_CORE_SYSCALLS(NATIVE_CORE_DESCRIBE)};
 #undef NATIVE_CORE_DESCRIBE
   napi_define_properties(env, exports, std::size(functions), functions);
+
+#define NATIVE_CORE_DESCRIBE(name) \
+  {#name, nullptr, enter_hot<name>, nullptr, nullptr, nullptr, napi_default_jsproperty, state},
+  const napi_property_descriptor hot_functions[] = {NATIVE_CORE_HOT(NATIVE_CORE_DESCRIBE)};
+#undef NATIVE_CORE_DESCRIBE
+  Napi::Object hot = Napi::Object::New(env);
+  napi_define_properties(env, hot, std::size(hot_functions), hot_functions);
+  exports.Set("hot", hot);
+
+  Napi::Float64Array registers = Napi::Float64Array::New(env, kRegisters);
+  state->registers = registers.Data();
+  // The memory stays as long as the environment, whatever JavaScript does with its own reference; so does this one.
+  napi_ref kept;
+  napi_create_reference(env, registers, 1, &kept);
+  exports.Set("registers", registers);
   return exports;
 }
 

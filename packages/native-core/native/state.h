@@ -30,6 +30,8 @@ class OwnedDescriptors {
 // Everything that outlives a call. One per environment (the main thread, each Worker) and per loaded copy of the
 // library; touched by its own thread only.
 struct State {
+  // The numbers of hot calls: the memory of a Float64Array that JavaScript has, too.
+  double* registers = nullptr;
   OwnedDescriptors owned;
   // The index is the handle that JavaScript holds; null is a free one.
   std::vector<Watch*> watches;

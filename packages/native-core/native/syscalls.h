@@ -23,6 +23,11 @@
   /* watch.cc */                                                                                                      \
   X(loop_attach) X(loop_ref) X(loop_detach)
 
+// Those that a server makes for every event, which also get the short way in (enter_hot).
+#define NATIVE_CORE_HOT(X)                                                                                            \
+  X(own) X(close) X(accept4) X(getsockopt) X(setsockopt) X(send) X(recv) X(sendto) X(recvfrom) X(sendmsg) X(recvmsg)  \
+  X(epoll_ctl) X(epoll_pwait2)
+
 namespace boundary {
 
 #define NATIVE_CORE_DECLARE(name) int32_t name(Args& a);

@@ -10,16 +10,44 @@
  *     socket.sendTo(Buffer.from('hello'), socket.localAddress)
  *     await readable(socket)
  *     const buffer = Buffer.alloc(1500)
- *     const { length, address } = socket.recvFrom(buffer)!
+ *     const { length, address } = socket.recvFrom(buffer)
  *     console.log(buffer.toString('utf8', 0, length), 'from', address)
  */
-export * from './address.js'
+export {
+  type AddressLike,
+  decodeAddress,
+  encodeAddress,
+  formatAddress,
+  type InetAddress,
+  type Ipv4Address,
+  type Ipv6Address,
+  type NetlinkAddress,
+  type PacketAddress,
+  type RawAddress,
+  type SocketAddress,
+  UNIX_NAME_MAX,
+  type UnixAbstractAddress,
+  type UnixAddress,
+  type UnixPathAddress,
+  type UnixUnnamedAddress,
+  type VsockAddress,
+} from './address.js'
 export * from './batch.js'
 export * from './bridge.js'
 export * from './byteorder.js'
 export * from './codec.js'
 export * from './constants.js'
-export * from './control.js'
+export {
+  type ControlMessage,
+  type ControlName,
+  type ControlType,
+  control,
+  controlMessage,
+  controlSpace,
+  decodeControl,
+  encodeControl,
+  readControl,
+} from './control.js'
 export * from './epoll.js'
 export { type ErrnoName, errno, errnoName, errnoText } from './errno.js'
 export { SystemError } from './error.js'
@@ -57,6 +85,7 @@ export * from './options/ip.js'
 export * from './options/ipv6.js'
 export * from './options/socket.js'
 export * from './resolve.js'
+export * from './sockaddr.js'
 export { type Datagram, Socket, type SocketOptions } from './socket.js'
 export * from './transfer.js'
 export { type ReadyOptions, readable, type Watch, watch, writable } from './watch.js'

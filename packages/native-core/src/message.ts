@@ -1,15 +1,15 @@
-import { type AddressLike, addressSlot, encodeAddress, readSlot, type SocketAddress } from './address.js'
+import { type AddressLike, encodeAddress, readSlot, type SocketAddress, slot } from './address.js'
 import { MSG_CMSG_CLOEXEC, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET } from './constants.js'
 import { type ControlMessage, controlSpace, decodeControl, encodeControl, passesDescriptors } from './control.js'
 import { errno } from './errno.js'
 import { check } from './error.js'
 import { type AsFd, OwnedFd, setNonBlocking } from './fd.js'
-import { native, type Vector } from './native.js'
+import { native } from './native.js'
 
 /** What sendmsg(2) takes. */
 export interface OutgoingMessage {
   /** The bytes, in one or more pieces that are sent as one message. */
-  readonly data: Uint8Array | Vector
+  readonly data: Uint8Array | readonly Uint8Array[]
   /** Where to, on a socket that isn't connected. */
   readonly address?: AddressLike
   /** Control messages, or a control buffer as it is. */
@@ -60,7 +60,7 @@ export const SCM_MAX_FD = 253
 export function sendMessage(socket: AsFd, message: OutgoingMessage): number | null {
   const { data, address, flags = 0 } = message
   const sockaddr = address === undefined ? null : encodeAddress(address)
-  const sent = native.sendmsg(socket.fd, vector(data), sockaddr, controlOf(message), flags)
+  const sent = native.sendmsg(socket.fd, data, sockaddr, controlOf(message), flags)
   return sent === -errno.EAGAIN ? null : check(sent, 'sendmsg')
 }
 
@@ -70,13 +70,12 @@ export function sendMessage(socket: AsFd, message: OutgoingMessage): number | nu
  */
 export function recvMessage(
   socket: AsFd,
-  buffers: Uint8Array | Vector,
+  buffers: Uint8Array | readonly Uint8Array[],
   options: ReceiveOptions = {},
 ): IncomingMessage | null {
   const { address = false, flags = 0, keepBlocking = false } = options
   const control = typeof options.control === 'number' ? new Uint8Array(options.control) : (options.control ?? null)
-  const slot = address ? addressSlot() : null
-  const length = native.recvmsg(socket.fd, vector(buffers), slot, control, flags, received)
+  const length = native.recvmsg(socket.fd, buffers, address ? slot : null, control, flags, received)
   if (length === -errno.EAGAIN) return null
   check(length, 'recvmsg')
   const [controlLength, messageFlags] = received as unknown as [number, number]
@@ -87,18 +86,13 @@ export function recvMessage(
     flags: messageFlags & ~MSG_CMSG_CLOEXEC,
     descriptors: takeDescriptors(all, (messageFlags & MSG_CTRUNC) !== 0, keepBlocking),
     control: all.filter((message) => !passesDescriptors(message)),
-    address: slot && readSlot(slot),
+    address: address ? readSlot() : null,
   }
 }
 
 /** The control buffer that receiving `count` descriptors takes. */
 export function descriptorSpace(count: number): number {
   return controlSpace(4 * count)
-}
-
-/** One buffer as a vector. For this package's own use. */
-export function vector(data: Uint8Array | Vector): Vector {
-  return Array.isArray(data) ? data : [data as Uint8Array]
 }
 
 function controlOf({ control, descriptors }: OutgoingMessage): Uint8Array | null {

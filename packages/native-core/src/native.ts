@@ -10,8 +10,8 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-/** One `Uint8Array` per iovec. At most `IOV_MAX` (1024) of them. */
-export type Vector = readonly Uint8Array[]
+/** One `Uint8Array` per iovec, at most `IOV_MAX` (1024) of them; or a single one, which is faster. */
+export type Vector = Uint8Array | readonly Uint8Array[]
 
 /**
  * Where the kernel writes a socket address: 4 bytes of length (u32, host order), then the sockaddr.
@@ -164,17 +164,150 @@ export const SOCKADDR_SLOT_SIZE = 4 + SOCKADDR_MAX
 export const BAD_ARGUMENT_KINDS = [
   'a 32-bit integer',
   'a Uint8Array',
-  'an array of at most 1024 Uint8Arrays',
+  'a Uint8Array or an array of at most 1024 of them',
   'within the buffer',
   'a function',
   'a typed array of the right kind and length',
   'a safe integer not below -1',
 ] as const
 
-export const native: Native = load()
+export const native: Native = connect(load())
+
+/** What the binary exports: all functions, those of `HotCalls` once more in a faster form, and the registers of that form. */
+interface Binary extends Native {
+  readonly hot: { readonly [Name in keyof HotCalls]: (...objects: readonly unknown[]) => void }
+  readonly registers: Float64Array
+}
+
+/** NATIVE_CORE_HOT in native/syscalls.h. */
+type HotCalls = Pick<
+  Native,
+  | 'own'
+  | 'close'
+  | 'accept4'
+  | 'getsockopt'
+  | 'setsockopt'
+  | 'send'
+  | 'recv'
+  | 'sendto'
+  | 'recvfrom'
+  | 'sendmsg'
+  | 'recvmsg'
+  | 'epoll_ctl'
+  | 'epoll_pwait2'
+>
+
+/**
+ * The boundary, with its hot calls in the faster form: their numbers go through shared registers, one for each argument,
+ * and so does the result. Node-API takes some 20 ns for each number that it hands over, and a call has up to six.
+ */
+function connect({ hot, registers: r, ...plain }: Binary): Native {
+  const result = () => (r[8] as number) | 0
+  return {
+    ...plain,
+    own(fd) {
+      r[0] = number(fd)
+      hot.own()
+      return result()
+    },
+    close(fd) {
+      r[0] = number(fd)
+      hot.close()
+      return result()
+    },
+    accept4(fd, flags, peer) {
+      r[0] = number(fd)
+      r[1] = number(flags)
+      hot.accept4(0, 0, peer)
+      return result()
+    },
+    getsockopt(fd, level, option, value, length) {
+      r[0] = number(fd)
+      r[1] = number(level)
+      r[2] = number(option)
+      r[4] = number(length)
+      hot.getsockopt(0, 0, 0, value)
+      return result()
+    },
+    setsockopt(fd, level, option, value, length) {
+      r[0] = number(fd)
+      r[1] = number(level)
+      r[2] = number(option)
+      r[4] = number(length)
+      hot.setsockopt(0, 0, 0, value)
+      return result()
+    },
+    send(fd, buffer, offset, length, flags) {
+      r[0] = number(fd)
+      r[2] = number(offset)
+      r[3] = number(length)
+      r[4] = number(flags)
+      hot.send(0, buffer)
+      return result()
+    },
+    recv(fd, buffer, offset, length, flags) {
+      r[0] = number(fd)
+      r[2] = number(offset)
+      r[3] = number(length)
+      r[4] = number(flags)
+      hot.recv(0, buffer)
+      return result()
+    },
+    sendto(fd, buffer, offset, length, flags, sockaddr) {
+      r[0] = number(fd)
+      r[2] = number(offset)
+      r[3] = number(length)
+      r[4] = number(flags)
+      hot.sendto(0, buffer, 0, 0, 0, sockaddr)
+      return result()
+    },
+    recvfrom(fd, buffer, offset, length, flags, name) {
+      r[0] = number(fd)
+      r[2] = number(offset)
+      r[3] = number(length)
+      r[4] = number(flags)
+      hot.recvfrom(0, buffer, 0, 0, 0, name)
+      return result()
+    },
+    sendmsg(fd, buffers, sockaddr, control, flags) {
+      r[0] = number(fd)
+      r[4] = number(flags)
+      hot.sendmsg(0, buffers, sockaddr, control)
+      return result()
+    },
+    recvmsg(fd, buffers, name, control, flags, received) {
+      r[0] = number(fd)
+      r[4] = number(flags)
+      hot.recvmsg(0, buffers, name, control, 0, received)
+      return result()
+    },
+    epoll_ctl(epfd, operation, fd, events, dataLow, dataHigh) {
+      r[0] = number(epfd)
+      r[1] = number(operation)
+      r[2] = number(fd)
+      r[3] = number(events)
+      r[4] = number(dataLow)
+      r[5] = number(dataHigh)
+      hot.epoll_ctl()
+      return result()
+    },
+    epoll_pwait2(epfd, events, maxEvents, timeout) {
+      r[0] = number(epfd)
+      r[2] = number(maxEvents)
+      r[3] = number(timeout)
+      hot.epoll_pwait2(0, events)
+      return result()
+    },
+  }
+}
+
+/** A Float64Array would make 0 of null, which is a descriptor, and numbers of strings; NaN is refused below. */
+function number(value: number): number {
+  return typeof value === 'number' ? value : Number.NaN
+}
 
 /** In a checkout node-gyp builds the binary; the published package carries one for each platform. */
-function load(): Native {
+function load(): Binary {
   const { arch, platform, env } = process
   if (platform !== 'linux') {
     throw new Error(`@linux-sockets is for Linux; this is ${platform}`)

@@ -94,11 +94,7 @@ export function getOptionBytes(socket: AsFd, level: number, option: number, buff
 
 /** setsockopt(2) as it is: any option, as bytes. */
 export function setOptionBytes(socket: AsFd, level: number, option: number, bytes: Uint8Array): void {
-  check(
-    native.setsockopt(socket.fd, level, option, bytes, bytes.length),
-    'setsockopt',
-    numbered(level, option),
-  )
+  check(native.setsockopt(socket.fd, level, option, bytes, bytes.length), 'setsockopt', numbered(level, option))
 }
 
 function numbered(level: number, option: number): string {

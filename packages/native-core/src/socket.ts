@@ -1,4 +1,4 @@
-import { type AddressLike, addressSlot, encodeAddress, formatAddress, readSlot, type SocketAddress } from './address.js'
+import { type AddressLike, encodeAddress, formatAddress, readSlot, type SocketAddress, slot } from './address.js'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOMAXCONN } from './constants.js'
 import { errno } from './errno.js'
 import { check, fail } from './error.js'
@@ -104,16 +104,14 @@ export class Socket extends OwnedFd {
 
   /** getsockname(2). */
   get localAddress(): SocketAddress {
-    const slot = addressSlot()
     check(native.getsockname(this.fd, slot), 'getsockname')
-    return readSlot(slot) as SocketAddress
+    return readSlot() as SocketAddress
   }
 
   /** getpeername(2). @throws SystemError `ENOTCONN` */
   get peerAddress(): SocketAddress {
-    const slot = addressSlot()
     check(native.getpeername(this.fd, slot), 'getpeername')
-    return readSlot(slot) as SocketAddress
+    return readSlot() as SocketAddress
   }
 
   /**
@@ -146,10 +144,9 @@ export class Socket extends OwnedFd {
 
   /** recvfrom(2): one datagram into the caller's buffer, or `null` when there is none. */
   recvFrom(buffer: Uint8Array, flags = 0): Datagram | null {
-    const slot = addressSlot()
     const length = native.recvfrom(this.fd, buffer, 0, buffer.length, flags, slot)
     if (length < 0) return blocked(length, 'recvfrom')
-    return { length, address: readSlot(slot) }
+    return { length, address: readSlot() }
   }
 
   /** sendmsg(2): see `sendMessage`. */
