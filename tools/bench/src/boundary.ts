@@ -1,0 +1,184 @@
+/**
+ * What a call through the boundary costs over the system call itself: the same calls made by C, by the boundary's bare
+ * functions and by the typed floor, on the same kind of descriptors, in turns within one run.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  AF_INET,
+  AF_UNIX,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_MOD,
+  EPOLLIN,
+  epollControl,
+  epollCreate,
+  epollWait,
+  F_GETFL,
+  fcntl,
+  getOption,
+  recvMessage,
+  SO_KEEPALIVE,
+  SO_RCVBUF,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  Socket,
+  sendMessage,
+  setOption,
+} from '@linux-sockets/native-core'
+
+const CALLS = 20_000
+const ROUNDS = 31
+
+/** A call three ways: its name in boundary.c, the boundary's bare function, and the typed floor. */
+interface Case {
+  readonly name: string
+  readonly bare: () => unknown
+  readonly typed: () => unknown
+}
+
+export async function benchBoundary(): Promise<void> {
+  const program = compile()
+  const cases = await prepare()
+  for (const { bare, typed } of cases) {
+    // Compiled before it counts.
+    for (let warm = 0; warm < 3; warm++) {
+      time(bare)
+      time(typed)
+    }
+  }
+  console.log(
+    `Nanoseconds of CPU time per call, medians of ${ROUNDS} rounds of ${CALLS} calls, in turns; ± is half the middle 50 %`,
+  )
+  console.log(row('call', 'C', 'boundary', 'over C', 'typed', 'over C'))
+  for (const { name, bare, typed } of cases) {
+    const rounds = Array.from({ length: ROUNDS }, () => [timeInC(program, name), time(bare), time(typed)] as const)
+    const c = summary(rounds.map(([inC]) => inC))
+    const boundary = summary(rounds.map(([, inBoundary]) => inBoundary))
+    const floor = summary(rounds.map(([, , inTyped]) => inTyped))
+    const over = summary(rounds.map(([inC, inBoundary]) => inBoundary - inC))
+    const floorOver = summary(rounds.map(([inC, , inTyped]) => inTyped - inC))
+    console.log(row(name, c, boundary, `+${over}`, floor, `+${floorOver}`))
+  }
+}
+
+async function prepare(): Promise<Case[]> {
+  const native = await loadBoundary()
+  const [left, right] = Socket.pair(AF_UNIX, SOCK_STREAM)
+  const udp = Socket.open(AF_INET, SOCK_DGRAM)
+  udp.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  udp.connect(udp.localAddress)
+  const epoll = epollCreate()
+  epollControl(epoll, EPOLL_CTL_ADD, left, EPOLLIN)
+  const buffer = Buffer.alloc(64)
+  const four = new Uint8Array(4)
+  const slot = new Uint8Array(132)
+  const events = new Uint32Array(3 * 64)
+  const result = new Int32Array(2)
+  return [
+    {
+      name: 'recv, nothing there',
+      bare: () => native.recv(left.fd, buffer, 0, 64, 0),
+      typed: () => left.recv(buffer),
+    },
+    {
+      name: 'send + recv, 64 B',
+      bare: () => {
+        native.send(right.fd, buffer, 0, 64, 0)
+        native.recv(left.fd, buffer, 0, 64, 0)
+      },
+      typed: () => {
+        right.send(buffer)
+        left.recv(buffer)
+      },
+    },
+    {
+      name: 'sendmsg + recvmsg, 64 B',
+      bare: () => {
+        native.sendmsg(udp.fd, buffer, null, null, 0)
+        native.recvmsg(udp.fd, buffer, null, null, 0, result)
+      },
+      typed: () => {
+        sendMessage(udp, { data: buffer })
+        recvMessage(udp, buffer)
+      },
+    },
+    {
+      name: 'getsockopt',
+      bare: () => native.getsockopt(left.fd, SOL_SOCKET, SO_RCVBUF.option, four, 4),
+      typed: () => getOption(left, SO_RCVBUF),
+    },
+    {
+      name: 'setsockopt',
+      bare: () => native.setsockopt(left.fd, SOL_SOCKET, SO_KEEPALIVE.option, four, 4),
+      typed: () => setOption(left, SO_KEEPALIVE, false),
+    },
+    {
+      name: 'getsockname',
+      bare: () => native.getsockname(udp.fd, slot),
+      typed: () => udp.localAddress,
+    },
+    {
+      name: 'fcntl',
+      bare: () => native.fcntl(left.fd, F_GETFL, 0),
+      typed: () => fcntl(left, F_GETFL),
+    },
+    {
+      name: 'epoll_ctl',
+      bare: () => native.epoll_ctl(epoll.fd, EPOLL_CTL_MOD, left.fd, EPOLLIN, 1, 2),
+      typed: () => epollControl(epoll, EPOLL_CTL_MOD, left, EPOLLIN, 1, 2),
+    },
+    {
+      name: 'epoll_wait, nothing there',
+      bare: () => native.epoll_pwait2(epoll.fd, events, 64, 0),
+      typed: () => epollWait(epoll, events),
+    },
+  ]
+}
+
+function time(call: () => unknown): number {
+  const before = process.cpuUsage()
+  for (let i = 0; i < CALLS; i++) call()
+  const { user, system } = process.cpuUsage(before)
+  return ((user + system) * 1000) / CALLS
+}
+
+function timeInC(program: string, name: string): number {
+  const { stdout, stderr, status } = spawnSync(program, [name, String(CALLS)], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`${program} ${name}: ${stderr}`)
+  return Number(stdout)
+}
+
+/** The median, and how far the middle half of the values lies around it. */
+function summary(values: readonly number[]): string {
+  const sorted = values.toSorted((a, b) => a - b)
+  const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))] as number
+  return `${at(0.5).toFixed(0)} ±${((at(0.75) - at(0.25)) / 2).toFixed(0)}`
+}
+
+function row(name: string, ...cells: string[]): string {
+  return `  ${name.padEnd(26)}${cells.map((cell) => cell.padStart(12)).join('')}`
+}
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../../..')
+
+function compile(): string {
+  const directory = join(root, 'node_modules/.cache/linux-sockets/bench')
+  mkdirSync(directory, { recursive: true })
+  const program = join(directory, 'boundary')
+  const source = join(root, 'tools/bench/src/boundary.c')
+  const { status, stderr } = spawnSync('g++', ['-x', 'c', '-O2', '-pthread', '-o', program, source], {
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(`g++: ${stderr}`)
+  return program
+}
+
+/** The file that packages keep to themselves, over the binary of this checkout. */
+async function loadBoundary() {
+  process.env.LINUX_SOCKETS_BINARY ??= join(root, 'packages/native-core/build/Release/native_core.node')
+  const { native } = await import('../../../packages/native-core/src/native.js')
+  return native
+}
