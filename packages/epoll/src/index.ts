@@ -27,5 +27,15 @@
  */
 export { Connection, type ConnectionOptions, type Handlers } from './connection.js'
 export { Epoll, EpollEvents } from './epoll.js'
+export {
+  delimited,
+  encodeLength,
+  type Framing,
+  FramingError,
+  type FramingOptions,
+  type LengthPrefixOptions,
+  lengthPrefixed,
+  lines,
+} from './framing.js'
 export { Reactor, type Registration } from './reactor.js'
 export { type ServeOptions, Server, serve } from './serve.js'
