@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -157,10 +158,11 @@ class Args {
   }
 
   // Bytes `offset … offset + length − 1` of the buffer at `index`; offset and length are the two arguments after it.
+  // Buffers may be larger than what one call moves.
   Bytes range(size_t index) {
     const Bytes whole = bytes(index);
-    const int32_t offset = i32(index + 1);
-    const int32_t length = i32(index + 2);
+    const int64_t offset = safe_integer(index + 1);
+    const int64_t length = safe_integer(index + 2);
     if (complaint_) return {};
     if (offset < 0 || static_cast<size_t>(offset) > whole.size) {
       refuse(index + 1, Kind::within);
@@ -170,7 +172,7 @@ class Args {
       refuse(index + 2, Kind::within);
       return {};
     }
-    return {whole.data + offset, static_cast<size_t>(length)};
+    return {whole.data + offset, static_cast<size_t>(std::min(length, kMaxTransfer))};
   }
 
   View<int32_t> int32s(size_t index, size_t least) { return array<int32_t>(index, napi_int32_array, least); }

@@ -25,13 +25,14 @@ int64_t now() {
   return int64_t{time.tv_sec} * kSecond + time.tv_nsec;
 }
 
-// musl has no wrapper, glibc only since 2.35, the kernel the call since 5.11; before, milliseconds are all there is,
-// and waiting a little long is better than spinning. https://man7.org/linux/man-pages/man2/epoll_wait.2.html
+// musl has no wrapper, glibc only since 2.35, the kernel the call since 5.11, and container runtimes of that time answer
+// EPERM to what they don't know; there milliseconds are all there is, and waiting a little long is better than
+// spinning. https://man7.org/linux/man-pages/man2/epoll_wait.2.html
 int wait_once(int epfd, epoll_event* events, int count, int64_t timeout) {
   if (timeout <= 0) return ::epoll_wait(epfd, events, count, static_cast<int>(timeout));
   const timespec time{static_cast<time_t>(timeout / kSecond), static_cast<long>(timeout % kSecond)};
   const int rc = static_cast<int>(::syscall(SYS_epoll_pwait2, epfd, events, count, &time, nullptr, size_t{0}));
-  if (rc != -1 || errno != ENOSYS) return rc;
+  if (rc != -1 || (errno != ENOSYS && errno != EPERM)) return rc;
   const int64_t milliseconds = (timeout + kMillisecond - 1) / kMillisecond;
   return ::epoll_wait(epfd, events, count, static_cast<int>(std::min<int64_t>(milliseconds, INT32_MAX)));
 }

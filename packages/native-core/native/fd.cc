@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "sigpipe.h"
 #include "syscalls.h"
 
@@ -122,13 +124,16 @@ int32_t writev(Args& a) {
   const int fd = a.i32(0);
   Vector buffers;
   a.vector(1, buffers);
-  const int32_t sent = a.call([&] {
-    msghdr message{};
-    message.msg_iov = buffers.at;
-    message.msg_iovlen = buffers.count;
-    return ::sendmsg(fd, &message, MSG_NOSIGNAL);
-  });
-  if (sent != -ENOTSOCK) return sent;
+  // Of no bytes writev makes nothing, and sendmsg an empty message, which a SOCK_SEQPACKET peer takes for the end.
+  if (std::any_of(buffers.at, buffers.at + buffers.count, [](const iovec& piece) { return piece.iov_len > 0; })) {
+    const int32_t sent = a.call([&] {
+      msghdr message{};
+      message.msg_iov = buffers.at;
+      message.msg_iovlen = buffers.count;
+      return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+    });
+    if (sent != -ENOTSOCK) return sent;
+  }
   SigpipeGuard guard;
   return guard.watch(a.call([&] { return ::writev(fd, buffers.at, static_cast<int>(buffers.count)); }));
 }

@@ -60,15 +60,16 @@ int32_t getsockopt(Args& a) {
   const size_t reached = reach(level, option, value, length);
   if (reached == SIZE_MAX) return -EOPNOTSUPP;
   if (reached > value.size) return a.refuse(3, Kind::within);
+  // The kernel would open the descriptor all the same, and cut its number.
+  const bool opens = level == SOL_SOCKET && option == kSoPeerPidfd;
+  if (opens && length < sizeof(int)) return -EINVAL;
 
   // Here the length counts instructions, not bytes.
   const socklen_t unit = level == SOL_SOCKET && option == kSoGetFilter ? sizeof(sock_filter) : 1;
   length /= unit;
   const int32_t rc = a.call([&] { return ::getsockopt(fd, level, option, value.data, &length); });
   if (rc < 0) return rc;
-  if (level == SOL_SOCKET && option == kSoPeerPidfd && length == sizeof(int)) {
-    a.state().created(static_cast<int>(word_at(value, 0)));
-  }
+  if (opens) a.state().created(static_cast<int>(word_at(value, 0)));
   return static_cast<int32_t>(length * unit);
 }
 

@@ -208,8 +208,14 @@ void close_pool(void* data) {
   delete held;
 }
 
-int32_t submit(Args& a, std::unique_ptr<Request> request) {
-  Resolver& resolver = *a.state().resolver;
+Resolver* resolver_at(Args& a) {
+  const int32_t handle = a.i32(0);
+  const auto& resolvers = a.state().resolvers;
+  return handle >= 0 && static_cast<size_t>(handle) < resolvers.size() ? resolvers[static_cast<size_t>(handle)].get()
+                                                                       : nullptr;
+}
+
+int32_t submit(Args& a, Resolver& resolver, std::unique_ptr<Request> request) {
   const std::shared_ptr<Pool>& pool = resolver.pool;
   {
     const std::lock_guard<std::mutex> lock(pool->mutex);
@@ -230,10 +236,10 @@ int32_t submit(Args& a, std::unique_ptr<Request> request) {
 }
 
 // What both kinds of request have to be told before they are built.
-int32_t refuse_request(Args& a, int32_t id) {
+int32_t refuse_request(Args& a, const Resolver* resolver, int32_t id) {
   if (a.complaint()) return a.complaint();
-  if (!a.state().resolver) return -EINVAL;
-  return a.state().resolver->waiting.count(id) ? -EEXIST : 0;
+  if (!resolver) return -EBADF;
+  return resolver->waiting.count(id) ? -EEXIST : 0;
 }
 
 // The C string of some bytes; false where a NUL would end it early.
@@ -347,7 +353,6 @@ int32_t resolve_open(Args& a) {
   const napi_value done = a.function(0);
   const int32_t most = a.i32(1);
   if (a.complaint()) return a.complaint();
-  if (a.state().resolver) return -EALREADY;
   if (most < 1) return -EINVAL;
 
   auto resolver = std::make_shared<Resolver>();
@@ -362,21 +367,22 @@ int32_t resolve_open(Args& a) {
   napi_unref_threadsafe_function(a.env, pool.deliver);
   // After the function's own hook, so before it when the environment goes: hooks run in reverse order.
   napi_add_env_cleanup_hook(a.env, close_pool, new std::shared_ptr<Pool>(resolver->pool));
-  a.state().resolver = std::move(resolver);
-  return 0;
+  a.state().resolvers.push_back(std::move(resolver));
+  return static_cast<int32_t>(a.state().resolvers.size() - 1);
 }
 
 int32_t getaddrinfo(Args& a) {
-  const int32_t id = a.i32(0);
-  const Bytes node = a.bytes_or_null(1);
-  const Bytes service = a.bytes_or_null(2);
-  const bool has_node = !a.is_null(1);
-  const bool has_service = !a.is_null(2);
-  const int flags = a.flags(3);
-  const int family = a.i32(4);
-  const int socktype = a.i32(5);
-  const int protocol = a.i32(6);
-  if (const int32_t refused = refuse_request(a, id)) return refused;
+  Resolver* resolver = resolver_at(a);
+  const int32_t id = a.i32(1);
+  const Bytes node = a.bytes_or_null(2);
+  const Bytes service = a.bytes_or_null(3);
+  const bool has_node = !a.is_null(2);
+  const bool has_service = !a.is_null(3);
+  const int flags = a.flags(4);
+  const int family = a.i32(5);
+  const int socktype = a.i32(6);
+  const int protocol = a.i32(7);
+  if (const int32_t refused = refuse_request(a, resolver, id)) return refused;
 
   auto request = std::make_unique<Request>();
   request->id = id;
@@ -388,14 +394,15 @@ int32_t getaddrinfo(Args& a) {
   request->hints.ai_family = family;
   request->hints.ai_socktype = socktype;
   request->hints.ai_protocol = protocol;
-  return submit(a, std::move(request));
+  return submit(a, *resolver, std::move(request));
 }
 
 int32_t getnameinfo(Args& a) {
-  const int32_t id = a.i32(0);
-  const Bytes name = a.bytes(1);
-  const int flags = a.flags(2);
-  if (const int32_t refused = refuse_request(a, id)) return refused;
+  Resolver* resolver = resolver_at(a);
+  const int32_t id = a.i32(1);
+  const Bytes name = a.bytes(2);
+  const int flags = a.flags(3);
+  if (const int32_t refused = refuse_request(a, resolver, id)) return refused;
 
   auto request = std::make_unique<Request>();
   request->id = id;
@@ -404,20 +411,20 @@ int32_t getnameinfo(Args& a) {
   if (name.size > sizeof request->name) return -EINVAL;
   std::copy_n(name.data, name.size, reinterpret_cast<uint8_t*>(&request->name));
   request->name_length = static_cast<socklen_t>(name.size);
-  return submit(a, std::move(request));
+  return submit(a, *resolver, std::move(request));
 }
 
 int32_t resolve_cancel(Args& a) {
-  const int32_t id = a.i32(0);
+  Resolver* resolver = resolver_at(a);
+  const int32_t id = a.i32(1);
   if (a.complaint()) return a.complaint();
-  if (!a.state().resolver) return -EINVAL;
-  Resolver& resolver = *a.state().resolver;
-  const auto found = resolver.waiting.find(id);
-  if (found == resolver.waiting.end()) return -ENOENT;
+  if (!resolver) return -EBADF;
+  const auto found = resolver->waiting.find(id);
+  if (found == resolver->waiting.end()) return -ENOENT;
   Request* request = found->second;
-  resolver.waiting.erase(found);
+  resolver->waiting.erase(found);
 
-  Pool& pool = *resolver.pool;
+  Pool& pool = *resolver->pool;
   {
     const std::lock_guard<std::mutex> lock(pool.mutex);
     const auto queued = std::find(pool.queue.begin(), pool.queue.end(), request);
@@ -428,7 +435,7 @@ int32_t resolve_cancel(Args& a) {
       request->abandoned = true;
     }
   }
-  if (resolver.waiting.empty()) napi_unref_threadsafe_function(a.env, pool.deliver);
+  if (resolver->waiting.empty()) napi_unref_threadsafe_function(a.env, pool.deliver);
   return 0;
 }
 

@@ -38,7 +38,8 @@ struct State {
   // uv handles whose close callback has not run yet, detached ones included: the environment must wait for them.
   size_t open_watches = 0;
   napi_async_cleanup_hook_handle leaving = nullptr;
-  std::shared_ptr<Resolver> resolver;
+  // One for each copy of the package's JavaScript; the index is its handle.
+  std::vector<std::shared_ptr<Resolver>> resolvers;
 
   // For calls that create a descriptor: −errno passes through.
   int32_t created(int32_t fd) {

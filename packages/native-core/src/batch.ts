@@ -11,13 +11,14 @@ import { native, SOCKADDR_MAX } from './native.js'
 /** The most messages that one call moves (`UIO_MAXIOV`). */
 export const BATCH_MAX = 1024
 
+/** The room that a batch has for what is received. */
 export interface ReceiveBatchOptions {
   /** Messages per call, 1 … 1024. Default 32. */
-  readonly count?: number
+  readonly count?: number | undefined
   /** Bytes for each message; longer datagrams are cut and flagged `MSG_TRUNC`. Default 2048; with `UDP_GRO` take 65535. */
-  readonly size?: number
+  readonly size?: number | undefined
   /** Bytes of control buffer for each message. Default 0. */
-  readonly control?: number
+  readonly control?: number | undefined
 }
 
 /**
@@ -120,13 +121,14 @@ export class ReceiveBatch {
   }
 }
 
+/** The room that a batch has for what is to be sent. */
 export interface SendBatchOptions {
   /** Messages per batch, 1 … 1024. Default 32. */
-  readonly count?: number
+  readonly count?: number | undefined
   /** Bytes for all messages together. Default 2048 per message. */
-  readonly size?: number
+  readonly capacity?: number | undefined
   /** Bytes of control buffer for each message. Default 0. */
-  readonly control?: number
+  readonly control?: number | undefined
 }
 
 /**
@@ -142,17 +144,17 @@ export class SendBatch {
   readonly #control: Uint8Array | null
   readonly #controlSize: number
   readonly #table: Int32Array
-  readonly #capacity: number
+  readonly #most: number
   #used = 0
   #count = 0
   #sent = 0
 
-  constructor({ count = 32, size = count * 2048, control = 0 }: SendBatchOptions = {}) {
+  constructor({ count = 32, capacity = count * 2048, control = 0 }: SendBatchOptions = {}) {
     checkInteger(count, 1, BATCH_MAX, 'count')
-    checkInteger(size, 1, 0x1000_0000, 'size')
+    checkInteger(capacity, 1, 0x1000_0000, 'capacity')
     checkInteger(control, 0, 0x10_0000, 'control')
-    this.#capacity = count
-    this.#payload = new Uint8Array(size)
+    this.#most = count
+    this.#payload = new Uint8Array(capacity)
     this.#names = new Uint8Array(count * SOCKADDR_MAX)
     this.#controlSize = Math.ceil(control / 8) * 8
     this.#control = control === 0 ? null : new Uint8Array(count * this.#controlSize)
@@ -179,7 +181,7 @@ export class SendBatch {
       throw new RangeError(`control of ${ancillary.length} bytes never fits in ${this.#controlSize}`)
     }
     if (this.#sent === this.#count) this.clear()
-    if (this.#count === this.#capacity || this.#used + data.length > this.#payload.length) return false
+    if (this.#count === this.#most || this.#used + data.length > this.#payload.length) return false
     const i = this.#count++
     this.#payload.set(data, this.#used)
     this.#names.set(sockaddr, i * SOCKADDR_MAX)

@@ -28,11 +28,11 @@ export function epollControl(
 
 /**
  * epoll_pwait2(2): waits for events and writes them to `events`, three words each. Returns how many, 0 when the time
- * is over. `timeout` is in **milliseconds**, fractions down to the nanosecond; 0 only looks; −1 waits for ever.
+ * is over. `timeout` is in **milliseconds**, fractions down to the nanosecond; 0 only looks; −1 and `Infinity` wait for ever.
  * A signal does not end it. Waiting stops the whole thread, so it is for Workers. Kernels before 5.11 round up to whole milliseconds.
  */
 export function epollWait(epoll: AsFd, events: Uint32Array, timeout = 0): number {
-  const nanoseconds = timeout < 0 ? -1 : Math.ceil(timeout * 1e6)
+  const nanoseconds = timeout < 0 || timeout === Number.POSITIVE_INFINITY ? -1 : Math.ceil(timeout * 1e6)
   const most = Math.floor(events.length / EPOLL_EVENT_WORDS)
   return check(native.epoll_pwait2(epoll.fd, events, most, nanoseconds), 'epoll_pwait2')
 }

@@ -1,10 +1,11 @@
-import { EFD_NONBLOCK, EFD_SEMAPHORE, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL, O_NONBLOCK } from './constants.js'
+import { EFD_NONBLOCK, EFD_SEMAPHORE, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL, O_NONBLOCK } from './constants.js'
 import { errno } from './errno.js'
 import { check, fail } from './error.js'
 import { native } from './native.js'
 
 /** Anything with a descriptor in it, lent for the time of one call: our sockets, a `FileHandle`, `{ fd: 0 }`. */
 export interface AsFd {
+  /** The descriptor; negative when there is none (any more), and then the kernel answers `EBADF`. */
   readonly fd: number
 }
 
@@ -24,7 +25,8 @@ export class OwnedFd implements AsFd, Disposable {
   }
 
   /**
-   * Takes over a descriptor that someone else opened. Makes no system call: `fd` is believed.
+   * Takes over a descriptor that someone else opened. Makes no system call, but for a first number beyond 1023: `fd` is
+   * believed.
    *
    * In a Worker, Node goes on to count what `fs.open` opened as its own, and closes that number again when the Worker ends
    * (`trackUnmanagedFds`): adopt a `dup` of it instead.
@@ -70,6 +72,7 @@ export class OwnedFd implements AsFd, Disposable {
     return dup(this)
   }
 
+  /** What `using` calls: closes. */
   [Symbol.dispose](): void {
     this.close()
   }
@@ -82,9 +85,11 @@ export function dup(source: AsFd): OwnedFd {
 
 /**
  * fcntl(2) with a command whose argument is an integer or absent: `F_GETFL`, `F_SETPIPE_SZ` and so on.
+ * @throws TypeError for `F_DUPFD` and `F_DUPFD_CLOEXEC`: use `dup`, whose descriptor has an owner
  * @throws SystemError `EINVAL` for commands that take a pointer
  */
 export function fcntl(file: AsFd, command: number, argument = 0): number {
+  if (command === F_DUPFD || command === F_DUPFD_CLOEXEC) throw new TypeError('use dup: its descriptor has an owner')
   return check(native.fcntl(file.fd, command, argument), 'fcntl')
 }
 

@@ -11,28 +11,28 @@ export interface OutgoingMessage {
   /** The bytes, in one or more pieces that are sent as one message. */
   readonly data: Uint8Array | readonly Uint8Array[]
   /** Where to, on a socket that isn't connected. */
-  readonly address?: AddressLike
+  readonly address?: AddressLike | undefined
   /** Control messages, or a control buffer as it is. */
-  readonly control?: readonly ControlMessage[] | Uint8Array
+  readonly control?: readonly ControlMessage[] | Uint8Array | undefined
   /** Descriptors to pass over a Unix socket (`SCM_RIGHTS`), at most 253. They stay open here. */
-  readonly descriptors?: readonly AsFd[]
+  readonly descriptors?: readonly AsFd[] | undefined
   /** `MSG_…`; `MSG_NOSIGNAL` is always set. */
-  readonly flags?: number
+  readonly flags?: number | undefined
 }
 
 /** What recvmsg(2) should fill in besides the data. */
 export interface ReceiveOptions {
   /** Bytes of control buffer: a size, or a buffer to use again and again. Default 0: none, so passed descriptors are dropped by the kernel. */
-  readonly control?: number | Uint8Array
+  readonly control?: number | Uint8Array | undefined
   /** Whether to decode the sender's address. Default false. */
-  readonly address?: boolean
+  readonly address?: boolean | undefined
   /** `MSG_…`; `MSG_CMSG_CLOEXEC` is always set. */
-  readonly flags?: number
+  readonly flags?: number | undefined
   /**
    * Whether received descriptors are left as they come. By default `O_NONBLOCK` is set on them, which their sender
    * sees too, since the flag belongs to the open file.
    */
-  readonly keepBlocking?: boolean
+  readonly keepBlocking?: boolean | undefined
 }
 
 /** What recvmsg(2) gave. */
@@ -124,8 +124,16 @@ export function takeDescriptors(messages: readonly ControlMessage[], cut: boolea
     const view = new DataView(message.data.buffer, message.data.byteOffset, message.data.length)
     for (let at = 0; at + 4 <= view.byteLength; at += 4) descriptors.push(OwnedFd.adopt(view.getInt32(at, true)))
   }
-  if (cut) for (const descriptor of descriptors.splice(0)) descriptor.close()
-  if (!keepBlocking) for (const descriptor of descriptors) setNonBlocking(descriptor)
+  // What the sender chose must not cost the message: a close may report an error of its file system, and an O_PATH
+  // descriptor has no flags to set.
+  if (cut) for (const descriptor of descriptors.splice(0)) native.close(descriptor.release())
+  for (const descriptor of keepBlocking ? [] : descriptors) {
+    try {
+      setNonBlocking(descriptor)
+    } catch {
+      // It is passed on as it came.
+    }
+  }
   return descriptors
 }
 

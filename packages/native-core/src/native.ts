@@ -122,12 +122,13 @@ export interface Native {
   if_indextoname(index: number, name: Uint8Array): number
   /** The number of bytes that the whole list takes; nothing past `list.length` is written. Layout: native/resolve.cc. */
   getifaddrs(list: Uint8Array): number
-  /** Once per environment, before the two below. `done` is called with the outcome of each request. */
+  /** A pool of threads; returns a handle. `done` is called with the outcome of each request. */
   resolve_open(
     done: (id: number, eai: number, errno: number, result: Uint8Array | null) => void,
     maxThreads: number,
   ): number
   getaddrinfo(
+    resolver: number,
     id: number,
     node: Uint8Array | null,
     service: Uint8Array | null,
@@ -136,9 +137,9 @@ export interface Native {
     socktype: number,
     protocol: number,
   ): number
-  getnameinfo(id: number, sockaddr: Uint8Array, flags: number): number
+  getnameinfo(resolver: number, id: number, sockaddr: Uint8Array, flags: number): number
   /** `done` will not be called for `id`, and it no longer keeps the process alive. */
-  resolve_cancel(id: number): number
+  resolve_cancel(resolver: number, id: number): number
 
   // watch.cc
   /** Calls `ready` from Node's loop as long as `epfd` has events waiting. Returns a handle. */
@@ -336,7 +337,8 @@ function load(): Binary {
 /** Whether this Node runs on musl: the loader's path stands at the start of its executable. elf(5), PT_INTERP */
 function isMusl(): boolean {
   const start = Buffer.alloc(4096)
-  const file = openSync(process.execPath, 'r')
+  // Not `process.execPath`, where another Node may stand since an upgrade, or none: Workers load this at any time.
+  const file = openSync('/proc/self/exe', 'r')
   readSync(file, start)
   closeSync(file)
   return start.includes('/ld-musl-')

@@ -5,8 +5,11 @@ import { native } from './native.js'
 
 /** What every option has: its C name, and the two numbers that the kernel knows it by. */
 export interface OptionName {
+  /** `'SO_RCVBUF'` */
   readonly name: string
+  /** `SOL_SOCKET`, `IPPROTO_…` */
   readonly level: number
+  /** Its number at that level. */
   readonly option: number
 }
 
@@ -16,7 +19,7 @@ export interface ReadableOption<T> extends OptionName, Decoder<T> {}
 /** An option that setsockopt(2) can write. */
 export interface WritableOption<T> extends OptionName, Encoder<T> {}
 
-/** A row for an option that can be read and written. */
+/** A row for an option that can be read and written: `rw('TCP_KEEPIDLE', IPPROTO_TCP, 4, seconds)`. */
 export function rw<Get, Set>(
   name: string,
   level: number,
@@ -45,6 +48,7 @@ export function wo<T>(name: string, level: number, option: number, codec: Encode
  *     getOption(socket, SO_RCVBUF) // 212992
  *
  * @throws SystemError `ENOPROTOOPT` when this kernel or protocol doesn't know the option
+ * @see {@link https://man7.org/linux/man-pages/man2/getsockopt.2.html getsockopt(2)}
  */
 export function getOption<T>(socket: AsFd, option: ReadableOption<T>): T {
   const { value, view } = scratch(option.size)
@@ -63,6 +67,7 @@ export function getOption<T>(socket: AsFd, option: ReadableOption<T>): T {
  *
  * @throws TypeError, RangeError before any system call, for a value that the option can't hold
  * @throws SystemError `ENOPROTOOPT` when this kernel or protocol doesn't know the option
+ * @see {@link https://man7.org/linux/man-pages/man2/setsockopt.2.html setsockopt(2)}
  */
 export function setOption<T>(socket: AsFd, option: WritableOption<T>, value: NoInfer<T>): void {
   const { value: bytes, view } = scratch(option.size)
@@ -92,7 +97,7 @@ export function getOptionBytes(socket: AsFd, level: number, option: number, buff
   )
 }
 
-/** setsockopt(2) as it is: any option, as bytes. */
+/** setsockopt(2) as it is: any option, as bytes. A few options answer in them (`IPV6_FLOWLABEL_MGR`). */
 export function setOptionBytes(socket: AsFd, level: number, option: number, bytes: Uint8Array): void {
   check(native.setsockopt(socket.fd, level, option, bytes, bytes.length), 'setsockopt', numbered(level, option))
 }

@@ -9,21 +9,26 @@ export interface AddressInfoQuery {
   /** A service name or a port; `null` leaves the port 0. */
   readonly service: string | null
   /** `AI_…`. Default 0. */
-  readonly flags?: number
+  readonly flags?: number | undefined
   /** `AF_…`. Default 0: any. */
-  readonly family?: number
+  readonly family?: number | undefined
   /** `SOCK_…`. Default 0: any, so that each address comes once for every type. */
-  readonly socktype?: number
+  readonly socktype?: number | undefined
   /** `IPPROTO_…`. Default 0: any. */
-  readonly protocol?: number
+  readonly protocol?: number | undefined
 }
 
 /** One `struct addrinfo`. */
 export interface AddressInfo {
+  /** `AI_…` as they were asked for. */
   readonly flags: number
+  /** `AF_…` */
   readonly family: number
+  /** `SOCK_…` */
   readonly socktype: number
+  /** `IPPROTO_…` */
   readonly protocol: number
+  /** The address, with the port. */
   readonly address: SocketAddress
   /** With `AI_CANONNAME`, on the first. */
   readonly canonname?: string
@@ -61,26 +66,30 @@ export function lookupAddresses(query: AddressInfoQuery): Lookup<AddressInfo[]> 
   const service = textBytes(query.service, 'service')
   return start(
     'getaddrinfo',
-    (id) => native.getaddrinfo(id, node, service, flags, family, socktype, protocol),
+    (resolver, id) => native.getaddrinfo(resolver, id, node, service, flags, family, socktype, protocol),
     readAddressInfo,
   )
 }
 
 /** getnameinfo(3), on the same threads. `sockaddr` is from `encodeAddress`. */
 export function lookupNames(sockaddr: Uint8Array, flags = 0): Lookup<{ host: string; service: string }> {
-  return start('getnameinfo', (id) => native.getnameinfo(id, sockaddr, flags), readNameInfo)
+  return start('getnameinfo', (resolver, id) => native.getnameinfo(resolver, id, sockaddr, flags), readNameInfo)
 }
 
-function start<T>(syscall: string, begin: (id: number) => number, read: (bytes: Uint8Array) => T): Lookup<T> {
-  if (!opened) check(native.resolve_open(finished, LOOKUP_THREADS_MAX), 'getaddrinfo')
-  opened = true
+function start<T>(
+  syscall: string,
+  begin: (resolver: number, id: number) => number,
+  read: (bytes: Uint8Array) => T,
+): Lookup<T> {
+  threadResolver ??= check(native.resolve_open(finished, LOOKUP_THREADS_MAX), syscall)
+  const resolver = threadResolver
   const id = nextId()
-  check(begin(id), syscall)
+  check(begin(resolver, id), syscall)
   const result = new Promise<LookupResult<T>>((resolve) => {
     pending.set(id, (eai, errno, bytes) => resolve({ eai, errno, value: bytes && read(bytes) }))
   })
   const cancel = () => {
-    if (pending.delete(id)) native.resolve_cancel(id)
+    if (pending.delete(id)) native.resolve_cancel(resolver, id)
   }
   return { result, cancel }
 }
@@ -88,7 +97,7 @@ function start<T>(syscall: string, begin: (id: number) => number, read: (bytes: 
 type Finish = (eai: number, errno: number, bytes: Uint8Array | null) => void
 
 const pending = new Map<number, Finish>()
-let opened = false
+let threadResolver: number | undefined
 let lastId = 0
 
 function nextId(): number {

@@ -6,9 +6,10 @@ import { OwnedFd } from './fd.js'
 import { type IncomingMessage, type OutgoingMessage, type ReceiveOptions, recvMessage, sendMessage } from './message.js'
 import { native } from './native.js'
 
+/** How a socket is opened. */
 export interface SocketOptions {
   /** Whether calls wait. They then stop the whole thread, so this is for Workers. Default false. */
-  readonly blocking?: boolean
+  readonly blocking?: boolean | undefined
 }
 
 /** What recvfrom(2) gave. */
@@ -102,13 +103,16 @@ export class Socket extends OwnedFd {
     check(native.shutdown(this.fd, how), 'shutdown')
   }
 
-  /** getsockname(2). */
+  /** getsockname(2): what `bind`, or the kernel, has given to this end. */
   get localAddress(): SocketAddress {
     check(native.getsockname(this.fd, slot), 'getsockname')
     return readSlot() as SocketAddress
   }
 
-  /** getpeername(2). @throws SystemError `ENOTCONN` */
+  /**
+   * getpeername(2): the other end.
+   * @throws SystemError `ENOTCONN`
+   */
   get peerAddress(): SocketAddress {
     check(native.getpeername(this.fd, slot), 'getpeername')
     return readSlot() as SocketAddress

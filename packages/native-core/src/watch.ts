@@ -30,6 +30,15 @@ export interface Watch extends Disposable {
   unref(): this
 }
 
+/** What else a watch tells. */
+export interface WatchOptions {
+  /**
+   * Called once, soon after the descriptor's owner has closed or released it while it was watched, in the async context
+   * of the caller of `watch`. Not called for `stop`.
+   */
+  readonly ended?: (() => void) | undefined
+}
+
 /**
  * Calls `callback` from Node's event loop as long as the descriptor is ready (level-triggered) for any of `events`:
  * `EPOLLIN`, `EPOLLOUT`, `EPOLLPRI`, `EPOLLRDHUP`; `EPOLLERR` and `EPOLLHUP` are always reported.
@@ -44,12 +53,20 @@ export interface Watch extends Disposable {
  *
  * @throws SystemError `EPERM` for what is always ready, such as a regular file; `EBADF`
  */
-export function watch(target: AsFd, events: number, callback: (events: number) => void): Watch {
+export function watch(
+  target: AsFd,
+  events: number,
+  callback: (events: number) => void,
+  { ended }: WatchOptions = {},
+): Watch {
   if (typeof callback !== 'function') throw new TypeError('callback must be a function')
   const resource = new AsyncResource('LinuxSocketsWatch')
-  return new Watcher(target, events, (ready) => resource.runInAsyncScope(callback, undefined, ready))
+  // Not from within the owner's close, which is in the midst of its work.
+  const end = ended && (() => process.nextTick(() => resource.runInAsyncScope(ended)))
+  return new Watcher(target, events, (ready) => resource.runInAsyncScope(callback, undefined, ready), end)
 }
 
+/** How long to wait: `{ signal: AbortSignal.timeout(5000) }`. */
 export interface ReadyOptions {
   /** Gives up the waiting: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
@@ -92,6 +109,8 @@ const ALWAYS = EPOLLERR | EPOLLHUP
 
 class Watcher implements Watch {
   events: number
+  /** Kept, so that it is not closed on garbage collection while it is watched. */
+  readonly target: AsFd
   readonly #entry: Entry
   readonly #callback: (events: number) => void
   readonly #ended: (() => void) | undefined
@@ -102,9 +121,10 @@ class Watcher implements Watch {
   constructor(target: AsFd, events: number, callback: (events: number) => void, ended?: () => void) {
     checkEvents(events)
     this.events = events
+    this.target = target
     this.#callback = callback
     this.#ended = ended
-    this.#entry = loop().join(target, this)
+    this.#entry = loop().join(this)
     this.ref()
   }
 
@@ -141,7 +161,15 @@ class Watcher implements Watch {
 
   deliver(events: number): void {
     const wanted = events & (this.events | ALWAYS)
-    if (wanted !== 0 && !this.#stopped) this.#callback(wanted)
+    if (wanted === 0 || this.#stopped) return
+    try {
+      this.#callback(wanted)
+    } catch (error) {
+      // As Node's EventTarget does it: thrown here, it would keep the others of the batch from their events.
+      process.nextTick(() => {
+        throw error
+      })
+    }
   }
 
   end(): void {
@@ -164,7 +192,6 @@ function checkEvents(events: number): void {
 /** A watched descriptor. */
 interface Entry {
   readonly fd: number
-  readonly target: AsFd
   /** Comes back with the kernel's events; never used again, so a reused descriptor never gets the old one's events. */
   readonly tag: number
   watchers: readonly Watcher[]
@@ -187,8 +214,8 @@ class Loop {
     ;[this.#epoll, this.#handle] = this.#open()
   }
 
-  join(target: AsFd, watcher: Watcher): Entry {
-    const { fd } = target
+  join(watcher: Watcher): Entry {
+    const { fd } = watcher.target
     const known = this.#byFd.get(fd)
     if (known !== undefined) {
       const before = known.watchers
@@ -200,7 +227,7 @@ class Loop {
       if (result !== -errno.ENOENT) throw fail(result, 'epoll_ctl')
       this.#endAll(known)
     }
-    const entry: Entry = { fd, target, tag: this.#nextTag(), watchers: [watcher], armed: watcher.events }
+    const entry: Entry = { fd, tag: this.#nextTag(), watchers: [watcher], armed: watcher.events }
     const result = this.#control(EPOLL_CTL_ADD, entry)
     if (result < 0) {
       this.#closeWhenIdle()
@@ -236,7 +263,6 @@ class Loop {
     if (before > 0 !== this.#references > 0) native.loop_ref(this.#handle, this.#references > 0 ? 1 : 0)
   }
 
-  /** What is left of a batch when a callback throws is reported again in the next turn, because it is level-triggered. */
   readonly #dispatch = (): void => {
     const events = this.#events
     const count = epollWait(this.#epoll, events)
@@ -257,7 +283,8 @@ class Loop {
   }
 
   #forget(entry: Entry): void {
-    this.#byTag.delete(entry.tag)
+    // A rebuild has dropped it already.
+    if (!this.#byTag.delete(entry.tag)) return
     this.#byFd.delete(entry.fd)
     if (this.#control(EPOLL_CTL_DEL, entry) < 0) this.#rebuild()
     this.#closeWhenIdle()
@@ -284,20 +311,22 @@ class Loop {
     const [old, oldHandle] = [this.#epoll, this.#handle]
     ;[this.#epoll, this.#handle] = this.#open()
     if (this.#references > 0) native.loop_ref(this.#handle, 1)
-    for (const entry of [...this.#byFd.values()]) {
-      if (this.#control(EPOLL_CTL_ADD, entry) < 0) {
-        this.#byTag.delete(entry.tag)
-        this.#byFd.delete(entry.fd)
-        this.#endAll(entry)
-      }
-    }
+    const lost = [...this.#byTag.values()].filter((entry) => this.#control(EPOLL_CTL_ADD, entry) < 0)
     native.loop_detach(oldHandle)
     old.close()
+    // All are dropped before any ends, since the end of one that can't be removed would come here again.
+    for (const { tag, fd } of lost) {
+      this.#byTag.delete(tag)
+      this.#byFd.delete(fd)
+    }
+    for (const entry of lost) this.#endAll(entry)
   }
 
   #open(): [OwnedFd, number] {
     const epoll = epollCreate()
-    return [epoll, check(native.loop_attach(epoll.fd, this.#dispatch), 'uv_poll_init')]
+    const handle = native.loop_attach(epoll.fd, this.#dispatch)
+    if (handle < 0) epoll.close()
+    return [epoll, check(handle, 'uv_poll_init')]
   }
 
   #control(operation: number, { fd, armed, tag }: Entry): number {

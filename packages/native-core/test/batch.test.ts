@@ -7,7 +7,7 @@ import {
   openDescriptors,
   runPython,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   AF_INET,
   AF_INET6,
@@ -36,6 +36,7 @@ import {
   Socket,
   setOption,
 } from '../src/index.js'
+import { closeLater, udp, unixPair } from './datagram.js'
 
 guardDescriptors()
 
@@ -271,7 +272,7 @@ describe('SendBatch', () => {
 
   it('is full by count and by bytes, and begins anew when all is sent', () => {
     const [a, b] = unixPair()
-    const batch = new SendBatch({ count: 3, size: 10 })
+    const batch = new SendBatch({ count: 3, capacity: 10 })
     for (let round = 0; round < 3; round++) {
       expect([4, 4, 4].map((length) => batch.add(Buffer.alloc(length)))).toEqual([true, true, false])
       expect(batch.add(Buffer.alloc(2))).toBe(true)
@@ -309,7 +310,7 @@ describe('SendBatch', () => {
 
   it('goes on where the kernel would take no more', () => {
     const [a, b] = unixPair()
-    const batch = new SendBatch({ count: BATCH_MAX, size: 4 * BATCH_MAX })
+    const batch = new SendBatch({ count: BATCH_MAX, capacity: 4 * BATCH_MAX })
     for (let i = 0; i < BATCH_MAX; i++) batch.add(int32(i))
     const sent = batch.send(a) as number
     expect(sent).toBeGreaterThan(0)
@@ -330,7 +331,7 @@ describe('SendBatch', () => {
   it('leaves the message that fails in front, to be skipped', () => {
     const receiver = udp()
     const sender = udp()
-    const batch = new SendBatch({ size: 100_000 })
+    const batch = new SendBatch({ capacity: 100_000 })
     batch.add(Buffer.from('a'), receiver.localAddress)
     batch.add(Buffer.alloc(70_000), receiver.localAddress)
     batch.add(Buffer.from('b'), receiver.localAddress)
@@ -361,7 +362,7 @@ describe('SendBatch', () => {
   })
 
   it('refuses what never fits, and what can not be sent', () => {
-    const batch = new SendBatch({ count: 2, size: 10, control: 16 })
+    const batch = new SendBatch({ count: 2, capacity: 10, control: 16 })
     const unchanged = () => expect(batch.pending).toBe(0)
     expect(() => batch.add(Buffer.alloc(11))).toThrow(RangeError)
     unchanged()
@@ -399,29 +400,6 @@ print([s.recv(10) for i in range(50)] == [b'%d' % i for i in range(50)])`,
   }
   expect(await python).toBe('True\n')
 })
-
-function closeLater(...sockets: Socket[]): void {
-  onTestFinished(() => {
-    for (const socket of sockets) socket.close()
-  })
-}
-
-function unixPair(): [Socket, Socket] {
-  const pair = Socket.pair(AF_UNIX, SOCK_DGRAM)
-  closeLater(...pair)
-  return pair
-}
-
-function udp(family = AF_INET): Socket {
-  const socket = Socket.open(family, SOCK_DGRAM)
-  closeLater(socket)
-  socket.bind(
-    family === AF_INET
-      ? { family: 'ipv4', address: '127.0.0.1', port: 0 }
-      : { family: 'ipv6', address: '::1', port: 0 },
-  )
-  return socket
-}
 
 function int32(value: number): Buffer {
   const bytes = Buffer.alloc(4)

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { expectCloexec, expectErrno, guardDescriptors } from '@linux-sockets/testkit'
+import { expectCloexec, expectErrno, guardDescriptors, needProgram, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
   EPOLL_CTL_ADD,
@@ -48,6 +48,7 @@ describe('epoll', () => {
     expect(count).toBe(data.length)
     const got = Array.from({ length: count }, (_, i) => [...events.subarray(3 * i, 3 * i + 3)])
     expect(got).toEqual(data.map(([low, high]) => [EPOLLIN, low >>> 0, high >>> 0]))
+    for (const timeout of [-1, Number.POSITIVE_INFINITY]) expect(epollWait(epoll, events, timeout)).toBe(data.length)
     for (const counter of counters) counter.close()
     expect(epollWait(epoll, events)).toBe(0)
   })
@@ -123,7 +124,34 @@ describe('epoll', () => {
   it('refuses a timeout that is no number', () => {
     using epoll = epollCreate()
     expect(() => epollWait(epoll, new Uint32Array(3), Number.NaN)).toThrow(TypeError)
-    expect(() => epollWait(epoll, new Uint32Array(3), Number.POSITIVE_INFINITY)).toThrow(TypeError)
+  })
+
+  it.for(['ENOSYS', 'EPERM'])('waits in whole milliseconds where epoll_pwait2 answers %s', async (error, test) => {
+    skipUnless(test, needProgram('strace'))
+    const { code, stdout } = await runModule(
+      `
+      import { EPOLLIN, epollControl, epollCreate, epollWait, eventfd } from './index.js'
+      const epoll = epollCreate()
+      const before = performance.now()
+      const nothing = epollWait(epoll, new Uint32Array(3), 10.5)
+      const waited = performance.now() - before
+      epollControl(epoll, 1, eventfd(1), EPOLLIN)
+      console.log(nothing, waited >= 11, epollWait(epoll, new Uint32Array(3), 1000))
+      `,
+      {
+        wrapper: [
+          'strace',
+          '-qq',
+          '-o',
+          '/dev/null',
+          '-e',
+          'trace=epoll_pwait2',
+          '-e',
+          `inject=epoll_pwait2:error=${error}`,
+        ],
+      },
+    )
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '0 true 1\n' })
   })
 
   it('waits for ever in a Worker, until another thread writes', async () => {

@@ -16,6 +16,8 @@ import {
   dup,
   EPOLLIN,
   eventfd,
+  F_DUPFD,
+  F_DUPFD_CLOEXEC,
   F_GETFD,
   F_GETFL,
   F_GETPIPE_SZ,
@@ -32,6 +34,7 @@ import {
   SIOCATMARK,
   SIOCINQ,
   SIOCOUTQ,
+  SIOCOUTQNSD,
   SOCK_STREAM,
   Socket,
   setNonBlocking,
@@ -170,6 +173,13 @@ describe('OwnedFd', () => {
 })
 
 describe('fcntl, ioctl', () => {
+  it('make no descriptor without an owner', () => {
+    const { read, write } = pipe()
+    for (const command of [F_DUPFD, F_DUPFD_CLOEXEC]) expect(() => fcntl(read, command, 0)).toThrow(TypeError)
+    read.close()
+    write.close()
+  })
+
   it('gets and sets descriptor and status flags', () => {
     const [a, b] = Socket.pair()
     expect(fcntl(a, F_GETFD)).toBe(FD_CLOEXEC)
@@ -205,8 +215,16 @@ describe('fcntl, ioctl', () => {
     expect(ioctl(a, SIOCOUTQ)).toBeGreaterThan(0)
     a.close()
     b.close()
+    using listener = Socket.open(AF_INET, SOCK_STREAM)
+    listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listener.listen()
     using tcp = Socket.open(AF_INET, SOCK_STREAM)
-    expect(ioctl(tcp, SIOCATMARK)).toBe(0)
+    tcp.connect(listener.localAddress)
+    expect([ioctl(tcp, SIOCATMARK), ioctl(tcp, SIOCOUTQ), ioctl(tcp, SIOCOUTQNSD)]).toEqual([0, 0, 0])
+    // Nobody reads: the peer's window closes, and what doesn't fit stays unsent.
+    while (tcp.send(Buffer.alloc(1 << 20)) !== null) {}
+    expect(ioctl(tcp, SIOCOUTQNSD)).toBeGreaterThan(0)
+    expect(ioctl(tcp, SIOCOUTQ)).toBeGreaterThanOrEqual(ioctl(tcp, SIOCOUTQNSD))
     expectErrno(() => ioctl(a, SIOCINQ), 'EBADF')
   })
 })

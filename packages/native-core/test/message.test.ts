@@ -1,4 +1,4 @@
-import { readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import {
   expectCloexec,
   expectErrno,
@@ -8,15 +8,14 @@ import {
   spawnProgram,
   temporaryDirectory,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
-  AF_INET,
   AF_UNIX,
   descriptorSpace,
+  dup,
   encodeAddress,
   encodeControl,
   type IncomingMessage,
-  type InetAddress,
   IP_PKTINFO,
   isNonBlocking,
   MSG_CTRUNC,
@@ -36,8 +35,11 @@ import {
   setOption,
   setOptionInt,
 } from '../src/index.js'
+import { closeLater, udp, unixPair } from './datagram.js'
 
 guardDescriptors()
+
+const O_PATH = 0o10000000
 
 describe('data', () => {
   it('gathers and scatters', () => {
@@ -211,6 +213,19 @@ describe('descriptors', () => {
     expect(openDescriptors()).toHaveLength(open)
   })
 
+  it('takes what can’t be made non-blocking as it comes', () => {
+    const [a, b] = Socket.pair()
+    // In a Worker Node would close it again: dup.
+    const opened = openSync('/', O_PATH)
+    using path = dup({ fd: opened })
+    closeSync(opened)
+    sendMessage(a, { data: Buffer.from('x'), descriptors: [path, a] })
+    const { descriptors, length } = receiveDescriptors(b, 2)
+    expect(length).toBe(1)
+    expect(descriptors.map(isNonBlocking)).toEqual([false, true])
+    for (const open of [...descriptors, a, b]) open.close()
+  })
+
   it('receives none without a control buffer', () => {
     const [a, b] = unixPair()
     sendMessage(a, { data: Buffer.from('x'), descriptors: [a] })
@@ -294,30 +309,11 @@ print(data, [os.read(fd, 100) for fd in fds], flags)`,
 const SO_PASSCRED = 16
 const SCM_CREDENTIALS = 2
 
-function closeLater(...sockets: Socket[]): void {
-  onTestFinished(() => {
-    for (const socket of sockets) socket.close()
-  })
-}
-
-function unixPair(): [Socket, Socket] {
-  const pair = Socket.pair(AF_UNIX, SOCK_DGRAM)
-  closeLater(...pair)
-  return pair
-}
-
 /** The second one is told the credentials of whoever sends to it. */
 function credentialedPair(): [Socket, Socket] {
   const [a, b] = unixPair()
   setOptionInt(b, SOL_SOCKET, SO_PASSCRED, 1)
   return [a, b]
-}
-
-function udp(): Socket {
-  const socket = Socket.open(AF_INET, SOCK_DGRAM)
-  closeLater(socket)
-  socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 } satisfies InetAddress)
-  return socket
 }
 
 function receiveDescriptors(socket: Socket, count: number, more = 0): IncomingMessage {

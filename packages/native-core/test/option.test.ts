@@ -149,6 +149,16 @@ describe('the raw form', () => {
     expectErrno(() => getOptionBytes(socket, SOL_SOCKET, 1000, new Uint8Array(4)), 'ENOPROTOOPT')
   })
 
+  it('opens no descriptor whose number would not fit', () => {
+    const SO_PEERPIDFD = 77
+    const [a, b] = Socket.pair()
+    for (const length of [0, 1, 3]) {
+      expectErrno(() => getOptionBytes(a, SOL_SOCKET, SO_PEERPIDFD, new Uint8Array(length)), 'EINVAL')
+    }
+    a.close()
+    b.close()
+  })
+
   it('refuses what is no number and no bytes', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     for (const bad of [Number.NaN, 2 ** 31, '1', undefined]) {

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { guardDescriptors, runPython } from '@linux-sockets/testkit'
+import { guardDescriptors, runPython, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
   AF_INET,
@@ -112,10 +112,36 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     done.cancel()
   })
 
-  it('holds up nothing of Node’s own pool', async () => {
-    const lookups = Array.from({ length: 64 }, () => lookupAddresses({ node: 'localhost', service: null }).result)
-    await readFile('/etc/hostname')
-    await Promise.all(lookups)
+  it('serves each copy of the package in a thread', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      const copies = await Promise.all(['./resolve.js', './resolve.js?again'].map((path) => import(path)))
+      const lookups = copies.map(({ lookupAddresses }, i) => lookupAddresses({ node: '127.0.0.' + i, service: null }))
+      for (const { result } of lookups) console.log((await result).value[0].address.address)
+    `)
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '127.0.0.0\n127.0.0.1\n', stderr: '' })
+  })
+
+  it('has nothing to do with Node’s own pool', async () => {
+    const fifo = join(temporaryDirectory(), 'fifo')
+    // The pool's only thread waits until somebody opens the other end.
+    const { code, stdout, stderr } = await runModule(
+      `import { execFileSync } from 'node:child_process'
+       import { closeSync, openSync } from 'node:fs'
+       import { open } from 'node:fs/promises'
+       import { lookupAddresses } from './index.js'
+       execFileSync('mkfifo', ['${fifo}'])
+       let opened = false
+       const opening = open('${fifo}').then((file) => {
+         opened = true
+         return file.close()
+       })
+       const { value } = await lookupAddresses({ node: '127.0.0.1', service: null }).result
+       console.log(value[0].address.address, opened)
+       closeSync(openSync('${fifo}', 'w'))
+       await opening`,
+      { wrapper: ['env', 'UV_THREADPOOL_SIZE=1'] },
+    )
+    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: '127.0.0.1 false\n' })
   })
 
   it.each([

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { setImmediate } from 'node:timers/promises'
-import { expectErrno, guardDescriptors, skipUnless } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import { expectErrno, guardDescriptors, openDescriptors, skipUnless } from '@linux-sockets/testkit'
+import { describe, expect, it, vi } from 'vitest'
 import {
   AF_INET,
   EPOLL_CTL_ADD,
@@ -102,6 +102,25 @@ describe('watch', () => {
     nobody.close()
     refused.send(Buffer.from('x'))
     expect((await first(refused, EPOLLIN)) & EPOLLERR).toBe(EPOLLERR)
+  })
+
+  it('tells that the owner has closed or released the descriptor, once, and not of stop', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    for (const end of ['close', 'release'] as const) {
+      const counter = eventfd(1)
+      const calls: string[] = []
+      storage.run('mine', () =>
+        watch(counter, EPOLLIN, () => {}, { ended: () => calls.push(`${storage.getStore()}: ${counter.fd}`) }),
+      )
+      const stopped = watch(counter, EPOLLIN, () => {}, { ended: () => calls.push('stopped') })
+      stopped.stop()
+      const { fd } = counter
+      counter[end]()
+      expect(calls).toEqual([])
+      await setImmediate()
+      expect(calls).toEqual(['mine: -1'])
+      if (end === 'release') native.close(fd)
+    }
   })
 
   it('watches pipes, eventfds and epoll descriptors', async () => {
@@ -222,6 +241,60 @@ describe('watch', () => {
     await until(() => others > 0)
     other.stop()
     for (const open of [b, copy, c, d]) open.close()
+  })
+
+  it('loses only what was closed when several descriptors were closed behind its back', async () => {
+    const pairs = Array.from({ length: 5 }, () => Socket.pair())
+    const copies = pairs.map(([a]) => a.dup().release())
+    const [lost, kept] = [copies.slice(0, 2), copies.slice(2)]
+    const seen = new Set<number>()
+    const watches = copies.map((fd) => watch({ fd }, EPOLLIN, () => seen.add(fd)))
+    for (const fd of lost) native.close(fd)
+    watches[0]?.stop()
+    for (const [, b] of pairs) b.send(Buffer.from('x'))
+    await turns(3)
+    expect(seen).toEqual(new Set(kept))
+    for (const watching of watches) watching.stop()
+    for (const fd of kept) native.close(fd)
+    closeAll(pairs)
+  })
+
+  it('keeps a descriptor from garbage collection, also where another watch came first', async () => {
+    const { code, stdout, stderr } = await runModule(
+      `
+      import { setImmediate } from 'node:timers/promises'
+      import { EPOLLIN, Socket, watch } from './index.js'
+      let calls = 0
+      const start = () => {
+        const [a, b] = Socket.pair()
+        watch({ fd: a.fd }, 0, () => {})
+        watch(a, EPOLLIN, () => calls++)
+        return b
+      }
+      const b = start()
+      for (let i = 0; i < 10; i++) {
+        globalThis.gc()
+        await setImmediate()
+      }
+      b.send(Buffer.from('x'))
+      for (let i = 0; i < 10; i++) await setImmediate()
+      console.log(calls > 0)
+      process.exit()
+      `,
+      { options: ['--expose-gc'] },
+    )
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'true\n', stderr: '' })
+  })
+
+  it('leaves nothing open where Node’s loop takes no more', async () => {
+    // The one for all watches is closed a turn after the last of them.
+    await turns(3)
+    using counter = eventfd()
+    const before = openDescriptors()
+    const attach = vi.spyOn(native, 'loop_attach').mockReturnValueOnce(-28)
+    expect(expectErrno(() => watch(counter, EPOLLIN, () => {}), 'ENOSPC').syscall).toBe('uv_poll_init')
+    attach.mockRestore()
+    expect(openDescriptors()).toEqual(before)
   })
 
   it('joins a new descriptor of the number of one that was closed behind its back', async (test) => {
@@ -415,6 +488,24 @@ describe('the process', () => {
       caught: ['from 0 uncaughtException', 'from 1 uncaughtException'],
       calls: [0, 1, 2],
     })
+  })
+
+  it('does not keep other watches from their events by one that always throws', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      import { EPOLLIN, eventfd, watch } from './index.js'
+      let caught = 0
+      process.on('uncaughtException', () => caught++)
+      const [first, second] = [eventfd(1), eventfd(1)]
+      watch(first, EPOLLIN, () => { throw new Error('first') })
+      let [same, other] = [0, 0]
+      watch(first, EPOLLIN, () => same++)
+      watch(second, EPOLLIN, () => other++)
+      setTimeout(() => {
+        console.log(caught > 0, same > 0, other > 0)
+        process.exit()
+      }, 50)
+    `)
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'true true true\n', stderr: '' })
   })
 
   it('ends with what a callback throws when nobody catches it', async () => {
