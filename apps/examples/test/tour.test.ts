@@ -18,7 +18,8 @@ describe('the tour', () => {
 
   it('exits non-zero when a step fails', async () => {
     // No descriptor is left for the clients.
-    const tour = spawnProgram('prlimit', ['--nofile=60:60', process.execPath, join(built, 'tour.js')])
+    const limited = ['-c', 'ulimit -n 60 && exec "$0" "$@"', process.execPath, join(built, 'tour.js')]
+    const tour = spawnProgram('sh', limited)
     const { code, stdout } = await tour.finished
     expect(stdout).toMatch(/\d+ steps failed\.\n$/)
     expect(code).toBe(1)

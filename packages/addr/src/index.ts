@@ -12,6 +12,7 @@
  *       console.log(index, name, addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' '))
  *     }
  */
+export { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core'
 export * from './error.js'
 export * from './interfaces.js'
 export type { LookupOptions } from './lookup.js'

@@ -3,7 +3,6 @@ import {
   type InterfaceAddress,
   interfaceAddresses,
   interfaceIndexOf,
-  interfaceNameOf,
   type PacketAddress,
   parseIpv4,
   parseIpv6,
@@ -55,6 +54,7 @@ export interface NetworkInterface {
   readonly flags: number
   /** The hardware address, `'02:00:5e:10:00:01'`; all zeros on loopback, absent where the link has none. */
   readonly mac?: string
+  /** Its IPv4 and IPv6 addresses. */
   readonly addresses: readonly AddressOnInterface[]
 }
 
@@ -70,22 +70,6 @@ export function interfaces(): NetworkInterface[] {
     byName.set(name, [...(byName.get(name) ?? []), entry])
   }
   return [...byName].map(([name, found]) => describe(name, found)).sort((a, b) => a.index - b.index)
-}
-
-/**
- * if_nametoindex(3): the index of an interface.
- * @throws SystemError `ENODEV` when there is no such interface
- */
-export function interfaceIndex(name: string): number {
-  return interfaceIndexOf(name)
-}
-
-/**
- * if_indextoname(3): the name of an interface.
- * @throws SystemError `ENXIO` when there is no such interface
- */
-export function interfaceName(index: number): string {
-  return interfaceNameOf(index)
 }
 
 /** An IPv4 address may have a label of its own, `eth0:1`; no interface has a colon in its name. */

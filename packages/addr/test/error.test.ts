@@ -1,14 +1,14 @@
 import { errno } from '@linux-sockets/native-core'
-import { expectHeaderNumbers, guardDescriptors, needProgram, skipUnless } from '@linux-sockets/testkit'
+import { expectHeaderNumbers, guardDescriptors, needCompiler, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { AddressInfoError, eai } from '../src/index.js'
 
 guardDescriptors()
 
 describe('eai', () => {
-  it('has the numbers of <netdb.h>', async (test) => {
-    skipUnless(test, needProgram('cc'))
-    expect(await expectHeaderNumbers(['netdb.h'], eai)).toEqual([])
+  it('has the numbers of <netdb.h>', (test) => {
+    skipUnless(test, needCompiler())
+    expect(expectHeaderNumbers(['netdb.h'], Object.entries(eai))).toEqual([])
   })
 })
 

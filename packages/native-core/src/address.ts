@@ -50,6 +50,7 @@ export interface VsockAddress {
   readonly family: 'vsock'
   /** `VMADDR_CID_…` */
   readonly cid: number
+  /** 32 bits; `VMADDR_PORT_ANY` lets the kernel choose on bind. */
   readonly port: number
   /** `VMADDR_FLAG_…`, Linux 5.11. Default 0. */
   readonly flags?: number
@@ -81,11 +82,15 @@ export interface PacketAddress {
 
 /** An address of a family that has no shape here: its number, and what follows `sa_family` as it is. */
 export interface RawAddress {
+  /** `AF_…` */
   readonly family: number
+  /** The rest of the `sockaddr`, at most 126 bytes. */
   readonly data: Uint8Array
 }
 
+/** unix(7): a path, an abstract name, or none. */
 export type UnixAddress = UnixPathAddress | UnixAbstractAddress | UnixUnnamedAddress
+/** IPv4 or IPv6. */
 export type InetAddress = Ipv4Address | Ipv6Address
 
 /** A socket address, by its family. */

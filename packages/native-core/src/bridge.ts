@@ -14,6 +14,7 @@ import type { Socket } from './socket.js'
 
 /** `net.BoundSocket`, since Node 24.21 and 26.4. */
 export interface BoundSocketLike {
+  /** The descriptor. Throws when there is none any more. */
   fd(): number
 }
 
@@ -50,9 +51,10 @@ export function borrow(thing: Borrowable): AsFd {
   }
 }
 
+/** How a socket is handed over to `net.Socket`. */
 export interface ToNetSocketOptions {
   /** Whether the socket stays writable when the peer has sent its end. Default false, as in `node:net`. */
-  readonly allowHalfOpen?: boolean
+  readonly allowHalfOpen?: boolean | undefined
 }
 
 /**
@@ -72,9 +74,10 @@ export function toNetSocket(socket: Socket, { allowHalfOpen = false }: ToNetSock
   return handOver(socket, (fd) => new net.Socket({ fd, readable: true, writable: true, allowHalfOpen }))
 }
 
+/** How a socket is handed over to `net.Server`. */
 export interface ToNetServerOptions {
   /** As `Socket.listen` takes it; Node asks the kernel again with the same. Default `SOMAXCONN`. */
-  readonly backlog?: number
+  readonly backlog?: number | undefined
 }
 
 /**

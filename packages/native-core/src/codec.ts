@@ -13,6 +13,7 @@ export interface Encoder<T> {
 export interface Decoder<T> {
   /** The bytes to offer to the kernel. */
   readonly size: number
+  /** The value, which must not refer to the memory under `view`: that is used again. */
   readonly decode: (view: DataView, length: number) => T
 }
 
@@ -29,7 +30,10 @@ const INT_MIN = -0x8000_0000
 const INT_MAX = 0x7fff_ffff
 const UINT_MAX = 0xffff_ffff
 
-/** Throws unless `value` is an integer from `min` to `max`. */
+/**
+ * Throws unless `value` is an integer from `min` to `max`: for codecs, and for arguments. `what` is called by its name.
+ * @throws TypeError for what is no number, RangeError
+ */
 export function checkInteger(value: unknown, min: number, max: number, what: string): asserts value is number {
   if (typeof value !== 'number' || Number.isNaN(value)) {
     throw new TypeError(`${what} must be a number, not ${describe(value)}`)
@@ -137,8 +141,11 @@ export const linger: Codec<number | null> = {
 
 /** Process, user and group of a peer. */
 export interface Credentials {
+  /** The process, by its number in our own pid namespace; 0 where it has none there. */
   readonly pid: number
+  /** The user. */
   readonly uid: number
+  /** The group. */
   readonly gid: number
 }
 
@@ -225,7 +232,9 @@ export const bigEndianInterfaceIndex: Codec<number> = {
 
 /** Ports from `low` to `high`, both included; 0 leaves that end to the system. */
 export interface PortRange {
+  /** The lowest port, 0 … 65535. */
   readonly low: number
+  /** The highest port, 0 … 65535. */
   readonly high: number
 }
 
@@ -247,7 +256,7 @@ export interface Ipv4Interface {
   /** 0: the interface that has `address`. */
   readonly ifindex: number
   /** The local address. Default `'0.0.0.0'`: the interface's own. */
-  readonly address?: string
+  readonly address?: string | undefined
 }
 
 /** `struct in_addr` when it is a text, else `struct ip_mreqn`. The kernel answers with the address alone. */
@@ -266,6 +275,7 @@ export const ipv4Interface: Codec<string, string | Ipv4Interface> = {
 
 /** An IPv6 address at an interface. */
 export interface Ipv6AtInterface {
+  /** `'2001:db8::1'` */
   readonly address: string
   /** 0: the kernel chooses. */
   readonly ifindex: number
@@ -366,6 +376,7 @@ export const transmitTime: Codec<Required<TransmitTime>, TransmitTime> = {
 export interface DeviceMemoryRange {
   /** The first token, from `SCM_DEVMEM_DMABUF`. */
   readonly start: number
+  /** How many tokens. */
   readonly count: number
 }
 
@@ -396,17 +407,17 @@ export interface FlowLabelRequest {
   /** `IPV6_FL_A_GET`, `IPV6_FL_A_PUT`, `IPV6_FL_A_RENEW`. */
   readonly action: number
   /** The 20-bit label; 0 lets the kernel choose one, with `IPV6_FL_F_CREATE`. Default 0. */
-  readonly label?: number
+  readonly label?: number | undefined
   /** Where the flow goes to. Default `'::'`. */
-  readonly destination?: string
-  /** `IPV6_FL_S_…`: who else may use the label. Default 0. */
-  readonly share?: number
+  readonly destination?: string | undefined
+  /** `IPV6_FL_S_…`: who else may use the label. Default 0, which only giving back and renewing allow. */
+  readonly share?: number | undefined
   /** `IPV6_FL_F_…`. Default 0. */
-  readonly flags?: number
+  readonly flags?: number | undefined
   /** **Seconds** that the lease lasts. Default 0: the kernel's least, 6. */
-  readonly expires?: number
+  readonly expires?: number | undefined
   /** **Seconds** that the label stays taken after its last use. Default 0: the kernel's least, 6. */
-  readonly linger?: number
+  readonly linger?: number | undefined
 }
 
 /** `struct in6_flowlabel_req`. */

@@ -6,15 +6,21 @@ import { SCM_RIGHTS, SOL_SOCKET } from './constants.js'
  * @see {@link https://man7.org/linux/man-pages/man3/cmsg.3.html cmsg(3)}
  */
 export interface ControlMessage {
+  /** `SOL_SOCKET`, `IPPROTO_…` */
   readonly level: number
+  /** Its number at that level. */
   readonly type: number
+  /** What it says, in the kernel's layout. */
   readonly data: Uint8Array
 }
 
 /** What every kind of control message has: its C name, and the two numbers that the kernel knows it by. */
 export interface ControlName {
+  /** `'IP_PKTINFO'` */
   readonly name: string
+  /** `SOL_SOCKET`, `IPPROTO_…` */
   readonly level: number
+  /** Its number at that level. */
   readonly type: number
 }
 

@@ -138,11 +138,17 @@ export function detachReusePortFilter(socket: AsFd): void {
 }
 
 // These take a pointer, a descriptor or nothing, so that they are functions and no rows.
+/** `attachFilter` */
 export const SO_ATTACH_FILTER = 26
+/** `detachFilter` */
 export const SO_DETACH_FILTER = 27
+/** `attachProgram` */
 export const SO_ATTACH_BPF = 50
+/** `attachReusePortFilter` */
 export const SO_ATTACH_REUSEPORT_CBPF = 51
+/** `attachReusePortProgram` */
 export const SO_ATTACH_REUSEPORT_EBPF = 52
+/** `detachReusePortFilter` */
 export const SO_DETACH_REUSEPORT_BPF = 68
 
 /** The most instructions that a classic program has. */
@@ -151,74 +157,128 @@ export const BPF_MAXINSNS = 4096
 export const BPF_MEMWORDS = 16
 
 // Classes
+/** Load into the accumulator A. */
 export const BPF_LD = 0x00
+/** Load into the index register X. */
 export const BPF_LDX = 0x01
+/** Store A into scratch memory `M[k]`. */
 export const BPF_ST = 0x02
+/** Store X into scratch memory `M[k]`. */
 export const BPF_STX = 0x03
+/** Compute with A. */
 export const BPF_ALU = 0x04
+/** Jump forward. */
 export const BPF_JMP = 0x05
+/** End: how many **bytes** to keep, or which socket. */
 export const BPF_RET = 0x06
+/** Copy between A and X. */
 export const BPF_MISC = 0x07
 
 // Sizes of BPF_LD and BPF_LDX
+/** 4 bytes. */
 export const BPF_W = 0x00
+/** 2 bytes. */
 export const BPF_H = 0x08
+/** 1 byte. */
 export const BPF_B = 0x10
 
 // Modes of BPF_LD and BPF_LDX
+/** The constant k. */
 export const BPF_IMM = 0x00
+/** The packet at k, in network byte order. */
 export const BPF_ABS = 0x20
+/** The packet at X + k. */
 export const BPF_IND = 0x40
+/** Scratch memory `M[k]`. */
 export const BPF_MEM = 0x60
+/** The packet’s length. */
 export const BPF_LEN = 0x80
+/** 4 · (the low half of the packet’s byte at k): the length of an IPv4 header. `BPF_LDX`. */
 export const BPF_MSH = 0xa0
 
 // Operations of BPF_ALU
+/** A + operand. */
 export const BPF_ADD = 0x00
+/** A − operand. */
 export const BPF_SUB = 0x10
+/** A · operand. */
 export const BPF_MUL = 0x20
+/** A ÷ operand; by 0 the packet is dropped. */
 export const BPF_DIV = 0x30
+/** A | operand. */
 export const BPF_OR = 0x40
+/** A & operand. */
 export const BPF_AND = 0x50
+/** A << operand. */
 export const BPF_LSH = 0x60
+/** A >> operand. */
 export const BPF_RSH = 0x70
+/** −A. */
 export const BPF_NEG = 0x80
+/** A modulo operand. */
 export const BPF_MOD = 0x90
+/** A ^ operand. */
 export const BPF_XOR = 0xa0
 
 // Conditions of BPF_JMP
+/** Always, by k instructions. */
 export const BPF_JA = 0x00
+/** A = operand. */
 export const BPF_JEQ = 0x10
+/** A > operand. */
 export const BPF_JGT = 0x20
+/** A ≥ operand. */
 export const BPF_JGE = 0x30
+/** A & operand is not 0. */
 export const BPF_JSET = 0x40
 
 // Operands: the constant, the index register, the accumulator (for BPF_RET)
+/** The constant k. */
 export const BPF_K = 0x00
+/** The index register. */
 export const BPF_X = 0x08
+/** The accumulator. */
 export const BPF_A = 0x10
 
 // Operations of BPF_MISC
+/** X becomes A. */
 export const BPF_TAX = 0x00
+/** A becomes X. */
 export const BPF_TXA = 0x80
 
 /** Where BPF_ABS finds what isn't in the packet: `SKF_AD_OFF + SKF_AD_CPU`. */
 export const SKF_AD_OFF = -0x1000
+/** The EtherType, in host byte order. */
 export const SKF_AD_PROTOCOL = 0
+/** `PACKET_HOST`, …: packet(7). */
 export const SKF_AD_PKTTYPE = 4
+/** The interface’s index. */
 export const SKF_AD_IFINDEX = 8
+/** The offset of the netlink attribute of type X, from offset A on; 0 for none. */
 export const SKF_AD_NLATTR = 12
+/** The same within the nested attribute at A. */
 export const SKF_AD_NLATTR_NEST = 16
+/** The packet’s mark. */
 export const SKF_AD_MARK = 20
+/** The device’s queue. */
 export const SKF_AD_QUEUE = 24
+/** `ARPHRD_…`, the kind of device. */
 export const SKF_AD_HATYPE = 28
+/** The hash of the flow. */
 export const SKF_AD_RXHASH = 32
+/** The CPU that handles the packet. */
 export const SKF_AD_CPU = 36
+/** A ^ X. */
 export const SKF_AD_ALU_XOR_X = 40
+/** The VLAN’s tag. */
 export const SKF_AD_VLAN_TAG = 44
+/** Whether there is one. */
 export const SKF_AD_VLAN_TAG_PRESENT = 48
+/** Where the payload begins. */
 export const SKF_AD_PAY_OFFSET = 52
+/** A random number. */
 export const SKF_AD_RANDOM = 56
+/** The VLAN’s EtherType. */
 export const SKF_AD_VLAN_TPID = 60
 /** Where BPF_ABS finds the network header. */
 export const SKF_NET_OFF = -0x100000

@@ -5,10 +5,13 @@ import { native } from './native.js'
 
 /** One entry of getifaddrs(3): an address of an interface, or its link. */
 export interface InterfaceAddress {
+  /** `'eth0'`, or the label of an address, `'eth0:1'`. */
   readonly name: string
   /** `IFF_…` of netdevice(7). */
   readonly flags: number
+  /** The address; `null` where the entry has none. */
   readonly address: SocketAddress | null
+  /** The mask of the network, in the shape of an address. */
   readonly netmask: SocketAddress | null
   /** The broadcast address, or the peer of a point-to-point link. */
   readonly broadcast: SocketAddress | null
@@ -25,12 +28,21 @@ export function interfaceAddresses(): InterfaceAddress[] {
   }
 }
 
-/** if_nametoindex(3). @throws SystemError `ENODEV` */
+/**
+ * if_nametoindex(3): the index of an interface, at least 1.
+ * @throws SystemError `ENODEV` when there is none of that name
+ * @throws TypeError for a name with a NUL
+ * @see {@link https://man7.org/linux/man-pages/man3/if_nametoindex.3.html if_nametoindex(3)}
+ */
 export function interfaceIndexOf(name: string): number {
   return check(native.if_nametoindex(plainText(name, 'name')), 'if_nametoindex', name)
 }
 
-/** if_indextoname(3). @throws SystemError `ENXIO` */
+/**
+ * if_indextoname(3): the name of an interface.
+ * @throws SystemError `ENXIO` when there is none of that index
+ * @see {@link https://man7.org/linux/man-pages/man3/if_indextoname.3.html if_indextoname(3)}
+ */
 export function interfaceNameOf(index: number): string {
   const name = Buffer.alloc(IF_NAMESIZE)
   return name.toString('utf8', 0, check(native.if_indextoname(index, name), 'if_indextoname', String(index)))

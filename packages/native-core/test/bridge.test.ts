@@ -329,7 +329,8 @@ describe('toNetSocket', () => {
       import net from 'node:net'
       import { once } from 'node:events'
       import { borrow, OwnedFd, Socket, toDgramSocket, toNetServer, toNetSocket } from './index.js'
-      const open = () => fs.readdirSync('/proc/self/fd').length
+      const isOurs = (fd) => { try { return !fs.readlinkSync('/proc/self/fd/' + fd).startsWith('/') } catch { return false } }
+      const open = () => fs.readdirSync('/proc/self/fd').filter(isOurs).length
       // A watched descriptor that is closed behind libuv's back: libuv refuses whatever gets its number.
       const stale = () => new Promise((resolve) => {
         const server = net.createServer().listen(0, '127.0.0.1', () => {

@@ -3,7 +3,7 @@
  * Connections are streams that can stand wherever a `net.Socket` does.
  *
  *     import { setOption } from '@linux-sockets/native-core'
- *     import { connect, listen, TCP_NODELAY, TCP_USER_TIMEOUT, tcpInfo } from '@linux-sockets/tcp'
+ *     import { connect, listen, TCP_NODELAY, TCP_USER_TIMEOUT } from '@linux-sockets/tcp'
  *
  *     await using server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
  *     server.run((stream) => stream.pipe(stream))

@@ -53,7 +53,9 @@ export type TcpCaState = (typeof caStates)[number] | 'unknown'
  * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
  */
 export interface TcpInfo {
+  /** The connection's state: `'ESTABLISHED'`. */
   readonly state: TcpState
+  /** What congestion control is about: `'Open'` when all is well. */
   readonly ca_state: TcpCaState
   /** Retransmissions in a row of the segment that is due, without an answer. */
   readonly retransmits: number

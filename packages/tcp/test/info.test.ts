@@ -6,7 +6,9 @@ import {
   expectErrno,
   expectHeaderNumbers,
   guardDescriptors,
+  needCompiler,
   needProgram,
+  numbersOf,
   skipUnless,
   temporaryDirectory,
 } from '@linux-sockets/testkit'
@@ -112,10 +114,9 @@ describe('TCP_INFO', () => {
   })
 })
 
-it('has the numbers of <linux/tcp.h>', async (test) => {
-  skipUnless(test, needProgram('cc'))
-  const flags = Object.entries(info).filter(([name]) => name.startsWith('TCPI_OPT_'))
-  const unknown = await expectHeaderNumbers(['linux/tcp.h'], Object.fromEntries(flags) as Record<string, number>)
+it('has the numbers of <linux/tcp.h>', (test) => {
+  skipUnless(test, needCompiler())
+  const unknown = expectHeaderNumbers(['linux/tcp.h'], numbersOf(info, /^TCPI_OPT_/))
   expect(['TCPI_OPT_USEC_TS', 'TCPI_OPT_TFO_CHILD']).toEqual(expect.arrayContaining(unknown))
 })
 

@@ -10,13 +10,14 @@ import {
   setOption,
 } from '@linux-sockets/native-core'
 import {
-  checkAgainstHeaders,
   expectErrno,
+  expectHeaderNumbers,
   guardDescriptors,
   type Kind,
   needCapability,
   needCompiler,
   needLinux,
+  numbersOf,
   rowsOf,
   rowTester,
   skipUnless,
@@ -181,12 +182,9 @@ describe('what only a connection has', () => {
 
 it('has the numbers of <linux/tcp.h>', (test) => {
   skipUnless(test, needCompiler())
-  const options = rowsOf({ ...rows, TCP_INFO }).map(({ name, option }) => ({ name, value: option }))
-  const constants = Object.entries(rows).flatMap(([name, value]) =>
-    typeof value === 'number' ? [{ name, value }] : [],
-  )
-  const control = { name: rows.TCP_CM_INQ.name, value: rows.TCP_CM_INQ.type }
-  const { unknown } = checkAgainstHeaders(['linux/tcp.h'], [...options, ...constants, control])
+  const options = rowsOf({ ...rows, TCP_INFO }).map(({ name, option }) => [name, option] as const)
+  const control = [rows.TCP_CM_INQ.name, rows.TCP_CM_INQ.type] as const
+  const unknown = expectHeaderNumbers(['linux/tcp.h'], [...options, ...numbersOf(rows), control])
   if (unknown.length > 0) console.warn(`not known to these headers: ${unknown.join(', ')}`)
   const recent = ['TCP_IS_MPTCP', 'TCP_RTO_MAX_MS', 'TCP_RTO_MIN_US', 'TCP_DELACK_MAX_US']
   expect(recent).toEqual(expect.arrayContaining(unknown))

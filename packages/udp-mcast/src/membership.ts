@@ -10,9 +10,10 @@ import {
   wo,
 } from '@linux-sockets/native-core'
 
+/** Where a group is joined or left. */
 export interface MembershipOptions {
   /** The interface, by its index or name. Default 0: the one by which the routing table sends to the group. */
-  readonly interface?: number | string
+  readonly interface?: number | string | undefined
 }
 
 /**
@@ -45,6 +46,7 @@ export function leaveGroup(socket: AsFd, group: string, options: MembershipOptio
 export interface GroupRequest {
   /** 0: the routing table's. */
   readonly ifindex: number
+  /** The group's address, IPv4 or IPv6. */
   readonly group: string
 }
 

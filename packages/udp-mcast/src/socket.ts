@@ -12,7 +12,9 @@ import {
   setOption,
 } from '@linux-sockets/native-core'
 
+/** Which groups a socket is for. */
 export interface MulticastSocketOptions {
+  /** That of the groups. */
   readonly family: 'ipv4' | 'ipv6'
   /** The port that the groups are sent to; 0 lets the kernel choose. */
   readonly port: number

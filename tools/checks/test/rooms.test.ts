@@ -1,5 +1,6 @@
 // Which room may import what: the table of “The rooms” in CONTRIBUTING.md, held against the tree.
-import { existsSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { examples, filesIn, importsOf, packages, read, root, tools } from '../src/workspace.js'
@@ -78,20 +79,30 @@ describe.each(packages)('$path', ({ path, manifest }) => {
   })
 })
 
-describe('native-core', () => {
-  const native = filesIn('packages/native-core/native')
+const native = filesIn('packages/native-core/native')
 
+describe('native-core', () => {
   it('does not export the boundary', () => {
     expect(importsOf('packages/native-core/src/index.ts')).not.toContain('./native.js')
   })
 
   it.each(native)('%s builds no errors', (file) => {
-    expect(read(file)).not.toMatch(/\bthrow\b|napi_throw|Napi::\w*Error/)
+    expect(read(file)).not.toMatch(/\bthrow\b|napi_throw|napi_create_\w*error|Napi::\w*Error/)
   })
 
   it.each(native.filter((file) => basename(file) !== 'watch.cc'))('%s leaves libuv to watch.cc', (file) => {
     expect(read(file)).not.toMatch(/\buv_\w+\s*\(|<uv\.h>/)
   })
+})
+
+it('native-core keeps no state outside of its environments', () => {
+  const objects = join(root, 'packages/native-core/build/Release/obj.target/native_core/native')
+  const files = readdirSync(objects).filter((file) => file.endsWith('.o'))
+  expect(files.length).toBe(native.filter((file) => file.endsWith('.cc')).length)
+  const symbols = execFileSync('nm', ['--demangle', '--defined-only', ...files], { cwd: objects, encoding: 'utf8' })
+  // Initialised, zeroed or thread-local data that can be written to; tables of virtual functions can't.
+  const writable = symbols.split('\n').filter((line) => /^[\da-f]+ [bBdDsSgG] (?!vtable for )/.test(line))
+  expect(writable).toEqual([])
 })
 
 describe.each(examples)('$path', ({ path, manifest }) => {

@@ -366,7 +366,8 @@ export const SO_BPF_EXTENSIONS = ro('SO_BPF_EXTENSIONS', SOL_SOCKET, 48, int)
 /**
  * The CPU that last processed a packet of this connection; a UDP socket has to be connected for that. Setting it on one
  * of several sockets that share an address (`SO_REUSEPORT`) prefers that socket for packets which arrive on that CPU.
- * −1, the default: none. get (Linux 3.19)/set (Linux 4.4)
+ * −1, the default: none.
+ * get (Linux 3.19)/set (Linux 4.4)
  * @see {@link https://man7.org/linux/man-pages/man7/socket.7.html socket(7)}
  */
 export const SO_INCOMING_CPU = rw('SO_INCOMING_CPU', SOL_SOCKET, 49, int)

@@ -3,6 +3,7 @@ import { guardDescriptors, type Need, needCapability } from '@linux-sockets/test
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   AF_INET,
+  AF_UNIX,
   CLOCK_MONOTONIC,
   control,
   errno,
@@ -17,6 +18,7 @@ import {
   SOCK_DGRAM,
   SOCK_RCVBUF_LOCK,
   SOCK_SNDBUF_LOCK,
+  SOCK_STREAM,
   SOF_TIMESTAMPING_RX_SOFTWARE,
   SOF_TIMESTAMPING_SOFTWARE,
   SOF_TXTIME_REPORT_ERRORS,
@@ -212,6 +214,21 @@ describe('what the comments promise', () => {
     const start = performance.now()
     expect(socket.recv(new Uint8Array(1))).toBeNull()
     expect(performance.now() - start).toBeGreaterThan(15)
+  })
+
+  it('SO_SNDTIMEO: a blocking send gives what went out until then, and then nothing', () => {
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM, 0, { blocking: true })
+    setOption(a, SO_SNDBUF, 10_000)
+    setOption(a, rows.SO_SNDTIMEO, 20)
+    const data = new Uint8Array(1 << 20)
+    const sent = a.send(data)
+    expect(sent).toBeGreaterThan(0)
+    expect(sent).toBeLessThan(data.length)
+    const start = performance.now()
+    expect(a.send(data)).toBeNull()
+    expect(performance.now() - start).toBeGreaterThan(15)
+    a.close()
+    b.close()
   })
 
   it('SO_RCVTIMEO: what is not zero never becomes “for ever”', () => {
