@@ -31,7 +31,7 @@ export function openDescriptors(): OpenDescriptor[] {
  * wasn't its own. Call it once, first thing in the file, so that what tests register with `onTestFinished` runs before
  * the descriptors are looked at.
  *
- * The runtime gets a second to close what a test has let go of. It isn't made to collect garbage: a descriptor that
+ * The runtime gets two seconds to close what a test has let go of. It isn't made to collect garbage: a descriptor that
  * only a finalizer closes has leaked.
  */
 export function guardDescriptors(): void {
@@ -40,7 +40,7 @@ export function guardDescriptors(): void {
     const before = await settledDescriptors()
     onTestFinished(async () => {
       let difference = compare(before, descriptorSet())
-      for (let delay = 1; delay < 1000 && !isEmpty(difference); delay *= 2) {
+      for (let delay = 1; delay < 2000 && !isEmpty(difference); delay *= 2) {
         await setTimeout(delay)
         difference = compare(before, descriptorSet())
       }

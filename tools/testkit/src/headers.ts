@@ -1,29 +1,76 @@
-import { expect } from 'vitest'
-import { spawnProgram } from './program.js'
+import { spawnSync } from 'node:child_process'
+import { haveProgram, type Need } from './need.js'
+
+/** A name or an expression of C, and the number that it must have: `['AI_PASSIVE', 1]`, `['sizeof(struct ucred)', 12]`. */
+export type HeaderNumber = readonly [expression: string, value: number | bigint]
+
+/** A C compiler is in the `PATH`. */
+export function needCompiler(): Need {
+  return compiler() === undefined ? 'no C compiler (cc, gcc, clang) is installed' : null
+}
 
 /**
- * Fails unless C gives each of these names or expressions its number, with these headers: `{ AI_PASSIVE: 1 }`,
- * `{ 'sizeof(struct ucred)': 12 }`. Returns the names that the headers don't define, which may be older than the kernel.
+ * Compiles a `_Static_assert` of every number against the system's headers. Throws when one is wrong, naming all that
+ * are. Names that these headers don't know, being older, are no error, but returned: print them, or expect none.
+ *
+ *     expectHeaderNumbers(['sys/socket.h', 'linux/tcp.h'], [['TCP_NODELAY', 1]])
  */
-export async function expectHeaderNumbers(
-  headers: readonly string[],
-  numbers: Readonly<Record<string, number | bigint>>,
-): Promise<string[]> {
-  const lines = Object.entries(numbers).map(([name, number]) => {
-    const assertion = `_Static_assert((${name}) == (${number}), "");`
-    return /^\w+$/.test(name)
-      ? `#ifdef ${name}\n${assertion}\n#else\n#pragma message "unknown ${name}"\n#endif`
-      : assertion
+export function expectHeaderNumbers(headers: readonly string[], numbers: readonly HeaderNumber[]): string[] {
+  const command = compiler()
+  if (command === undefined) throw new Error('no C compiler (cc, gcc, clang) is installed')
+  const { status, stderr, error } = spawnSync(command, [...FLAGS, errorLimit(command), '-'], {
+    encoding: 'utf8',
+    input: program(headers, numbers),
+    env: { ...process.env, LC_ALL: 'C' },
+    maxBuffer: 1 << 26,
   })
-  const source = [
-    '#define _GNU_SOURCE',
-    '#include <stddef.h>',
-    ...headers.map((header) => `#include <${header}>`),
-    ...lines,
-  ]
-  const compiler = spawnProgram('cc', ['-fsyntax-only', '-x', 'c', '-'])
-  compiler.process.stdin?.end(`${source.join('\n')}\n`)
-  const { code, stderr } = await compiler.finished
-  expect(code, stderr).toBe(0)
-  return Object.keys(numbers).filter((name) => new RegExp(`unknown ${name}\\b`).test(stderr))
+  if (error) throw error
+  const complaints = numbers.map(() => '')
+  for (const [, line, text] of stderr.matchAll(/^number:(\d+):(?:\d+:)? error: (.*)$/gm)) {
+    complaints[Number(line) - 1] += `${text}\n`
+  }
+  const complained = numbers.map(([expression, value], i) => ({ expression, value, text: complaints[i] as string }))
+  // Enumerators are no macros, so that #ifdef can't tell what a header knows; the compiler can.
+  const unknown = complained.filter(({ expression, text }) => NAME.test(expression) && /undeclared/.test(text))
+  const wrong = complained.filter((entry) => entry.text !== '' && !unknown.includes(entry))
+  if (wrong.some(({ text }) => !/static.assert/i.test(text)) || (status !== 0 && unknown.length + wrong.length === 0)) {
+    throw new Error(`${command} failed: ${stderr}`)
+  }
+  if (wrong.length > 0) {
+    const list = wrong.map(({ expression, value }) => `${expression} is not ${value}`)
+    throw new Error(`wrong against the headers: ${list.join(', ')}`)
+  }
+  return unknown.map(({ expression }) => expression)
+}
+
+/** The numbers that a module exports, or those whose names match. */
+export function numbersOf(module: object, names = NAME): HeaderNumber[] {
+  return Object.entries(module).filter(
+    (entry): entry is [string, number | bigint] =>
+      names.test(entry[0]) && (typeof entry[1] === 'number' || typeof entry[1] === 'bigint'),
+  )
+}
+
+const NAME = /^[A-Za-z_]\w*$/
+const FLAGS = ['-xc', '-std=gnu11', '-fsyntax-only', '-w', '-D_GNU_SOURCE']
+
+function compiler(): string | undefined {
+  return ['cc', 'gcc', 'clang'].find(haveProgram)
+}
+
+/** Every name must be heard, not the first twenty. */
+function errorLimit(command: string): string {
+  const isClang = spawnSync(command, ['--version'], { encoding: 'utf8' }).stdout.includes('clang')
+  return isClang ? '-ferror-limit=0' : '-fmax-errors=0'
+}
+
+/** Each assertion is the line of its own number, in a file called “number”. */
+function program(headers: readonly string[], numbers: readonly HeaderNumber[]): string {
+  const assertions = numbers.map(([expression, value]) => {
+    if (/["\n;]/.test(expression)) throw new TypeError(`${JSON.stringify(expression)} is no expression of C`)
+    const [type, suffix] = value > 0x7fff_ffff_ffff_ffffn ? ['unsigned long long', 'ULL'] : ['long long', 'LL']
+    return `_Static_assert((${type})(${expression}) == ${value}${suffix}, "${expression}");`
+  })
+  const includes = ['stddef.h', ...headers].map((header) => `#include <${header}>`)
+  return [...includes, '#line 1 "number"', ...assertions, ''].join('\n')
 }

@@ -2,7 +2,6 @@
  * What the tests of every package share. Private: it never appears in a published package's `dependencies`, and it
  * imports none of them, because native-core's own tests stand on it.
  */
-export { checkAgainstHeaders, type HeaderCheck, type HeaderEntry, needCompiler } from './assertion.js'
 export {
   collectGarbage,
   expectCloexec,
@@ -14,7 +13,7 @@ export {
 export { temporaryDirectory } from './directory.js'
 export { type DocumentedProgram, documentedPrograms, runDocumented } from './documentation.js'
 export { expectErrno, type SystemErrorLike } from './errno.js'
-export { expectHeaderNumbers } from './headers.js'
+export { expectHeaderNumbers, type HeaderNumber, needCompiler, numbersOf } from './headers.js'
 export { connectNamespaces, createNamespace, type Namespace, needNamespaces } from './namespace.js'
 export { haveProgram, type Need, needProgram, needRoot, skipUnless } from './need.js'
 export { type Finished, type Program, runProgram, runPython, spawnProgram, waitForLine } from './program.js'
