@@ -1,19 +1,25 @@
 import {
+  AF_INET,
+  AF_INET6,
   type AsFd,
   EPOLLERR,
   EPOLLET,
   EPOLLHUP,
   EPOLLIN,
   EPOLLOUT,
+  EPOLLPRI,
   EPOLLRDHUP,
   errno,
+  getOption,
   SHUT_WR,
+  SO_DOMAIN,
+  SO_ERROR,
   SO_LINGER,
   type Socket,
   SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-import type { Reactor, Registration } from './reactor.js'
+import { protect, type Reactor, type Registration } from './reactor.js'
 
 /** What a program does with its connections; one object serves them all. */
 export interface Handlers<State> {
@@ -31,36 +37,41 @@ export interface Handlers<State> {
   close?(connection: Connection<State>): void
 }
 
+/** How much may wait to be sent. */
 export interface ConnectionOptions {
   /** Queued bytes from which on `write` returns false. Default 64 KiB. */
-  readonly highWaterMark?: number
+  readonly highWaterMark?: number | undefined
   /** Queued bytes that are never exceeded: the connection breaks with `ENOBUFS`. Default 16 MiB. */
-  readonly maxQueued?: number
+  readonly maxQueued?: number | undefined
 }
 
 /** A connected stream socket in a reactor, edge-triggered. `state` is the program's own. */
 export class Connection<State = undefined> implements AsFd {
+  /** Whatever the handlers keep with the connection. */
   state: State
   /** Bytes received so far. */
   bytesRead = 0
   /** Bytes that the kernel has taken so far. */
   bytesWritten = 0
-  readonly #reactor: Reactor
   readonly #socket: Socket
   readonly #handlers: Handlers<State>
   readonly #registration: Registration
   readonly #highWaterMark: number
   readonly #maxQueued: number
+  /** Whether a short read says that nothing is left. */
+  readonly #readsWhole: boolean
   #queue: Buffer[] = []
   #queued = 0
   #mustDrain = false
   #paused = false
-  #deferred = false
   #peerEnded = false
   #ending = false
   #closed = false
 
-  /** Takes over a connected socket. */
+  /**
+   * Takes over a connected socket: from here on only the connection may close it.
+   * @throws SystemError when it can't be registered; the socket is then closed
+   */
   constructor(
     reactor: Reactor,
     socket: Socket,
@@ -69,18 +80,24 @@ export class Connection<State = undefined> implements AsFd {
     options: ConnectionOptions = {},
   ) {
     this.state = state
-    this.#reactor = reactor
     this.#socket = socket
     this.#handlers = handlers
     this.#highWaterMark = options.highWaterMark ?? 64 * 1024
     this.#maxQueued = options.maxQueued ?? 16 * 1024 * 1024
     try {
-      this.#registration = reactor.register(socket, READING, (events) => this.#handle(events))
+      // A Unix socket stops reading where descriptors came along, or another writer's bytes begin.
+      this.#readsWhole = [AF_INET, AF_INET6].includes(getOption(socket, SO_DOMAIN))
+      this.#registration = reactor.register(
+        socket,
+        READING,
+        (events) => this.#handle(events),
+        () => this.#close(),
+      )
     } catch (error) {
       socket.close()
       throw error
     }
-    handlers.open?.(this)
+    protect(() => handlers.open?.(this))
   }
 
   /** The descriptor, for options; −1 once closed. */
@@ -103,6 +120,7 @@ export class Connection<State = undefined> implements AsFd {
    * the queue has reached its high mark: wait for `drain`. After `end` or on a closed connection the data is dropped.
    */
   write(data: Uint8Array): boolean {
+    if (!(data instanceof Uint8Array)) throw new TypeError('data must be a Uint8Array')
     if (this.#closed || this.#ending) return false
     let sent = 0
     if (this.#queued === 0) {
@@ -128,7 +146,7 @@ export class Connection<State = undefined> implements AsFd {
   /** Ends at once: what is queued is dropped, and the peer sees a reset. */
   abort(): void {
     if (this.#closed) return
-    setOption(this.#socket, SO_LINGER, 0)
+    if (this.fd >= 0) setOption(this.#socket, SO_LINGER, 0)
     this.#close()
   }
 
@@ -146,13 +164,19 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   #handle(events: number): void {
-    if ((events & EPOLLOUT) !== 0) this.#flush()
-    if ((events & ANY_INPUT) !== 0) this.#read((events & ~(EPOLLIN | EPOLLOUT)) !== 0)
+    // Reading first: the error that a write meets would end the connection and with it the bytes that came before.
+    try {
+      if ((events & ~EPOLLOUT) !== 0) this.#read((events & ~(EPOLLIN | EPOLLOUT)) !== 0)
+      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && this.#peerEnded) this.#breakIfFailed()
+    } finally {
+      if ((events & EPOLLOUT) !== 0) this.#flush()
+    }
   }
 
   /**
    * Drains the socket, up to a budget so that others get their turn. A short read means that nothing is left, which
-   * spares the call that would only say so (epoll(7), question 9) — unless an end or an error waits behind the data.
+   * spares the call that would only say so (epoll(7), question 9) — unless an end, an error or urgent data waits behind
+   * what was read.
    */
   #read(untilEnd: boolean): void {
     for (let reads = 0; !this.#paused && !this.#closed && !this.#peerEnded; reads++) {
@@ -173,25 +197,33 @@ export class Connection<State = undefined> implements AsFd {
         return
       }
       this.bytesRead += count
-      this.#handlers.data(this, slab.subarray(0, count))
-      if (count < slab.length && !untilEnd) return
+      try {
+        this.#handlers.data(this, slab.subarray(0, count))
+      } catch (error) {
+        this.#readLater()
+        throw error
+      }
+      if (count < slab.length && this.#readsWhole && !untilEnd) return
     }
   }
 
+  /** The edge has passed, and is not reported again. Whether an end or an error came with it is no longer known. */
   #readLater(): void {
-    if (this.#deferred || this.#closed) return
-    this.#deferred = true
-    this.#reactor.defer(() => {
-      this.#deferred = false
-      this.#read(true)
-    })
+    this.#registration.again(EPOLLIN | EPOLLRDHUP)
   }
 
   #endOfInput(): void {
     this.#peerEnded = true
     if (this.#handlers.end === undefined) this.end()
-    else this.#handlers.end(this)
+    else protect(() => this.#handlers.end?.(this))
     this.#closeWhenBothEnded()
+  }
+
+  /** Behind the peer's end nothing can be read that would tell. */
+  #breakIfFailed(): void {
+    if (this.#closed) return
+    const failure = getOption(this.#socket, SO_ERROR)
+    if (failure !== 0) this.#break(new SystemError(failure, 'recv'))
   }
 
   #send(data: Uint8Array): number {
@@ -206,8 +238,17 @@ export class Connection<State = undefined> implements AsFd {
       return
     }
     if (this.#queued === 0) this.#registration.modify(READING | EPOLLOUT)
-    this.#queue.push(Buffer.from(rest))
     this.#queued += rest.length
+    const last = this.#queue.at(-1)
+    if (last !== undefined && rest.length <= last.buffer.byteLength - last.byteOffset - last.length) {
+      const longer = Buffer.from(last.buffer, last.byteOffset, last.length + rest.length)
+      longer.set(rest, last.length)
+      this.#queue[this.#queue.length - 1] = longer
+    } else {
+      const block = Buffer.allocUnsafeSlow(Math.max(rest.length, BLOCK_SIZE))
+      block.set(rest)
+      this.#queue.push(block.subarray(0, rest.length))
+    }
   }
 
   #flush(): void {
@@ -227,7 +268,7 @@ export class Connection<State = undefined> implements AsFd {
     if (this.#ending) this.#finish()
     else if (this.#mustDrain) {
       this.#mustDrain = false
-      this.#handlers.drain?.(this)
+      protect(() => this.#handlers.drain?.(this))
     }
   }
 
@@ -262,28 +303,33 @@ export class Connection<State = undefined> implements AsFd {
 
   #break(error: Error): void {
     if (this.#closed) return
-    try {
-      this.#handlers.error?.(this, error)
-    } finally {
-      this.#close()
-    }
+    // What the handler still does with the connection comes to nothing.
+    this.#closed = true
+    protect(() => this.#handlers.error?.(this, error))
+    this.#release()
   }
 
   #close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.#release()
+  }
+
+  #release(): void {
     this.#queue = []
     this.#queued = 0
     this.#registration.close()
     this.#socket.close()
-    this.#handlers.close?.(this)
+    protect(() => this.#handlers.close?.(this))
   }
 }
 
-const READING = (EPOLLIN | EPOLLRDHUP | EPOLLET) >>> 0
-const ANY_INPUT = EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP
+const READING = (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET) >>> 0
 const READS_PER_TURN = 16
 const PIECES_PER_CALL = 64
+
+/** Small pieces that wait share a block of so many bytes, so that many of them take no more than their bytes. */
+const BLOCK_SIZE = 4096
 
 /** All connections of a thread read into one slab: a chunk is handled before the next one is read. */
 const slab = Buffer.allocUnsafeSlow(64 * 1024)

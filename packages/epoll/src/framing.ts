@@ -21,6 +21,7 @@ export interface Framing {
 /** Why a stream can't be cut into frames. */
 export class FramingError extends Error {
   override readonly name = 'FramingError'
+  /** `ERR_FRAME_TOO_LONG`: more than the limit. `ERR_FRAME_INVALID`: no length. `ERR_FRAME_CUT`: the end came within a frame. */
   readonly code: 'ERR_FRAME_TOO_LONG' | 'ERR_FRAME_INVALID' | 'ERR_FRAME_CUT'
 
   constructor(code: FramingError['code'], message: string) {
@@ -29,9 +30,10 @@ export class FramingError extends Error {
   }
 }
 
+/** What holds for every framing. */
 export interface FramingOptions {
   /** The most **bytes** of a frame, without its delimiter or length. Default 64 KiB. */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 /** Lines that end with LF or CRLF, which are not part of the frame. Text behind the last one is `ERR_FRAME_CUT` at the end. */
@@ -63,11 +65,12 @@ export function delimited(delimiter: Uint8Array, options: FramingOptions = {}): 
   return new DelimiterFraming(Uint8Array.from(delimiter), limit)
 }
 
+/** How a length is written. */
 export interface LengthPrefixOptions extends FramingOptions {
   /** **Bytes** of the length, or `'varint'` for base 128 with the low bits first (LEB128), at most 8 bytes. Default 4. */
-  readonly size?: 1 | 2 | 4 | 8 | 'varint'
+  readonly size?: 1 | 2 | 4 | 8 | 'varint' | undefined
   /** The order of the bytes of the length. Default `'big'`, as in the protocols of the Internet. */
-  readonly endian?: 'big' | 'little'
+  readonly endian?: 'big' | 'little' | undefined
 }
 
 /** Frames that stand behind their length, which does not count itself. */

@@ -6,6 +6,8 @@ import { Epoll, EpollEvents } from './epoll.js'
 export interface Registration {
   /** Other events, edge-triggered or not as they say. What is ready already is reported again. */
   modify(events: number): void
+  /** Calls the handler with `events` in the next turn, as if they had come then: for what a budget left over. */
+  again(events: number): void
   /** Ends it, before the descriptor is closed. Its handler is not called again, not even for events that were already fetched. */
   close(): void
 }
@@ -21,12 +23,18 @@ export class Reactor implements Disposable {
   readonly #watch: Watch
   readonly #places: (Place | undefined)[] = []
   readonly #free: number[] = []
-  #deferred: (() => void)[] = []
+  #again: Place[] = []
   #generation = 0
   #open = 0
 
+  /** @throws SystemError `EMFILE`, `ENFILE`, `ENOMEM` */
   constructor() {
-    this.#watch = watch(this.#epoll, EPOLLIN, () => this.#dispatch()).unref()
+    try {
+      this.#watch = watch(this.#epoll, EPOLLIN, () => this.#dispatch()).unref()
+    } catch (error) {
+      this.#epoll.close()
+      throw error
+    }
   }
 
   /** How many descriptors are registered. While there are any, the process stays alive. */
@@ -36,13 +44,14 @@ export class Reactor implements Disposable {
 
   /**
    * Calls `handler` with the events of a descriptor, in the async context of the caller. What it throws becomes an
-   * uncaught exception, after the rest of the turn's events were handled.
+   * uncaught exception, after the rest of the turn's events were handled. `ended` is called when the reactor is closed
+   * before the registration.
    * @throws SystemError `EEXIST`, `EPERM`, `EBADF`
    */
-  register(target: AsFd, events: number, handler: (events: number) => void): Registration {
+  register(target: AsFd, events: number, handler: (events: number) => void, ended?: () => void): Registration {
     const slot = this.#free.pop() ?? this.#places.length
     this.#generation = (this.#generation + 1) >>> 0
-    const place = new Place(this.#generation, handler)
+    const place = new Place(slot, this.#generation, handler, ended)
     const data = (BigInt(place.generation) << 32n) | BigInt(slot)
     try {
       this.#epoll.add(target, events, data)
@@ -54,6 +63,10 @@ export class Reactor implements Disposable {
     if (this.#open++ === 0) this.#watch.ref()
     return {
       modify: (wanted) => this.#epoll.modify(target, wanted, data),
+      again: (more) => {
+        if (place.more === 0 && this.#again.push(place) === 1) setImmediate(() => this.#deliverAgain())
+        place.more |= more
+      },
       close: () => {
         if (this.#places[slot] !== place) return
         this.#places[slot] = undefined
@@ -65,18 +78,13 @@ export class Reactor implements Disposable {
     }
   }
 
-  /** Calls `task` in the next turn: for what a budget left over. */
-  defer(task: () => void): void {
-    if (this.#deferred.push(task) === 1) setImmediate(() => this.#runDeferred())
-  }
-
   /** Ends all registrations and closes the epoll instance; the descriptors stay open. */
   close(): void {
     this.#watch.stop()
-    this.#places.length = 0
+    const places = this.#places.splice(0)
     this.#open = 0
-    this.#deferred = []
     this.#epoll.close()
+    for (const place of places) if (place !== undefined) protect(() => place.end())
   }
 
   [Symbol.dispose](): void {
@@ -92,28 +100,42 @@ export class Reactor implements Disposable {
     }
   }
 
-  #runDeferred(): void {
-    for (const task of this.#deferred.splice(0)) protect(task)
+  #deliverAgain(): void {
+    for (const place of this.#again.splice(0)) {
+      const events = place.more
+      place.more = 0
+      if (this.#places[place.slot] === place) protect(() => place.deliver(events))
+    }
   }
 }
 
 class Place extends AsyncResource {
+  readonly slot: number
   readonly generation: number
+  /** Events to deliver in the next turn. */
+  more = 0
   readonly #handler: (events: number) => void
+  readonly #ended: (() => void) | undefined
 
-  constructor(generation: number, handler: (events: number) => void) {
+  constructor(slot: number, generation: number, handler: (events: number) => void, ended?: () => void) {
     super('LinuxSocketsRegistration')
+    this.slot = slot
     this.generation = generation
     this.#handler = handler
+    this.#ended = ended
   }
 
   deliver(events: number): void {
     this.runInAsyncScope(this.#handler, undefined, events)
   }
+
+  end(): void {
+    if (this.#ended !== undefined) this.runInAsyncScope(this.#ended)
+  }
 }
 
-// An edge is reported once: the events behind a throwing handler must not be lost with it.
-function protect(task: () => void): void {
+/** An edge is reported once: the events behind a throwing handler must not be lost with it. */
+export function protect(task: () => void): void {
   try {
     task()
   } catch (error) {

@@ -2,9 +2,10 @@ import { Listener, type ListenerStatistics, type Socket, type SocketAddress } fr
 import { Connection, type ConnectionOptions, type Handlers } from './connection.js'
 import type { Reactor } from './reactor.js'
 
+/** How connections are served. */
 export interface ServeOptions<State> extends ConnectionOptions {
   /** Makes the state of each new connection. Without it the state is undefined. */
-  readonly state?: () => State
+  readonly state?: (() => State) | undefined
 }
 
 /** A listening socket and the connections that came through it, from `serve`. */
@@ -17,8 +18,12 @@ export class Server<State = undefined> {
 
   /** Use `serve`. */
   constructor(reactor: Reactor, socket: Socket, handlers: Handlers<State>, options: ServeOptions<State>) {
+    const { end } = handlers
     const tracked: Handlers<State> = {
-      ...handlers,
+      data: (connection, chunk) => handlers.data(connection, chunk),
+      drain: (connection) => handlers.drain?.(connection),
+      ...(end && { end: (connection) => end.call(handlers, connection) }),
+      error: (connection, error) => handlers.error?.(connection, error),
       close: (connection) => {
         this.#connections.delete(connection)
         if (this.#connections.size === 0) this.#lastClosed?.()
@@ -31,7 +36,12 @@ export class Server<State = undefined> {
     }
     this.#listener = new Listener(socket)
     this.#ended = this.#listener.run((accepted) => {
-      new Connection(reactor, accepted, tracked, options.state?.() as State, options)
+      try {
+        new Connection(reactor, accepted, tracked, options.state?.() as State, options)
+      } catch (error) {
+        accepted.close()
+        throw error
+      }
     })
   }
 

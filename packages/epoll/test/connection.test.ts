@@ -1,17 +1,21 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash, randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import {
   AF_INET,
   AF_UNIX,
+  MSG_OOB,
   readable,
   SHUT_WR,
   SO_LINGER,
   SO_SNDBUF,
   SOCK_STREAM,
   Socket,
+  sendMessage,
   setOption,
   writable,
 } from '@linux-sockets/native-core'
-import { guardDescriptors } from '@linux-sockets/testkit'
+import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
 
@@ -56,6 +60,16 @@ async function readAll(socket: Socket): Promise<Buffer> {
     if (count === null) await readable(socket)
     else parts.push(Buffer.from(buffer.subarray(0, count)))
   }
+}
+
+async function tcpPair(): Promise<{ client: Socket; accepted: Socket }> {
+  using listener = Socket.open(AF_INET, SOCK_STREAM)
+  listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  listener.listen()
+  const client = Socket.open(AF_INET, SOCK_STREAM)
+  client.connect(listener.localAddress)
+  await readable(listener)
+  return { client, accepted: listener.accept() as Socket }
 }
 
 const digest = (data: Buffer) => createHash('sha256').update(data).digest('hex')
@@ -192,6 +206,192 @@ describe('Connection', () => {
     await closed
     expect(connection.state).toEqual(['close'])
     peer.close()
+  })
+
+  it('reads what came before a reset, even where a write waits', async () => {
+    const reactor = new Reactor()
+    const { client, accepted } = await tcpPair()
+    const calls: string[] = []
+    const closed = new Promise<void>((resolve) => {
+      const connection = new Connection(
+        reactor,
+        accepted,
+        {
+          data: (_, chunk) => calls.push(chunk.toString()),
+          error: (_, error) => calls.push((error as NodeJS.ErrnoException).code ?? ''),
+          close: () => resolve(),
+        },
+        undefined,
+      )
+      while (connection.queued === 0) connection.write(Buffer.alloc(1 << 20))
+    })
+    await setImmediate()
+    client.send(Buffer.from('last words'))
+    // What it has not read makes this a reset.
+    client.close()
+    await closed
+    expect(calls).toEqual(['last words', 'ECONNRESET'])
+    reactor.close()
+  })
+
+  it('notices a reset behind the end', async () => {
+    const reactor = new Reactor()
+    const { client, accepted } = await tcpPair()
+    const calls: string[] = []
+    let connection!: Connection
+    const ended = new Promise<void>((resolve) => {
+      connection = new Connection(
+        reactor,
+        accepted,
+        {
+          data: () => {},
+          end: () => resolve(),
+          error: (_, error) => calls.push((error as NodeJS.ErrnoException).code ?? ''),
+          close: () => calls.push('close'),
+        },
+        undefined,
+      )
+    })
+    client.shutdown(SHUT_WR)
+    await ended
+    setOption(client, SO_LINGER, 0)
+    client.close()
+    for (let turn = 0; turn < 20 && !connection.closed; turn++) await setImmediate()
+    expect(calls).toEqual(['EPIPE', 'close'])
+    reactor.close()
+  })
+
+  it('leaves nothing unread behind descriptors or urgent data, where reads stop short', async () => {
+    const unix = connected({ data: (c, chunk) => c.state.push(chunk.toString()) })
+    sendMessage(unix.peer, { data: Buffer.from('a'), descriptors: [unix.peer] })
+    unix.peer.send(Buffer.from('b'))
+    unix.peer.shutdown(SHUT_WR)
+    await unix.closed
+    expect(unix.connection.state).toEqual(['a', 'b', 'close'])
+    unix.peer.close()
+
+    const reactor = new Reactor()
+    const { client, accepted } = await tcpPair()
+    const read: string[] = []
+    const connection = new Connection(reactor, accepted, { data: (_, chunk) => read.push(chunk.toString()) }, undefined)
+    client.send(Buffer.from('before'))
+    client.send(Buffer.from('!'), MSG_OOB)
+    client.send(Buffer.from('behind'))
+    for (let turn = 0; turn < 20 && read.length < 2; turn++) await setImmediate()
+    expect(read).toEqual(['before', 'behind'])
+    connection.abort()
+    client.close()
+    reactor.close()
+  })
+
+  it('reports one error, whatever its handler does with the connection', async () => {
+    const { connection, peer, closed } = connected(
+      {
+        error: (c, error) => {
+          c.state.push((error as NodeJS.ErrnoException).code ?? '')
+          expect(c.write(Buffer.alloc(200_000))).toBe(false)
+          c.end()
+          c.abort()
+        },
+      },
+      { maxQueued: 100_000 },
+    )
+    setOption(connection, SO_SNDBUF, 4096)
+    connection.write(Buffer.alloc(200_000))
+    await closed
+    expect(connection.state).toEqual(['ENOBUFS', 'close'])
+    peer.close()
+  })
+
+  it('reads in the async context that made it, also after resume', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const { connection, peer, closed } = storage.run('mine', () =>
+      connected({ data: (c, chunk) => c.state.push(`${storage.getStore()}: ${chunk}`) }),
+    )
+    connection.pause()
+    peer.send(Buffer.from('x'))
+    await setImmediate()
+    storage.run('other', () => connection.resume())
+    await setImmediate()
+    peer.close()
+    await closed
+    expect(connection.state).toEqual(['mine: x', 'close'])
+  })
+
+  it('queues many small pieces in little more than their bytes', async () => {
+    const { connection, peer, closed } = connected({})
+    while (connection.queued === 0) connection.write(Buffer.alloc(100_000, 'a'))
+    const before = process.memoryUsage()
+    const sent = connection.bytesWritten + connection.queued
+    for (let i = 0; i < 300_000; i++) connection.write(Buffer.from([i % 251]))
+    const after = process.memoryUsage()
+    expect(after.heapUsed + after.external - before.heapUsed - before.external).toBeLessThan(300_000 * 20)
+    connection.end()
+    const got = await readAll(peer)
+    expect(got.length).toBe(sent + 300_000)
+    expect(got.subarray(sent).every((byte, i) => byte === i % 251)).toBe(true)
+    peer.close()
+    await closed
+  })
+
+  it('refuses to write what is not bytes, and goes on', async () => {
+    const { connection, peer, closed } = connected({})
+    expect(() => connection.write('text' as unknown as Buffer)).toThrow(TypeError)
+    expect(connection.closed).toBe(false)
+    connection.abort()
+    await closed
+    peer.close()
+  })
+
+  it('closes with its reactor, and with its socket gone can still be aborted', async () => {
+    const reactor = new Reactor()
+    const pairs = [Socket.pair(AF_UNIX, SOCK_STREAM), Socket.pair(AF_UNIX, SOCK_STREAM)] as const
+    const calls: string[] = []
+    const [lost, other] = pairs.map(
+      ([a], i) => new Connection(reactor, a, { data: () => {}, close: () => calls.push(`close ${i}`) }, undefined),
+    ) as [Connection, Connection]
+    pairs[0][0].close()
+    lost.abort()
+    expect(calls).toEqual(['close 0'])
+    reactor.close()
+    expect(calls).toEqual(['close 0', 'close 1'])
+    expect(other.fd).toBe(-1)
+    for (const [, b] of pairs) b.close()
+  })
+
+  it('loses no edge when handlers throw', async () => {
+    const script = `
+      import { AF_UNIX, SHUT_WR, SOCK_STREAM, SO_SNDBUF, Socket, readable, setOption } from '@linux-sockets/native-core'
+      import { Connection, Reactor } from '@linux-sockets/epoll'
+      const thrown = new Set()
+      process.on('uncaughtException', (error) => thrown.add(error.message))
+      const fail = (name) => { throw new Error(name) }
+      const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      for (const socket of [mine, peer]) setOption(socket, SO_SNDBUF, 1 << 20)
+      const calls = []
+      const connection = new Connection(new Reactor(), mine, {
+        open: () => fail('open'),
+        data: () => fail('data'),
+        drain: () => { connection.end(); fail('drain') },
+        end: () => fail('end'),
+        close: () => { calls.push('close'); fail('close') },
+      })
+      while (connection.queued === 0) connection.write(Buffer.alloc(200_000))
+      const sent = connection.bytesWritten + connection.queued
+      // More than one read, and its end, in one edge.
+      for (let i = 0; i < 4; i++) peer.send(Buffer.alloc(50_000))
+      peer.shutdown(SHUT_WR)
+      const buffer = Buffer.alloc(1 << 20)
+      let got = 0
+      for (let count; count !== 0; ) {
+        count = peer.recv(buffer)
+        if (count === null) await readable(peer)
+        got += count ?? 0
+      }
+      process.on('exit', () => console.log(connection.bytesRead, got === sent, calls.join(), [...thrown].sort().join()))
+    `
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said.trim()).toBe('200000 true close close,data,drain,end,open')
   })
 
   it('gives others their turn: a fast peer does not starve a slow one', async () => {

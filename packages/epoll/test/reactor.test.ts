@@ -154,21 +154,72 @@ describe('Reactor', () => {
     expect(said.trim()).toBe('woken')
   })
 
-  it('runs deferred tasks in a later turn', async () => {
+  it('calls again in a later turn, in the context of whoever registered, and not after the end', async () => {
     using reactor = new Reactor()
-    const order: string[] = []
-    const done = signal()
-    reactor.defer(() => {
-      order.push('first')
-      reactor.defer(() => {
-        order.push('third')
-        done.fulfil()
-      })
-    })
-    reactor.defer(() => order.push('second'))
-    order.push('now')
-    await done.promise
-    expect(order).toEqual(['now', 'first', 'second', 'third'])
+    const storage = new AsyncLocalStorage<string>()
+    const pairs = Array.from({ length: 3 }, () => Socket.pair(AF_UNIX, SOCK_STREAM))
+    const calls: string[] = []
+    const registrations = pairs.map(([a], i) =>
+      storage.run(`context ${i}`, () =>
+        reactor.register(a, 0, (events) => calls.push(`${storage.getStore()}: ${events}`)),
+      ),
+    )
+    for (const registration of registrations) registration.again(EPOLLIN)
+    registrations[0]?.again(EPOLLOUT)
+    registrations[1]?.close()
+    expect(calls).toEqual([])
+    for (let turn = 0; turn < 3; turn++) await setImmediate()
+    expect(calls).toEqual([`context 0: ${EPOLLIN | EPOLLOUT}`, `context 2: ${EPOLLIN}`])
+    for (const socket of pairs.flat()) socket.close()
+  })
+
+  it('tells the registrations that end with it, also from within a handler', async () => {
+    const reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const [c, d] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const ended: string[] = []
+    const closed = signal()
+    const close = () => {
+      reactor.close()
+      closed.fulfil()
+    }
+    reactor.register(a, EPOLLIN, close, () => ended.push('a'))
+    reactor.register(c, EPOLLIN, close, () => ended.push('c'))
+    reactor
+      .register(
+        b,
+        EPOLLOUT,
+        () => {},
+        () => ended.push('b'),
+      )
+      .close()
+    b.send(hello)
+    d.send(hello)
+    await closed.promise
+    await setImmediate()
+    expect(ended).toEqual(['a', 'c'])
+    for (const socket of [a, b, c, d]) socket.close()
+  })
+
+  it('leaves no descriptor behind where it can not be made', async () => {
+    const script = `
+      import { readdirSync } from 'node:fs'
+      import { eventfd, setResourceLimit } from '@linux-sockets/native-core'
+      import { Reactor } from '@linux-sockets/epoll'
+      const open = () => readdirSync('/proc/self/fd').length
+      const before = open()
+      setResourceLimit({ soft: before })
+      const fillers = []
+      try { for (;;) fillers.push(eventfd()) } catch {}
+      fillers.pop().close()
+      const count = fillers.length
+      let code
+      try { new Reactor() } catch (error) { code = error.code }
+      fillers.push(eventfd())
+      console.log(code, fillers.length - count)
+    `
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said.trim()).toBe('EMFILE 1')
   })
 
   it('refuses bad descriptors and double registrations, and has room afterwards', async () => {

@@ -12,21 +12,25 @@ import {
   Socket,
   setOption,
 } from '@linux-sockets/native-core'
-import { guardDescriptors, needProgram, skipUnless } from '@linux-sockets/testkit'
+import { guardDescriptors, needProgram, runProgram, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Connection, Reactor, type Server, serve } from '../src/index.js'
+import { Connection, type Handlers, Reactor, type Server, serve } from '../src/index.js'
 
 guardDescriptors()
 
-function echo(): { server: Server<{ chunks: number }>; port: number; reactor: Reactor } {
+function listening(): Socket {
   const socket = Socket.open(AF_INET6, SOCK_STREAM)
   setOption(socket, IPV6_V6ONLY, false)
   socket.bind({ family: 'ipv6', address: '::', port: 0 })
   socket.listen()
+  return socket
+}
+
+function echo(): { server: Server<{ chunks: number }>; port: number; reactor: Reactor } {
   const reactor = new Reactor()
   const server = serve(
     reactor,
-    socket,
+    listening(),
     {
       data(connection, chunk) {
         connection.state.chunks++
@@ -98,6 +102,68 @@ describe('serve', () => {
     await closed
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
     reactor.close()
+  })
+
+  it('takes handlers that are methods of a class', async () => {
+    class Counter implements Handlers<undefined> {
+      #bytes = 0
+      ends = 0
+      data(connection: Connection, chunk: Buffer) {
+        this.#bytes += chunk.length
+        connection.write(Buffer.from(String(this.#bytes)))
+      }
+      end(connection: Connection) {
+        this.ends++
+        connection.end()
+      }
+    }
+    const counter = new Counter()
+    const reactor = new Reactor()
+    const server = serve(reactor, listening(), counter)
+    const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
+    client.end('three')
+    expect(String(await buffer(client))).toBe('5')
+    await server.close()
+    expect(counter.ends).toBe(1)
+    reactor.close()
+  })
+
+  it('closes the connection whose state can not be made, and aborts all although a handler throws', async () => {
+    const script = `
+      import { once } from 'node:events'
+      import { connect } from 'node:net'
+      import { AF_INET, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Reactor, serve } from '@linux-sockets/epoll'
+      const thrown = []
+      process.on('uncaughtException', (error) => thrown.push(error.message))
+      const socket = Socket.open(AF_INET, SOCK_STREAM)
+      socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      socket.listen()
+      let states = 0
+      const server = serve(new Reactor(), socket, {
+        open: (connection) => connection.write(Buffer.from('hello')),
+        data: () => {},
+        close: () => { throw new Error('from close') },
+      }, { state: () => { if (++states === 1) throw new Error('from state') } })
+      const dial = () => connect(server.address.port, '127.0.0.1').resume().on('error', () => {})
+      await once(dial(), 'close')
+      await Promise.all([dial(), dial(), dial()].map((client) => once(client, 'data')))
+      console.log(server.connections.size)
+      await server.abort()
+      console.log(server.connections.size, thrown.join())
+    `
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said.trim()).toBe('3\n0 from state,from close,from close,from close')
+  })
+
+  it('is closed when its reactor is closed first', async () => {
+    const { server, port, reactor } = echo()
+    const client = connect(port, '127.0.0.1')
+    client.write('x')
+    await once(client, 'data')
+    reactor.close()
+    await once(client.resume(), 'close')
+    await server.close()
   })
 
   it('refuses a socket that does not listen, and leaves it to its owner', () => {

@@ -57,7 +57,9 @@ export interface DatagramView extends IncomingDatagram {
 
 /** A datagram that could not be sent. */
 export interface FailedDatagram {
+  /** The bytes that were to be sent. */
   readonly data: Uint8Array
+  /** Where to; undefined for the connected peer. */
   readonly address: AddressLike | undefined
 }
 
@@ -86,24 +88,26 @@ export interface DatagramHandlers {
   errorQueue?(message: IncomingMessage, data: Buffer): void
 }
 
+/** How much a channel takes at once, and how much may wait. */
 export interface DatagramChannelOptions {
   /** The receive buffers: how many datagrams one call takes, and how long they may be. Default 32 of 2048 bytes, no control. */
-  readonly receive?: ReceiveBatchOptions
+  readonly receive?: ReceiveBatchOptions | undefined
   /** The most datagrams to receive, and to send from the queue, before the loop gets its turn. Default 256. */
-  readonly budget?: number
+  readonly budget?: number | undefined
   /** The most datagrams that may wait to be sent. Default 4096. */
-  readonly queueDatagrams?: number
+  readonly queueDatagrams?: number | undefined
   /** The most **bytes** that may wait to be sent. Default 4 MiB. */
-  readonly queueBytes?: number
+  readonly queueBytes?: number | undefined
   /** Closes the channel at once; what waits is rejected with the signal's reason. */
   readonly signal?: AbortSignal | undefined
 }
 
 /** What goes with a datagram. */
 export interface SendOptions {
-  readonly control?: readonly ControlMessage[]
+  /** Control messages, such as `IP_PKTINFO`. */
+  readonly control?: readonly ControlMessage[] | undefined
   /** Descriptors to pass over a Unix socket. They may be closed as soon as `send` returns. */
-  readonly descriptors?: readonly AsFd[]
+  readonly descriptors?: readonly AsFd[] | undefined
 }
 
 /** Counts since the channel was made; the object is always up to date. */
@@ -194,7 +198,7 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
   #queuedBytes = 0
   #outgoing: SendBatch | undefined
   /** What the next #outgoing has room for, and what the present one has. */
-  #room: Room = { size: 65_536, control: 0 }
+  #room: Room = { capacity: 65_536, control: 0 }
   #outgoingRoom: Room | undefined
   /** Datagrams that have ever left the queue. */
   #left = 0
@@ -251,10 +255,13 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
     // Elsewhere MSG_ERRQUEUE is not heeded, and would take a datagram that isn't an error.
     this.#hasErrorQueue = [AF_INET, AF_INET6, AF_PACKET].includes(getOption(socket, SO_DOMAIN))
     this.#isSeqpacket = getOption(socket, SO_TYPE) === SOCK_SEQPACKET
-    this.#watch = watch(socket, handlers.datagram === undefined ? 0 : READ, (events) => this.#ready(events))
+    this.#watch = watch(socket, handlers.datagram === undefined ? 0 : READ, (events) => this.#ready(events), {
+      ended: () => this.#destroy(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the channel was open')),
+    })
     signal?.addEventListener('abort', this.#onAbort)
   }
 
+  /** Counts since the channel was made. */
   get statistics(): DatagramStatistics {
     return this.#statistics
   }
@@ -558,8 +565,8 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
     this.#queuedBytes += data.length
     this.#statistics.queuePeak = Math.max(this.#statistics.queuePeak, this.#queue.length)
     const room = messages.reduce((sum, message) => sum + controlSpace(message.data.length), 0)
-    if (data.length > this.#room.size || room > this.#room.control) {
-      this.#room = { size: Math.max(data.length, this.#room.size), control: Math.max(room, this.#room.control) }
+    if (data.length > this.#room.capacity || room > this.#room.control) {
+      this.#room = { capacity: Math.max(data.length, this.#room.capacity), control: Math.max(room, this.#room.control) }
     }
   }
 
@@ -713,7 +720,7 @@ interface Flush {
 }
 
 interface Room {
-  readonly size: number
+  readonly capacity: number
   readonly control: number
 }
 

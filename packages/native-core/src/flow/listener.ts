@@ -1,27 +1,28 @@
 import type { SocketAddress } from '../address.js'
 import { checkInteger } from '../codec.js'
 import { EPOLLHUP, EPOLLIN } from '../constants.js'
-import type { ErrnoName } from '../errno.js'
-import type { SystemError } from '../error.js'
+import { type ErrnoName, errno } from '../errno.js'
+import { SystemError } from '../error.js'
 import { type AsFd, eventfd, type OwnedFd } from '../fd.js'
 import { getOption } from '../option.js'
 import { SO_ACCEPTCONN } from '../options/socket.js'
 import type { Socket } from '../socket.js'
 import { type Watch, watch } from '../watch.js'
 
+/** How connections are accepted. */
 export interface ListenerOptions<T = Socket> {
   /**
    * What becomes of an accepted socket: `(socket) => new SocketStream(socket)`. When it throws, the socket is closed and
    * the listener ends with the error. Default: the socket itself.
    */
-  readonly wrap?: (socket: Socket) => T
+  readonly wrap?: ((socket: Socket) => T) | undefined
   /** The most connections to accept before the event loop gets its turn. Default 64. */
-  readonly budget?: number
+  readonly budget?: number | undefined
   /**
    * Called each time that accepting meets a limit (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) and is put off.
    * Default: a process warning.
    */
-  readonly error?: (error: SystemError) => void
+  readonly error?: ((error: SystemError) => void) | undefined
   /** Closes the listener. */
   readonly signal?: AbortSignal | undefined
 }
@@ -83,9 +84,12 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   constructor(socket: Socket, options: ListenerOptions<T> = {}) {
     const { wrap = (accepted) => accepted as T, budget = 64, error = warn, signal } = options
     checkInteger(budget, 1, 0x7fff_ffff, 'budget')
+    if (signal !== undefined && typeof signal.addEventListener !== 'function') {
+      throw new TypeError('signal must be an AbortSignal')
+    }
     if (!getOption(socket, SO_ACCEPTCONN)) throw new TypeError('the socket does not listen')
     // From the start, because at the limit of descriptors it may be too late.
-    this.#watch = watch(socket, 0, this.#ready)
+    this.#watch = this.#watchFor(socket, 0)
     this.#reserve = tryReserve()
     this.#socket = socket
     this.#wrap = wrap
@@ -117,6 +121,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     return this.#paused
   }
 
+  /** Counts since the listener was made. */
   get statistics(): ListenerStatistics {
     return { ...this.#statistics }
   }
@@ -178,6 +183,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     return this
   }
 
+  /** Accepts again. */
   resume(): this {
     this.#paused = false
     this.#arm()
@@ -205,10 +211,12 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     this.#end()
   }
 
+  /** What `using` calls: closes. */
   [Symbol.dispose](): void {
     this.close()
   }
 
+  /** What `await using` calls: closes. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close()
   }
@@ -227,8 +235,21 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   #startWatch(): void {
-    this.#watch = watch(this.#socket, EPOLLIN, this.#ready)
-    if (!this.#referenced) this.#watch.unref()
+    try {
+      this.#watch = this.#watchFor(this.#socket, EPOLLIN)
+      if (!this.#referenced) this.#watch.unref()
+    } catch (error) {
+      this.#end(error as Error)
+    }
+  }
+
+  #watchFor(socket: Socket, events: number): Watch {
+    return watch(socket, events, this.#ready, { ended: this.#lost })
+  }
+
+  /** Somebody else has closed the socket. */
+  readonly #lost = (): void => {
+    this.#end(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the listener was open'))
   }
 
   readonly #ready = (events: number): void => {
@@ -267,17 +288,20 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
 
   #handOut(socket: Socket): void {
     let connection: T
+    // Whose it is already, should `wrap` close the listener.
+    const running = this.#running
+    const waiting = this.#waiting.shift()
     try {
       connection = this.#wrap(socket)
     } catch (error) {
+      if (waiting !== undefined) this.#waiting.unshift(waiting)
       socket.close()
       this.#end(error as Error)
       return
     }
     this.#statistics.accepted++
-    const waiting = this.#waiting.shift()
     if (waiting !== undefined) waiting.resolve({ value: connection, done: false })
-    else this.#running?.callback(connection)
+    else running?.callback(connection)
   }
 
   /** Whether the next connection may be tried at once. */

@@ -12,6 +12,7 @@ import { SO_ERROR, SO_KEEPALIVE, SO_LINGER } from '../options/socket.js'
 import type { Socket } from '../socket.js'
 import { type Watch, watch } from '../watch.js'
 
+/** How a socket becomes a stream. */
 export interface SocketStreamOptions
   extends Pick<DuplexOptions, 'highWaterMark' | 'readableHighWaterMark' | 'writableHighWaterMark'> {
   /**
@@ -25,8 +26,11 @@ export interface SocketStreamOptions
 
 /** An address in the words of `node:net`. */
 export interface NetAddress {
+  /** `'127.0.0.1'`; a link-local one with its zone, `'fe80::1%eth0'`. */
   readonly address: string
+  /** The family, as Node spells it. */
   readonly family: 'IPv4' | 'IPv6'
+  /** 0 … 65535. */
   readonly port: number
 }
 
@@ -74,10 +78,15 @@ export class SocketStream extends Duplex implements AsFd {
   constructor(socket: Socket, { allowHalfOpen = false, signal, ...options }: SocketStreamOptions = {}) {
     super({ ...options, allowHalfOpen })
     this.socket = socket
-    this.#startWatch = (events) => watch(socket, events, this.#ready)
+    this.#startWatch = this.#newWatch
     // Most streams are read at once, and then this is the only epoll_ctl that their reading takes.
     this.#watch = this.#startWatch(EPOLLIN)
-    if (signal !== undefined) addAbortSignal(signal, this)
+    try {
+      if (signal !== undefined) addAbortSignal(signal, this)
+    } catch (error) {
+      this.#watch.stop()
+      throw error
+    }
   }
 
   /** The descriptor, for `setOption` and its like; −1 once the stream is destroyed. */
@@ -330,6 +339,13 @@ export class SocketStream extends Duplex implements AsFd {
     if (events !== EPOLLIN && this.#sent !== undefined) this.#sendRest()
   }
 
+  readonly #newWatch = (events: number): Watch => watch(this.socket, events, this.#ready, { ended: this.#lost })
+
+  /** Somebody else has closed the socket. */
+  readonly #lost = (): void => {
+    this.destroy(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the stream was open'))
+  }
+
   #receive(): void {
     this.#idle?.refresh()
     for (let turn = 0; turn < READS_PER_TURN && this.#asked; turn++) {
@@ -348,7 +364,13 @@ export class SocketStream extends Duplex implements AsFd {
       this.#bytesRead += count
       // Who is called by push may ask again.
       this.#asked = false
-      if (this.push(takeFromSlab(count)) && !this.destroyed) this.#asked = true
+      let more = true
+      try {
+        more = this.push(takeFromSlab(count))
+      } finally {
+        // Also when a listener has thrown.
+        if (more && !this.destroyed) this.#asked = true
+      }
       // Less than was asked for is all there was.
       if (count < SLAB_SIZE) return
     }
@@ -391,8 +413,7 @@ export class SocketStream extends Duplex implements AsFd {
    */
   #stopWatch(): void {
     // Here is the async context that the next watch shall have too.
-    const start = (events: number) => watch(this.socket, events, this.#ready)
-    this.#startWatch = AsyncResource.bind(start)
+    this.#startWatch = AsyncResource.bind(this.#newWatch)
     this.#watch?.stop()
     this.#watch = undefined
   }

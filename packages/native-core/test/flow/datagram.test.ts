@@ -794,6 +794,16 @@ describe('closing', () => {
     await expect(next).rejects.toBe(reason)
   })
 
+  it('rejects what waits when somebody else closes the socket', async () => {
+    const [a] = unixPair()
+    const { channel } = open(a, {})
+    while (channel.send(int32(0))) {}
+    const waiting = [channel[Symbol.asyncIterator]().next(), channel.flush()]
+    channel.socket.close()
+    for (const promise of waiting) await expectErrno(() => promise, 'EBADF')
+    expect(channel.closed).toBe(true)
+  })
+
   it('leaves the socket to the caller when it can not be made', () => {
     const socket = udp()
     const error = () => {}

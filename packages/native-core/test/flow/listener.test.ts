@@ -130,6 +130,16 @@ describe('iterating', () => {
     expect(await connections.next()).toEqual(OVER)
     expect(listener.closed).toBe(true)
   })
+
+  it('fails when somebody else closes the socket', async () => {
+    const socket = bound()
+    const listener = own(new Listener(socket))
+    const connections = listener[Symbol.asyncIterator]()
+    const asked = [connections.next(), connections.next()]
+    socket.close()
+    await expectErrno(() => asked[0] as Promise<unknown>, 'EBADF')
+    expect(await asked[1]).toEqual(OVER)
+  })
 })
 
 describe('run', () => {
@@ -215,6 +225,39 @@ describe('run', () => {
     other.shutdown(SHUT_RDWR)
     await expectErrno(() => running, 'EINVAL')
     expect(listener.statistics.errors).toBe(1)
+  })
+
+  it('rejects when somebody else closes the socket, before and meanwhile', async () => {
+    const socket = bound()
+    const listener = own(new Listener(socket))
+    const running = listener.run(() => {})
+    socket.close()
+    await expectErrno(() => running, 'EBADF')
+    expect(listener.closed).toBe(true)
+
+    const other = bound()
+    const second = own(new Listener(other))
+    other.close()
+    await expectErrno(() => second.run(() => {}), 'EBADF')
+    await second.run(() => {})
+  })
+
+  it('hands out the connection whose making closes the listener', async () => {
+    const closing = () => {
+      const listener: Listener = listen({
+        wrap(socket) {
+          listener.close()
+          return socket
+        },
+      })
+      connect(listener, 1)
+      return listener
+    }
+    const got: Socket[] = []
+    await closing().run((socket) => got.push(socket))
+    for await (const socket of closing()) got.push(socket)
+    expect(got.length).toBe(2)
+    for (const socket of got) socket.close()
   })
 
   it('ends when a connection can not be made into what is wanted', async () => {
@@ -533,11 +576,11 @@ describe('a listener', () => {
     expect((await runModule(program('.unref()'))).stdout).toBe('')
   })
 
-  it.each([
+  it.for([
     ['paused', 'listener.run(() => {}); await turn(); listener.pause()'],
     ['asked for nothing', 'const first = listener[Symbol.asyncIterator](); first.next(); first.return()'],
-  ])('rests while it is %s and connections wait', async (_state, script) => {
-    if (!haveProgram('strace')) return console.warn('skipped: strace is not installed')
+  ] as const)('rests while it is %s and connections wait', async ([_state, script], test) => {
+    skipUnless(test, needProgram('strace'))
     const file = join(temporaryDirectory(), 'trace')
     const { code } = await runModule(
       `

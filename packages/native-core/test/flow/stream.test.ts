@@ -674,6 +674,48 @@ describe('what it shares with net.Socket', () => {
     a.close()
   })
 
+  it('leaves no watch where its signal is none', async () => {
+    const [a, b] = Socket.pair()
+    expect(() => new SocketStream(a, { signal: {} as AbortSignal })).toThrow(TypeError)
+    const { stdout } = await runModule(`
+      import { Socket, SocketStream } from './index.js'
+      globalThis.kept = Socket.pair()
+      try { new SocketStream(kept[0], { signal: {} }) } catch {}
+      setTimeout(() => (console.log('alive'), process.exit()), 200).unref()
+    `)
+    expect(stdout).toBe('')
+    a.close()
+    b.close()
+  })
+
+  it('reads on when a listener throws', async () => {
+    const { stdout, stderr } = await runModule(`
+      import { Socket, SocketStream } from './index.js'
+      process.on('uncaughtException', (error) => console.log(error.message))
+      const [a, b] = Socket.pair()
+      const stream = new SocketStream(a)
+      stream.on('data', (chunk) => { throw new Error('thrown at ' + chunk) })
+      stream.on('close', () => console.log('closed'))
+      b.send(Buffer.from('1'))
+      setTimeout(() => b.send(Buffer.from('2')), 20)
+      setTimeout(() => b.close(), 40)
+    `)
+    expect({ stdout, stderr }).toEqual({ stdout: 'thrown at 1\nthrown at 2\nclosed\n', stderr: '' })
+  })
+
+  it('fails with EBADF when somebody else closes the socket', async () => {
+    const [a, b] = Socket.pair()
+    setOption(a, SO_SNDBUF, 4096)
+    const stream = new SocketStream(a)
+    const answered = new Promise((resolve) => stream.write(Buffer.alloc(MiB), resolve))
+    const reading = stream[Symbol.asyncIterator]().next()
+    a.close()
+    await expectErrno(() => reading, 'EBADF')
+    expect(await answered).toMatchObject({ code: 'EBADF' })
+    expect(stream.destroyed).toBe(true)
+    b.close()
+  })
+
   it('works in a Worker', async () => {
     const worker = startWorker(`
       const { AF_INET, SOCK_STREAM, Socket, SocketStream, readable } = core
@@ -752,7 +794,7 @@ describe('under strace', () => {
     expect(count('sendto')).toBe(100)
   })
 
-  it.each([
+  it.for([
     ['bytes and an end that nobody reads', `b.end('unread'); b.resume(); await once(b, 'finish'); b.destroy()`],
     [
       'bytes and an end behind a full buffer',
@@ -777,8 +819,8 @@ describe('under strace', () => {
       await once(a, 'readable')
       for (let i = 0; i < 5; i++) { a.write('stamped'); await turn() }`,
     ],
-  ])('rests with %s', async (_name, script) => {
-    if (!haveProgram('strace')) return console.warn('skipped: strace is not installed')
+  ] as const)('rests with %s', async ([_name, script], test) => {
+    skipUnless(test, needProgram('strace'))
     const calls = await trace(`
       ${script}
       mark('before')
