@@ -10,6 +10,9 @@ const rooms = ['packages', 'apps', 'tools']
 
 export default defineConfig({
   test: {
+    // A test that waits in vain is to fail, but one that has to wait for the processor isn't: these are for the former.
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
     projects: rooms.map((root) => ({
       extends: true,
       root,

@@ -4,7 +4,6 @@ import {
   expectErrno,
   expectNonBlocking,
   guardDescriptors,
-  haveProgram,
   needProgram,
   runPython,
   skipUnless,
@@ -43,8 +42,6 @@ import {
   writable,
 } from '../src/index.js'
 import { compileSources, runModule, startWorker } from './outside.js'
-
-if (!haveProgram('strace')) console.warn('tests that make system calls fail are skipped: strace is not installed')
 
 guardDescriptors()
 compileSources()
@@ -523,7 +520,7 @@ print(got == data)
 })
 
 describe('signals', () => {
-  it.runIf(haveProgram('strace')).each([
+  it.for([
     ['recvfrom', 'a.recv(buffer)'],
     ['recvfrom', 'a.recvFrom(buffer).length'],
     ['recvmsg', 'a.recvMessage(buffer).length'],
@@ -532,7 +529,8 @@ describe('signals', () => {
     ['sendmsg', 'a.sendMessage({ data: Buffer.from("12345") })'],
     ['accept4', '(listener.accept().close(), 5)'],
     ['readv', 'readv(a, [buffer])'],
-  ])('%s is tried again after EINTR: %s', async (syscall, expression) => {
+  ] as const)('%s is tried again after EINTR: %s', async ([syscall, expression], test) => {
+    skipUnless(test, needProgram('strace'))
     const { code, stdout, stderr } = await injected(
       `${syscall}:error=EINTR:when=1..3`,
       `
@@ -552,7 +550,8 @@ describe('signals', () => {
     expect(stderr.match(/EINTR .*INJECTED/g), stderr).toHaveLength(3)
   })
 
-  it.runIf(haveProgram('strace'))('close is not tried again after EINTR', async () => {
+  it('close is not tried again after EINTR', async (test) => {
+    skipUnless(test, needProgram('strace'))
     const { code, stdout, stderr } = await injected(
       'close:error=EINTR:when=1',
       `
@@ -704,7 +703,7 @@ describe('close-on-exec and non-blocking', () => {
 })
 
 describe('the kernel’s refusals', () => {
-  it.runIf(haveProgram('strace')).each([
+  it.for([
     ['socket:error=EMFILE', 'EMFILE', 'Socket.open(AF_INET, SOCK_STREAM)'],
     ['socket:error=ENOMEM', 'ENOMEM', 'Socket.open(AF_INET, SOCK_STREAM)'],
     ['socketpair:error=ENFILE', 'ENFILE', 'Socket.pair()'],
@@ -720,7 +719,8 @@ describe('the kernel’s refusals', () => {
     ['pipe2:error=EMFILE', 'EMFILE', 'pipe()'],
     ['eventfd2:error=EMFILE', 'EMFILE', 'eventfd()'],
     ['fcntl:error=EMFILE', 'EMFILE', 'b.dup()'],
-  ])('%s surfaces as %s, and nothing leaks', async (fault, expected, expression) => {
+  ] as const)('%s surfaces as %s, and nothing leaks', async ([fault, expected, expression], test) => {
+    skipUnless(test, needProgram('strace'))
     const { code, stdout, stderr } = await injected(
       `${fault}:when=1`,
       `

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect as netConnect } from 'node:net'
 import { getOption, type InetAddress, setOption } from '@linux-sockets/native-core'
-import { expectErrno, guardDescriptors, haveProgram, runProgram, runPython, skipUnless } from '@linux-sockets/testkit'
+import { expectErrno, guardDescriptors, needProgram, runProgram, runPython, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { connect, listen, TCP_DEFER_ACCEPT, TCP_MAXSEG, tcpInfo } from '../src/index.js'
 import { anyPort } from './loopback.js'
@@ -27,7 +27,7 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
   })
 
   it('serves curl', async (test) => {
-    skipUnless(test, haveProgram('curl') ? null : 'curl is not installed')
+    skipUnless(test, needProgram('curl'))
     await using server = listen(anyPort)
     server.run((stream) => {
       stream.once('data', () => stream.end('HTTP/1.0 200 OK\r\n\r\nhello from a stream'))

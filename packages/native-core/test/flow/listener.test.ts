@@ -9,7 +9,6 @@ import {
   expectErrno,
   expectNonBlocking,
   guardDescriptors,
-  haveProgram,
   needProgram,
   skipUnless,
   temporaryDirectory,

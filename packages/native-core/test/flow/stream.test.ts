@@ -12,7 +12,6 @@ import tls from 'node:tls'
 import {
   expectErrno,
   guardDescriptors,
-  haveProgram,
   needProgram,
   runProgram,
   runPython,
