@@ -2,8 +2,7 @@ import { type AddressLike, encodeAddress, readSockaddr, type SocketAddress } fro
 import { checkInteger } from './codec.js'
 import { MSG_CMSG_CLOEXEC, MSG_CTRUNC } from './constants.js'
 import { type ControlMessage, decodeControl, encodeControl, hasDescriptors, passesDescriptors } from './control.js'
-import { errno } from './errno.js'
-import { check } from './error.js'
+import { unlessBlocked } from './error.js'
 import type { AsFd, OwnedFd } from './fd.js'
 import { takeDescriptors } from './message.js'
 import { native, SOCKADDR_MAX } from './native.js'
@@ -59,10 +58,10 @@ export class ReceiveBatch {
 
   /** Receives what waits, at most `count` messages. Returns how many, or `null` when there is none. */
   receive(socket: AsFd, flags = 0): number | null {
-    const count = native.recvmmsg(socket.fd, this.payload, this.#names, this.#control, this.#table, this.count, flags)
+    const result = native.recvmmsg(socket.fd, this.payload, this.#names, this.#control, this.#table, this.count, flags)
     this.#descriptors.clear()
-    if (count === -errno.EAGAIN) return null
-    check(count, 'recvmmsg')
+    const count = unlessBlocked(result, 'recvmmsg')
+    if (count === null) return null
     for (let i = 0; i < count; i++) if (this.#passesDescriptors(i)) this.#takeDescriptors(i)
     return count
   }
@@ -197,7 +196,7 @@ export class SendBatch {
    */
   send(socket: AsFd, flags = 0): number | null {
     if (this.pending === 0) return 0
-    const sent = native.sendmmsg(
+    const result = native.sendmmsg(
       socket.fd,
       this.#payload,
       this.#names,
@@ -207,8 +206,8 @@ export class SendBatch {
       this.pending,
       flags,
     )
-    if (sent === -errno.EAGAIN) return null
-    this.#sent += check(sent, 'sendmmsg')
+    const sent = unlessBlocked(result, 'sendmmsg')
+    this.#sent += sent ?? 0
     return sent
   }
 

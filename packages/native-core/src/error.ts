@@ -1,4 +1,4 @@
-import { type ErrnoName, errnoName, errnoText } from './errno.js'
+import { type ErrnoName, errno, errnoName, errnoText } from './errno.js'
 import { BAD_ARGUMENT_KINDS, MAX_ERRNO } from './native.js'
 
 /**
@@ -32,6 +32,13 @@ export class SystemError extends Error {
 export function check(result: number, syscall: string, detail?: string): number {
   if (result < 0) throw fail(result, syscall, detail)
   return result
+}
+
+/** The result of a boundary call when it is one, `null` when the call would block; otherwise throws what `fail` makes of it. */
+export function unlessBlocked(result: number, syscall: string): number | null {
+  if (result >= 0) return result
+  if (result === -errno.EAGAIN) return null
+  throw fail(result, syscall)
 }
 
 /** The error for a negative result of a boundary call. */

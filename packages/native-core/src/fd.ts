@@ -1,6 +1,6 @@
 import { EFD_NONBLOCK, EFD_SEMAPHORE, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL, O_NONBLOCK } from './constants.js'
 import { errno } from './errno.js'
-import { check, fail } from './error.js'
+import { check, fail, unlessBlocked } from './error.js'
 import { native } from './native.js'
 
 /** Anything with a descriptor in it, lent for the time of one call: our sockets, a `FileHandle`, `{ fd: 0 }`. */
@@ -132,14 +132,12 @@ export function eventfd(initial = 0, { semaphore = false, blocking = false } = {
 
 /** readv(2): fills the buffers in order. Returns the bytes read, 0 at the end, `null` when it would block. */
 export function readv(file: AsFd, buffers: readonly Uint8Array[]): number | null {
-  const count = native.readv(file.fd, buffers)
-  return count === -errno.EAGAIN ? null : check(count, 'readv')
+  return unlessBlocked(native.readv(file.fd, buffers), 'readv')
 }
 
 /** writev(2), never raising SIGPIPE. Returns the bytes written, which may be fewer than given, or `null` when it would block. */
 export function writev(file: AsFd, buffers: readonly Uint8Array[]): number | null {
-  const count = native.writev(file.fd, buffers)
-  return count === -errno.EAGAIN ? null : check(count, 'writev')
+  return unlessBlocked(native.writev(file.fd, buffers), 'writev')
 }
 
 /** Calls `listener` with every descriptor just before its owner closes or releases it. For this package's own use. */

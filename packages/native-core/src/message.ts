@@ -1,8 +1,7 @@
 import { type AddressLike, encodeAddress, readSlot, type SocketAddress, slot } from './address.js'
 import { MSG_CMSG_CLOEXEC, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET } from './constants.js'
 import { type ControlMessage, controlSpace, decodeControl, encodeControl, passesDescriptors } from './control.js'
-import { errno } from './errno.js'
-import { check } from './error.js'
+import { unlessBlocked } from './error.js'
 import { type AsFd, OwnedFd, setNonBlocking } from './fd.js'
 import { native } from './native.js'
 
@@ -60,8 +59,7 @@ export const SCM_MAX_FD = 253
 export function sendMessage(socket: AsFd, message: OutgoingMessage): number | null {
   const { data, address, flags = 0 } = message
   const sockaddr = address === undefined ? null : encodeAddress(address)
-  const sent = native.sendmsg(socket.fd, data, sockaddr, controlOf(message), flags)
-  return sent === -errno.EAGAIN ? null : check(sent, 'sendmsg')
+  return unlessBlocked(native.sendmsg(socket.fd, data, sockaddr, controlOf(message), flags), 'sendmsg')
 }
 
 /**
@@ -75,9 +73,9 @@ export function recvMessage(
 ): IncomingMessage | null {
   const { address = false, flags = 0, keepBlocking = false } = options
   const control = typeof options.control === 'number' ? new Uint8Array(options.control) : (options.control ?? null)
-  const length = native.recvmsg(socket.fd, buffers, address ? slot : null, control, flags, received)
-  if (length === -errno.EAGAIN) return null
-  check(length, 'recvmsg')
+  const count = native.recvmsg(socket.fd, buffers, address ? slot : null, control, flags, received)
+  const length = unlessBlocked(count, 'recvmsg')
+  if (length === null) return null
   const [controlLength, messageFlags] = received as unknown as [number, number]
   const all = control === null ? [] : decodeControl(control, controlLength)
   return {

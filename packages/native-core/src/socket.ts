@@ -1,7 +1,7 @@
 import { type AddressLike, encodeAddress, formatAddress, readSlot, type SocketAddress, slot } from './address.js'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOMAXCONN } from './constants.js'
 import { errno } from './errno.js'
-import { check, fail } from './error.js'
+import { check, fail, unlessBlocked } from './error.js'
 import { OwnedFd } from './fd.js'
 import { type IncomingMessage, type OutgoingMessage, type ReceiveOptions, recvMessage, sendMessage } from './message.js'
 import { native } from './native.js'
@@ -75,10 +75,8 @@ export class Socket extends OwnedFd {
    * pending network errors: that connection is gone, the next call is worth while. accept(2)
    */
   accept({ blocking = false }: SocketOptions = {}): Socket | null {
-    const fd = native.accept4(this.fd, nonBlockFlag(blocking), null)
-    if (fd >= 0) return new Socket(fd)
-    if (fd === -errno.EAGAIN) return null
-    throw fail(fd, 'accept4')
+    const fd = unlessBlocked(native.accept4(this.fd, nonBlockFlag(blocking), null), 'accept4')
+    return fd === null ? null : new Socket(fd)
   }
 
   /**
@@ -123,8 +121,7 @@ export class Socket extends OwnedFd {
    * would block.
    */
   send(data: Uint8Array, flags = 0, offset = 0, length: number = data.length - offset): number | null {
-    const sent = native.send(this.fd, data, offset, length, flags)
-    return sent >= 0 ? sent : blocked(sent, 'send')
+    return unlessBlocked(native.send(this.fd, data, offset, length, flags), 'send')
   }
 
   /**
@@ -134,8 +131,7 @@ export class Socket extends OwnedFd {
    */
   recv(buffer: Uint8Array, flags = 0, offset = 0, length: number = buffer.length - offset): number | null {
     if (length === 0 && flags === 0) throw new RangeError('recv: the buffer is empty or detached')
-    const count = native.recv(this.fd, buffer, offset, length, flags)
-    return count >= 0 ? count : blocked(count, 'recv')
+    return unlessBlocked(native.recv(this.fd, buffer, offset, length, flags), 'recv')
   }
 
   /** sendto(2): one datagram. Returns the bytes sent, or `null` when it would block. */
@@ -148,9 +144,8 @@ export class Socket extends OwnedFd {
 
   /** recvfrom(2): one datagram into the caller's buffer, or `null` when there is none. */
   recvFrom(buffer: Uint8Array, flags = 0): Datagram | null {
-    const length = native.recvfrom(this.fd, buffer, 0, buffer.length, flags, slot)
-    if (length < 0) return blocked(length, 'recvfrom')
-    return { length, address: readSlot() }
+    const length = unlessBlocked(native.recvfrom(this.fd, buffer, 0, buffer.length, flags, slot), 'recvfrom')
+    return length === null ? null : { length, address: readSlot() }
   }
 
   /** sendmsg(2): see `sendMessage`. */
@@ -166,11 +161,6 @@ export class Socket extends OwnedFd {
 
 function nonBlockFlag(blocking: boolean): number {
   return blocking ? SOCK_CLOEXEC : SOCK_CLOEXEC | SOCK_NONBLOCK
-}
-
-function blocked(result: number, syscall: string): null {
-  if (result === -errno.EAGAIN) return null
-  throw fail(result, syscall)
 }
 
 const pair = new Int32Array(2)

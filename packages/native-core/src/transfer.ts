@@ -1,5 +1,4 @@
-import { errno } from './errno.js'
-import { check } from './error.js'
+import { unlessBlocked } from './error.js'
 import type { AsFd } from './fd.js'
 import { native } from './native.js'
 
@@ -9,7 +8,7 @@ import { native } from './native.js'
  * At most 0x7ffff000 bytes per call.
  */
 export function sendfile(out: AsFd, input: AsFd, offset: number | null, count: number): number | null {
-  return moved(native.sendfile(out.fd, input.fd, offset ?? -1, count), 'sendfile')
+  return unlessBlocked(native.sendfile(out.fd, input.fd, offset ?? -1, count), 'sendfile')
 }
 
 /**
@@ -24,14 +23,10 @@ export function splice(
   inOffset: number | null = null,
   outOffset: number | null = null,
 ): number | null {
-  return moved(native.splice(input.fd, inOffset ?? -1, out.fd, outOffset ?? -1, length, flags), 'splice')
+  return unlessBlocked(native.splice(input.fd, inOffset ?? -1, out.fd, outOffset ?? -1, length, flags), 'splice')
 }
 
 /** tee(2): duplicates bytes from one pipe to another without taking them. Returns as `splice` does. */
 export function tee(input: AsFd, out: AsFd, length: number, flags = 0): number | null {
-  return moved(native.tee(input.fd, out.fd, length, flags), 'tee')
-}
-
-function moved(count: number, syscall: string): number | null {
-  return count === -errno.EAGAIN ? null : check(count, syscall)
+  return unlessBlocked(native.tee(input.fd, out.fd, length, flags), 'tee')
 }
