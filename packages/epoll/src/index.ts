@@ -39,3 +39,4 @@ export {
 } from './framing.js'
 export { Reactor, type Registration } from './reactor.js'
 export { type ServeOptions, Server, serve } from './serve.js'
+export { LoopTimers, Timer, TimerWheel } from './timers.js'
