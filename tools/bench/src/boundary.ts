@@ -3,9 +3,7 @@
  * functions and by the typed floor, on the same kind of descriptors, in turns within one run.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import {
   AF_INET,
   AF_UNIX,
@@ -28,6 +26,7 @@ import {
   sendMessage,
   setOption,
 } from '@linux-sockets/native-core'
+import { compile, root } from './directory.js'
 
 const CALLS = 20_000
 const ROUNDS = 31
@@ -40,7 +39,7 @@ interface Case {
 }
 
 export async function benchBoundary(): Promise<void> {
-  const program = compile()
+  const program = compile('boundary')
   const cases = await prepare()
   for (const { bare, typed } of cases) {
     // Compiled before it counts.
@@ -160,20 +159,6 @@ function summary(values: readonly number[]): string {
 
 function row(name: string, ...cells: string[]): string {
   return `  ${name.padEnd(26)}${cells.map((cell) => cell.padStart(12)).join('')}`
-}
-
-const root = join(dirname(fileURLToPath(import.meta.url)), '../../..')
-
-function compile(): string {
-  const directory = join(root, 'node_modules/.cache/linux-sockets/bench')
-  mkdirSync(directory, { recursive: true })
-  const program = join(directory, 'boundary')
-  const source = join(root, 'tools/bench/src/boundary.c')
-  const { status, stderr } = spawnSync('g++', ['-x', 'c', '-O2', '-pthread', '-o', program, source], {
-    encoding: 'utf8',
-  })
-  if (status !== 0) throw new Error(`g++: ${stderr}`)
-  return program
 }
 
 /** The file that packages keep to themselves, over the binary of this checkout. */

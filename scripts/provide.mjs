@@ -1,0 +1,29 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { cache, say, tryRun } from './run.mjs'
+
+/** Where the runtimes' programs are on npm: package, path. */
+const packages = {
+  node: [`node-linux-${process.arch}`, 'bin/node'],
+  bun: [`@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : 'x64'}`, 'bin/bun'],
+  deno: [`@deno/linux-${process.arch}-glibc`, 'deno'],
+}
+
+/**
+ * The path of a runtime's program, which is downloaded unless it was before. Nothing need be there: the download may fail.
+ * @param {keyof typeof packages} name
+ */
+export function provide(name, version = 'latest') {
+  const [packageName, path] = packages[name]
+  const directory = join(cache, 'runtimes', name === 'node' ? version : name)
+  const program = join(directory, 'node_modules', packageName, path)
+  if (!existsSync(program)) {
+    say(`Downloading ${name} ${version}.`)
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(join(directory, 'package.json'), '{}')
+    tryRun('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', `${packageName}@${version}`], {
+      cwd: directory,
+    })
+  }
+  return program
+}

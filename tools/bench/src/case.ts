@@ -1,0 +1,44 @@
+/** What is measured. */
+export interface Case {
+  readonly name: string
+  readonly title: string
+  /** What the servers are asked to do. */
+  readonly mode: 'echo' | 'lines'
+  /** For native/load.c. */
+  readonly load: Readonly<Record<string, string | number>>
+  /** Whether the memory of its connections is measured, too. */
+  readonly memory?: boolean
+}
+
+export const cases: readonly Case[] = [
+  echo('echo-64x1', '64 B, 1 connection', 64, 1),
+  echo('echo-64x50', '64 B, 50 connections', 64, 50),
+  echo('echo-64x500', '64 B, 500 connections', 64, 500),
+  echo('echo-64x5000', '64 B, 5 000 connections', 64, 5000),
+  echo('echo-1kx50', '1 KiB, 50 connections', 1024, 50),
+  echo('echo-64kx50', '64 KiB, 50 connections', 64 * 1024, 50),
+  {
+    name: 'lines',
+    title: '64 lines at a time, 50 connections',
+    mode: 'lines',
+    load: { size: 32, depth: 64, lines: 1, connections: 50 },
+  },
+  {
+    name: 'close',
+    title: 'connect, 64 B, close; 50 at a time',
+    mode: 'echo',
+    load: { mode: 'close', size: 64, connections: 50 },
+  },
+  {
+    name: 'idle',
+    title: '10 000 connections, 100 of them active',
+    mode: 'echo',
+    // Half of the descriptors that a process may have here leave the load its own.
+    load: { size: 64, connections: 10_000, active: 100 },
+    memory: true,
+  },
+]
+
+function echo(name: string, title: string, size: number, connections: number): Case {
+  return { name, title: `echo ${title}`, mode: 'echo', load: { size, connections } }
+}

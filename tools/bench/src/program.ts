@@ -1,0 +1,58 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface, type Interface } from 'node:readline'
+import { compile } from './directory.js'
+
+/**
+ * A program of the benchmark, on a processor of its own. It answers in lines of JSON, and is killed when this process
+ * ends, however that happens.
+ */
+export class Program implements AsyncDisposable {
+  readonly #name: string
+  readonly #process: ChildProcess
+  readonly #answers: AsyncIterator<string>
+  readonly #lines: Interface
+  readonly #ended: Promise<unknown>
+  #complaint = ''
+
+  constructor(name: string, processor: number, command: string, args: readonly string[]) {
+    this.#name = name
+    this.#process = spawn(compile('pin'), [String(processor), command, ...args], { stdio: 'pipe' })
+    this.#ended = once(this.#process, 'close').catch((error) => {
+      this.#complaint += error.message
+    })
+    this.#process.stderr?.setEncoding('utf8').on('data', (text) => {
+      this.#complaint += text
+    })
+    // It may have ended by itself.
+    this.#process.stdin?.on('error', () => {})
+    this.#lines = createInterface({ input: this.#process.stdout as NonNullable<ChildProcess['stdout']> })
+    this.#answers = this.#lines[Symbol.asyncIterator]()
+  }
+
+  get pid(): number {
+    return this.#process.pid as number
+  }
+
+  /** The next line of what it says. Throws with its complaint when there is none, after `timeout` milliseconds at the latest. */
+  async answer<T>(timeout = 60_000): Promise<T> {
+    const timer = setTimeout(() => this.#process.kill('SIGKILL'), timeout)
+    const { value, done } = await this.#answers.next()
+    clearTimeout(timer)
+    if (!done) return JSON.parse(value) as T
+    await this.#ended
+    throw new Error(`${this.#name} has ended: ${this.#complaint.trim() || 'it said nothing'}`)
+  }
+
+  /** Says something to it, and returns the answer. */
+  ask<T>(text: string, timeout?: number): Promise<T> {
+    this.#process.stdin?.write(`${text}\n`)
+    return this.answer(timeout)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill('SIGKILL')
+    await this.#ended
+    this.#lines.close()
+  }
+}
