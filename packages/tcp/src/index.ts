@@ -18,5 +18,6 @@
  */
 export * from './connect.js'
 export * from './info.js'
+export * from './keepalive.js'
 export * from './listen.js'
 export * from './options.js'
