@@ -1,6 +1,8 @@
+import { AsyncResource } from 'node:async_hooks'
 import {
   type AddressLike,
   checkInteger,
+  EPOLLOUT,
   encodeAddress,
   errno,
   formatAddress,
@@ -11,7 +13,8 @@ import {
   SocketStream,
   type SocketStreamOptions,
   SystemError,
-  writable,
+  type Watch,
+  watch,
 } from '@linux-sockets/native-core'
 import { familyOf } from './family.js'
 
@@ -19,10 +22,18 @@ import { familyOf } from './family.js'
 export interface ConnectOptions {
   /** Gives up connecting: the promise rejects with the signal's reason, and nothing stays open. */
   readonly signal?: AbortSignal | undefined
-  /** **Milliseconds** for all attempts together, at least 1, after which the promise rejects with `ETIMEDOUT`. Default: only the kernel's own limits. */
+  /** **Milliseconds** for all attempts together, at least 1, after which those that still run fail with `ETIMEDOUT`. Default: only the kernel's own limits. */
   readonly timeout?: number | undefined
-  /** The address to connect from; its port may be 0. Only addresses of its family can then be connected to. */
-  readonly localAddress?: AddressLike | undefined
+  /**
+   * **Milliseconds** from the start of one attempt to that of the next, at least 10; where one fails, the next starts at
+   * once. Default 250. RFC 8305, section 5
+   */
+  readonly attemptDelay?: number | undefined
+  /**
+   * The address to connect from, or one for each family; the port may be 0. Addresses of a family that has none here
+   * can't be connected to.
+   */
+  readonly localAddress?: AddressLike | readonly AddressLike[] | undefined
   /**
    * Called with each attempt's socket before it is bound and connected, to set options:
    * `(socket) => setOption(socket, TCP_USER_TIMEOUT, 10_000)`. What it throws fails that attempt.
@@ -35,77 +46,221 @@ export interface ConnectOptions {
 }
 
 /**
- * connect(2): a connection to the first address that takes it, as a stream. Addresses are tried one after the other, each
- * without blocking anything.
+ * connect(2): a connection to the first address that takes it, as a stream. Nothing blocks meanwhile.
  *
  *     const stream = await connect({ family: 'ipv4', address: '127.0.0.1', port: 8080 }, { timeout: 5000 })
  *
- * @throws SystemError of the attempt when there was one address: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, …
- * @throws AggregateError with the `errors` of all attempts when there were several; its `code` is that of the first
+ * Addresses are tried in the order given, each `attemptDelay` after the one before, or at once when one fails. All
+ * attempts run on until the first of them is connected; the others are then closed. Addresses may also arrive one by one
+ * from an async iterable, which is asked for one address ahead, and whose `return` is called when no more are wanted.
+ *
+ * @throws SystemError of the attempt when there was one: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, …
+ * @throws AggregateError with the `errors` of all attempts, and of the iterator, when there were several; its `code` is
+ * that of the first, or `ETIMEDOUT` after `timeout`
  * @throws TypeError without an address, or for one that is none
+ * @see {@link https://www.rfc-editor.org/rfc/rfc8305 RFC 8305}
  */
 export async function connect(
-  addresses: AddressLike | Iterable<AddressLike>,
+  addresses: AddressLike | Iterable<AddressLike> | AsyncIterable<AddressLike>,
   options: ConnectOptions = {},
 ): Promise<SocketStream> {
-  const { signal, timeout, stream } = options
-  const list = listOf(addresses)
+  const { signal, timeout, attemptDelay = 250 } = options
   if (timeout !== undefined) checkInteger(timeout, 1, 0x7fff_ffff, 'timeout')
+  checkInteger(attemptDelay, 10, 0x7fff_ffff, 'attemptDelay')
+  for (const address of localAddresses(options)) encodeAddress(address)
+  const coming = Symbol.asyncIterator in Object(addresses)
+  const list = coming ? [] : listOf(addresses as AddressLike | Iterable<AddressLike>)
   signal?.throwIfAborted()
-  const limit = new AbortController()
-  const late = () => limit.abort(new SystemError(errno.ETIMEDOUT, 'connect', list.map(formatAddress).join(', ')))
-  const timer = timeout === undefined ? undefined : setTimeout(late, timeout)
-  const abort = () => limit.abort(signal?.reason)
-  signal?.addEventListener('abort', abort)
-  try {
-    return streamOf(await connectFirst(list, options, limit.signal), stream)
-  } finally {
-    clearTimeout(timer)
-    signal?.removeEventListener('abort', abort)
-  }
+  const iterator = coming ? (addresses as AsyncIterable<AddressLike>)[Symbol.asyncIterator]() : undefined
+  const socket = await new Promise<Socket>((resolve, reject) => {
+    new Race(list, iterator, options, attemptDelay, resolve, reject).run()
+  })
+  return streamOf(socket, options.stream)
 }
 
-async function connectFirst(
-  addresses: readonly AddressLike[],
-  options: ConnectOptions,
-  signal: AbortSignal,
-): Promise<Socket> {
-  const errors: unknown[] = []
-  for (const address of addresses) {
+interface Attempt {
+  readonly address: AddressLike
+  readonly socket: Socket
+  readonly watch: Watch
+}
+
+/** The attempts of one call. */
+class Race {
+  readonly #waiting: AddressLike[]
+  readonly #iterator: AsyncIterator<AddressLike> | undefined
+  readonly #options: ConnectOptions
+  readonly #delay: number
+  readonly #resolve: (socket: Socket) => void
+  readonly #reject: (error: unknown) => void
+  readonly #running = new Set<Attempt>()
+  readonly #errors: unknown[] = []
+  #settled = false
+  /** Whether the next attempt may start as soon as there is an address. */
+  #ready = true
+  #exhausted: boolean
+  #asking = false
+  #next: NodeJS.Timeout | undefined
+  #limit: NodeJS.Timeout | undefined
+
+  constructor(
+    list: AddressLike[],
+    iterator: AsyncIterator<AddressLike> | undefined,
+    options: ConnectOptions,
+    delay: number,
+    resolve: (socket: Socket) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#waiting = list
+    this.#iterator = iterator
+    this.#exhausted = iterator === undefined
+    this.#options = options
+    this.#delay = delay
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  run(): void {
+    const { signal, timeout } = this.#options
+    if (timeout !== undefined) this.#limit = setTimeout(() => this.#expire(), timeout)
+    signal?.addEventListener('abort', this.#abort)
+    this.#proceed()
+  }
+
+  readonly #abort = AsyncResource.bind(() => this.#fail(this.#options.signal?.reason))
+
+  #proceed(): void {
+    while (!this.#settled && this.#ready && this.#waiting.length > 0) this.#start(this.#waiting.shift() as AddressLike)
+    if (this.#settled || this.#waiting.length > 0) return
+    if (!this.#exhausted) void this.#ask()
+    else if (this.#running.size === 0) this.#fail(allFailed(this.#errors))
+  }
+
+  /** One address ahead, so that looking for it takes no time of its own. */
+  async #ask(): Promise<void> {
+    if (this.#asking) return
+    this.#asking = true
     try {
-      return await attempt(address, options, signal)
+      const result = await (this.#iterator as AsyncIterator<AddressLike>).next()
+      if (result.done) this.#exhausted = true
+      else this.#waiting.push(result.value)
     } catch (error) {
-      signal.throwIfAborted()
-      errors.push(error)
+      this.#exhausted = true
+      this.#errors.push(error)
+    }
+    this.#asking = false
+    this.#proceed()
+  }
+
+  #start(address: AddressLike): void {
+    let socket: Socket | undefined
+    try {
+      const { prepare, protocol } = this.#options
+      const sockaddr = encodeAddress(address)
+      const family = familyOf(sockaddr)
+      socket = Socket.open(family, SOCK_STREAM, protocol)
+      prepare?.(socket)
+      const local = localAddresses(this.#options)
+      // Where none is of the family, the kernel says so.
+      const own = local.find((candidate) => familyOf(encodeAddress(candidate)) === family) ?? local[0]
+      if (own !== undefined) socket.bind(own)
+      // `prepare` may have aborted.
+      if (this.#settled) socket.close()
+      else if (socket.connect(sockaddr) === true) this.#win(socket)
+      else this.#follow(address, socket)
+    } catch (error) {
+      socket?.close()
+      this.#errors.push(error)
     }
   }
-  if (errors.length === 1) throw errors[0]
-  throw allFailed(errors)
-}
 
-async function attempt(address: AddressLike, options: ConnectOptions, signal: AbortSignal): Promise<Socket> {
-  const sockaddr = encodeAddress(address)
-  const socket = Socket.open(familyOf(sockaddr), SOCK_STREAM, options.protocol)
-  try {
-    options.prepare?.(socket)
-    if (options.localAddress !== undefined) socket.bind(options.localAddress)
-    if (socket.connect(sockaddr) === null) {
-      await writable(socket, { signal })
-      const failure = getOption(socket, SO_ERROR)
-      if (failure !== 0) throw new SystemError(failure, 'connect', formatAddress(address))
+  #follow(address: AddressLike, socket: Socket): void {
+    const lost = () => this.#finish(attempt, errno.EBADF)
+    const attempt: Attempt = {
+      address,
+      socket,
+      watch: watch(socket, EPOLLOUT, () => this.#finish(attempt), { ended: lost }),
     }
-    return socket
-  } catch (error) {
-    socket.close()
-    throw error
+    this.#running.add(attempt)
+    this.#ready = false
+    this.#next = setTimeout(() => this.#hurry(), this.#delay)
+  }
+
+  #hurry(): void {
+    clearTimeout(this.#next)
+    this.#ready = true
+    this.#proceed()
+  }
+
+  #finish(attempt: Attempt, failure?: number): void {
+    if (!this.#running.delete(attempt)) return
+    const { address, socket } = attempt
+    attempt.watch.stop()
+    try {
+      const pending = failure ?? getOption(socket, SO_ERROR)
+      if (pending !== 0) throw new SystemError(pending, 'connect', formatAddress(address))
+    } catch (error) {
+      socket.close()
+      this.#errors.push(error)
+      this.#hurry()
+      return
+    }
+    this.#win(socket)
+  }
+
+  #win(socket: Socket): void {
+    this.#settle()
+    this.#resolve(socket)
+  }
+
+  #expire(): void {
+    const late = [...this.#running].map(
+      ({ address }) => new SystemError(errno.ETIMEDOUT, 'connect', formatAddress(address)),
+    )
+    if (late.length === 0) late.push(new SystemError(errno.ETIMEDOUT, 'connect'))
+    this.#fail(allFailed([...this.#errors, ...late], 'ETIMEDOUT'))
+  }
+
+  #fail(error: unknown): void {
+    if (this.#settled) return
+    this.#settle()
+    this.#reject(error)
+  }
+
+  #settle(): void {
+    this.#settled = true
+    clearTimeout(this.#next)
+    clearTimeout(this.#limit)
+    this.#options.signal?.removeEventListener('abort', this.#abort)
+    for (const attempt of this.#running) {
+      attempt.watch.stop()
+      attempt.socket.close()
+    }
+    this.#running.clear()
+    if (!this.#exhausted) void this.#release()
+  }
+
+  /** Not waited for: a generator that hangs answers never. */
+  async #release(): Promise<void> {
+    try {
+      await this.#iterator?.return?.()
+    } catch {
+      // Nobody is left to be told.
+    }
   }
 }
 
 /** Its own code is the first attempt's, whose address was the best. */
-function allFailed(errors: readonly unknown[]): AggregateError {
+function allFailed(errors: readonly unknown[], code = (errors[0] as Partial<SystemError> | undefined)?.code): unknown {
+  if (errors.length === 0) return new TypeError('there is no address to connect to')
+  if (errors.length === 1) return errors[0]
   const messages = errors.map((error) => (error instanceof Error ? error.message : String(error)))
   const all = new AggregateError(errors, `no address could be connected to: ${messages.join('; ')}`)
-  return Object.assign(all, { code: (errors[0] as Partial<SystemError> | undefined)?.code })
+  return Object.assign(all, { code })
+}
+
+function localAddresses({ localAddress }: ConnectOptions): readonly AddressLike[] {
+  if (localAddress === undefined) return []
+  return Array.isArray(localAddress) ? localAddress : [localAddress as AddressLike]
 }
 
 function streamOf(socket: Socket, options: SocketStreamOptions | undefined): SocketStream {

@@ -8,6 +8,7 @@ import {
   getOption,
   type Ipv4Address,
   SO_KEEPALIVE,
+  type Socket,
   type SocketAddress,
   setOption,
 } from '@linux-sockets/native-core'
@@ -64,6 +65,73 @@ describe('connect', () => {
       ['ECONNREFUSED', `127.0.0.1:${second.port}`],
     ])
   })
+
+  it('lets an attempt run on when the next begins, and takes the first that connects', async () => {
+    const slow = await fullListener()
+    const address = await echoServer()
+    const stream = await connect([slow.localAddress, address], { attemptDelay: 10 })
+    expect(stream.remotePort).toBe(address.port)
+    await closed(stream)
+  })
+
+  it('takes an earlier attempt that connects after a later one was refused', async () => {
+    const opened: Socket[] = []
+    const listener = await fullListener()
+    const stream = connect([listener.localAddress, await unusedAddress()], {
+      attemptDelay: 10,
+      prepare: (socket) => opened.push(socket),
+    })
+    // Once the second has failed there is room for the first one's next SYN.
+    while (opened.length < 2 || !opened[1]?.closed) await setImmediate()
+    listener.accept()?.close()
+    const { port } = listener.localAddress as Ipv4Address
+    expect((await stream).remotePort).toBe(port)
+    await closed(await stream)
+  })
+
+  it('fails at its timeout with an error for each attempt', async () => {
+    const [first, second] = [await fullListener(), await fullListener()]
+    const error = await connect([first.localAddress, second.localAddress], { attemptDelay: 10, timeout: 300 }).catch(
+      (reason) => reason,
+    )
+    expect(error.code).toBe('ETIMEDOUT')
+    expect(error.errors.map(({ code }: { code: string }) => code)).toEqual(['ETIMEDOUT', 'ETIMEDOUT'])
+  })
+
+  it('takes addresses that arrive one by one, and lets go of who brings them', async () => {
+    let returned = 0
+    const [refused, address] = [await unusedAddress(), await echoServer()]
+    async function* arriving() {
+      try {
+        yield refused
+        await setImmediate()
+        for (;;) yield address
+      } finally {
+        returned++
+      }
+    }
+    const stream = await connect(arriving())
+    expect(stream.remotePort).toBe(address.port)
+    await closed(stream)
+    await setImmediate()
+    expect(returned).toBe(1)
+  })
+
+  it('has the error of the iterator among the others', async () => {
+    const mistake = new Error('no resolver')
+    const refused = await unusedAddress()
+    async function* broken() {
+      yield refused
+      throw mistake
+    }
+    const error = await connect(broken()).catch((reason) => reason)
+    expect(error.errors).toContain(mistake)
+    expect(error.errors).toContainEqual(expect.objectContaining({ code: 'ECONNREFUSED' }))
+    await expect(connect((async function* () {})())).rejects.toThrow(TypeError)
+  })
+
+  it('refuses an attempt delay below that of RFC 8305', () =>
+    expect(connect(anyPort, { attemptDelay: 9 })).rejects.toThrow(RangeError))
 
   it('is given up by its signal, and tries nothing more', async () => {
     const listener = await fullListener()
