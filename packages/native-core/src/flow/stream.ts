@@ -9,7 +9,7 @@ import { interfaceNameOf } from '../interface.js'
 import { recvMessage, sendMessage } from '../message.js'
 import { getOption, setOption, setOptionInt } from '../option.js'
 import { SO_ERROR, SO_KEEPALIVE, SO_LINGER } from '../options/socket.js'
-import type { Socket } from '../socket.js'
+import { Socket } from '../socket.js'
 import { type Watch, watch } from '../watch.js'
 
 /** How a socket becomes a stream. */
@@ -70,6 +70,10 @@ export class SocketStream extends Duplex implements AsFd {
   /** What the kernel has not taken yet, and whom to tell when it has. */
   #unsent: readonly Uint8Array[] = []
   #sent: WriteCallback | undefined
+  /** Who wants to send by other means, by the empty chunk that keeps the place among the writes. */
+  readonly #loans = new Map<Uint8Array, () => Promise<void>>()
+  /** Whether one of them does. */
+  #lent = false
 
   /**
    * Takes over `socket`, which must be a connected, non-blocking stream socket (`SOCK_STREAM`).
@@ -244,6 +248,62 @@ export class SocketStream extends Duplex implements AsFd {
     return this.destroy()
   }
 
+  /**
+   * Lends the sending side: calls `send` once all that was written before is with the kernel, and sends nothing itself
+   * until the promise that it returns settles, as this one then does. Meanwhile `send` may send on the descriptor by other
+   * means, and tells how many **bytes** went, which count as written. What is written later waits, and so does the end;
+   * reading goes on.
+   *
+   *     await stream.lend(async (sent) => sent(sendfile(stream, file, 0, 4096) ?? 0))
+   *
+   * Where `send` fails the stream is left as it is: the caller knows how much of the message is out, and whether anything
+   * can follow. `send` runs in the async context of this call, and must come to an end when the stream is destroyed.
+   * @throws SystemError `EPIPE` when the stream has ended or is destroyed
+   */
+  async lend<T>(send: (sent: (bytes: number) => void) => Promise<T>): Promise<T> {
+    if (!this.writable) throw new SystemError(errno.EPIPE, 'send', 'the stream has ended')
+    const sent = (bytes: number) => {
+      this.#bytesWritten += bytes
+      this.#idle?.refresh()
+    }
+    return await new Promise<T>((resolve, reject) => {
+      let begun = false
+      const start = async () => {
+        begun = true
+        try {
+          resolve(await send(sent))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      const place = Buffer.alloc(0)
+      this.#loans.set(place, AsyncResource.bind(start))
+      this.write(place, (error) => {
+        this.#loans.delete(place)
+        if (error && !begun) reject(error)
+      })
+    })
+  }
+
+  /**
+   * Undoes the constructor: once all that was written is with the kernel, gives the socket back, with the bytes that were
+   * read and that nobody has taken. The stream is destroyed, and what is written meanwhile fails.
+   * @throws SystemError `EPIPE` when the stream has ended or is destroyed
+   * @throws TypeError after `setEncoding`
+   */
+  async detach(): Promise<{ socket: Socket; unread: Buffer }> {
+    if (this.readableEncoding !== null) throw new TypeError('the stream decodes what it reads: its bytes are gone')
+    return await this.lend(async () => {
+      // What is returned here, nobody else shall get.
+      this.removeAllListeners('data')
+      const unread: Buffer = this.pause().read() ?? Buffer.alloc(0)
+      this.#watch?.stop()
+      const socket = Socket.from(this.socket)
+      this.destroy()
+      return { socket, unread }
+    })
+  }
+
   /** recv(2). A subclass may receive in another way; the result means what that of `Socket.recv` does. */
   protected receive(buffer: Uint8Array): number | null {
     return this.socket.recv(buffer)
@@ -274,6 +334,10 @@ export class SocketStream extends Duplex implements AsFd {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: WriteCallback): void {
+    if (this.#loans.has(chunk)) {
+      this._writev([{ chunk }], callback)
+      return
+    }
     this.#idle?.refresh()
     let failure: Error | undefined
     try {
@@ -336,7 +400,7 @@ export class SocketStream extends Duplex implements AsFd {
       if (this.#asked) this.#receive()
       else this.#rest(events)
     }
-    if (events !== EPOLLIN && this.#sent !== undefined) this.#sendRest()
+    if (events !== EPOLLIN && this.#sent !== undefined && !this.#lent) this.#sendRest()
   }
 
   readonly #newWatch = (events: number): Watch => watch(this.socket, events, this.#ready, { ended: this.#lost })
@@ -404,7 +468,7 @@ export class SocketStream extends Duplex implements AsFd {
     }
     const watch = this.#watch as Watch
     if ((watch.events & EPOLLIN) !== 0) watch.update(watch.events & ~EPOLLIN)
-    else if (this.#sent === undefined) this.#stopWatch()
+    else if (this.#sent === undefined || this.#lent) this.#stopWatch()
   }
 
   /**
@@ -428,7 +492,7 @@ export class SocketStream extends Duplex implements AsFd {
   }
 
   #wait(unsent: readonly Uint8Array[], callback: WriteCallback): void {
-    this.#arm(EPOLLOUT)
+    if (!this.#lent) this.#arm(EPOLLOUT)
     this.#unsent = unsent
     this.#sent = callback
   }
@@ -451,11 +515,35 @@ export class SocketStream extends Duplex implements AsFd {
     if (this.#sent === undefined) this.#watch?.update(this.#watch.events & ~EPOLLOUT)
   }
 
-  /** Sends until the kernel takes no more, and returns what it didn't take. */
+  /** What is after `place` waits in `#unsent` until the loan is over. */
+  #lendAt(place: Uint8Array, send: () => Promise<void>): void {
+    this.#lent = true
+    this.#watch?.update(this.#watch.events & ~EPOLLOUT)
+    const begin = async () => {
+      if (!this.destroyed) await send()
+      this.#lent = false
+      this.#loans.delete(place)
+      if (this.#sent === undefined) return
+      this.#unsent = this.#unsent.slice(1)
+      this.#sendRest()
+      if (this.#sent !== undefined && !this.#lent) this.#arm(EPOLLOUT)
+    }
+    // Not from within a write, which is in the midst of its work.
+    queueMicrotask(begin)
+  }
+
+  /** Sends until the kernel takes no more, or somebody else is to send, and returns what is left. */
   #send(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
     let first = 0
     while (first < pieces.length) {
-      const batch = pieces.length <= IOV_MAX ? pieces : pieces.slice(first, first + IOV_MAX)
+      const next = this.#loans.size === 0 ? -1 : pieces.findIndex((piece, i) => i >= first && this.#loans.has(piece))
+      if (next === first) {
+        const place = pieces[next] as Uint8Array
+        this.#lendAt(place, this.#loans.get(place) as () => Promise<void>)
+        return pieces.slice(next)
+      }
+      const end = Math.min(next < 0 ? pieces.length : next, first + IOV_MAX)
+      const batch = first === 0 && end === pieces.length ? pieces : pieces.slice(first, end)
       const sent = this.transmit(batch.length === 1 ? (batch[0] as Uint8Array) : batch)
       if (sent === null) return pieces.slice(first)
       this.#bytesWritten += sent

@@ -34,11 +34,14 @@ import {
   SO_RCVBUF,
   SO_SNDBUF,
   SOCK_STREAM,
+  SOL_SOCKET,
   Socket,
   SocketStream,
   type SocketStreamOptions,
   SystemError,
   setOption,
+  setOptionInt,
+  writev,
 } from '../../src/index.js'
 import { compileSources, runModule, startWorker } from '../outside.js'
 
@@ -235,6 +238,90 @@ describe.each(kinds)('over %s', (_name, connect) => {
     await closed(a)
     expect(sha256(await got)).toBe(sha256(data))
     a.destroySoon()
+  })
+
+  it('lends its sending side in turn with the writes', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const storage = new AsyncLocalStorage<string>()
+    const contexts: unknown[] = []
+    const lend = (data: Buffer) =>
+      a.lend(async (sent) => {
+        contexts.push(storage.getStore())
+        for (let at = 0; at < data.length; await turn()) {
+          const count = writev(a, [data.subarray(at)]) ?? 0
+          sent(count)
+          at += count
+        }
+        return data.length
+      })
+    const pieces = Array.from({ length: 9 }, (_, i) => randomBytes(100_000 + i))
+    const got = collect(b)
+    const lent = pieces.map((piece, i) => {
+      if (i % 3 === 1) return storage.run(`loan ${i}`, () => lend(piece))
+      a.write(piece)
+      return undefined
+    })
+    lent.push(storage.run('the last', () => lend(pieces[0] as Buffer)))
+    a.end()
+    expect((await Promise.all(lent)).filter(Boolean)).toEqual([100_001, 100_004, 100_007, 100_000])
+    expect(sha256(await got)).toBe(sha256(Buffer.concat([...pieces, pieces[0] as Buffer])))
+    expect(contexts).toEqual(['loan 1', 'loan 4', 'loan 7', 'the last'])
+    expect(a.bytesWritten).toBe(1_000_036)
+  })
+
+  it('goes on after a loan that failed, and reads meanwhile', async () => {
+    const [a, b] = await streams(connect)
+    const broken = new Error('no more')
+    const failed = a.lend(async () => {
+      b.write('to be read')
+      expect(String((await once(a, 'data'))[0])).toBe('to be read')
+      throw broken
+    })
+    a.end('after it')
+    await expect(failed).rejects.toBe(broken)
+    expect(await collectText(b)).toBe('after it')
+    await expectErrno(() => a.lend(async () => {}), 'EPIPE')
+  })
+
+  it('is not lent once it is destroyed', async () => {
+    const [a] = await streams(connect, {}, smallBuffers)
+    a.write(Buffer.alloc(4 * MiB), () => {})
+    const send = vi.fn(async () => {})
+    const waiting = a.lend(send)
+    a.destroy()
+    await expect(waiting).rejects.toThrow()
+    await expectErrno(() => a.lend(send), 'EPIPE')
+    expect(send).not.toHaveBeenCalled()
+  })
+
+  it('gives the socket back, with what was read and not taken', async () => {
+    const [a, b] = await streams(connect, {}, smallBuffers)
+    const data = randomBytes(MiB)
+    a.write(data)
+    b.write('question')
+    a.once('data', () => a.pause()).once('data', (chunk) => a.unshift(chunk))
+    await once(a, 'pause')
+    const detached = a.detach()
+    expect((await collectSome(b, data.length)).equals(data)).toBe(true)
+    const { socket, unread } = await detached
+    onTestFinished(() => socket.close())
+    await closed(a)
+    expect([String(unread), a.destroyed, a.fd]).toEqual(['question', true, -1])
+    b.write('more')
+    await readable(socket)
+    const buffer = Buffer.alloc(10)
+    expect(buffer.toString('latin1', 0, socket.recv(buffer) as number)).toBe('more')
+    const again = track(new SocketStream(socket))
+    again.end('answer')
+    expect(await collectText(b)).toBe('answer')
+  })
+
+  it('does not give back a socket whose bytes are gone', async () => {
+    const [a, b] = await streams(connect)
+    b.setEncoding('utf8')
+    await expect(b.detach()).rejects.toThrow(TypeError)
+    a.end()
+    await expectErrno(() => a.detach(), 'EPIPE')
   })
 
   it('is iterated over, and destroyed when the loop is left', async () => {
@@ -748,6 +835,23 @@ describe('what it shares with net.Socket', () => {
 })
 
 describe('under strace', () => {
+  it('is lent once, though its error queue wakes it', async () => {
+    const [a, b] = await streams(tcpPair)
+    // SO_TIMESTAMPING: SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_ID
+    setOptionInt(a, SOL_SOCKET, 37, 2 | 16 | 128)
+    const send = vi.fn(async () => {
+      for (let i = 0; i < 10; i++) {
+        writev(a, [Buffer.from('stamped ')])
+        await turn()
+      }
+    })
+    const lent = a.lend(send)
+    a.end('end')
+    expect(await collectText(b)).toBe(`${'stamped '.repeat(10)}end`)
+    await lent
+    expect(send).toHaveBeenCalledOnce()
+  })
+
   it('waits for EPOLLOUT only while something waits to be sent', async (test) => {
     skipUnless(test, needProgram('strace'))
     const calls = await trace(`
@@ -818,6 +922,28 @@ describe('under strace', () => {
       await once(a, 'readable')
       for (let i = 0; i < 5; i++) { a.write('stamped'); await turn() }`,
     ],
+    [
+      'a loan, behind writes that waited',
+      `a.write(Buffer.alloc(8 << 20))
+       const begun = new Promise((resolve) => a.lend(async () => { resolve(); await new Promise(() => {}) }))
+       b.resume()
+       await begun
+       while (b.bytesRead < 8 << 20) await turn()`,
+    ],
+    [
+      'a loan, behind writes that waited, when the peer is gone',
+      `a.on('error', () => {})
+       a.on('data', () => {})
+       b.end()
+       await once(a, 'end')
+       a.write(Buffer.alloc(8 << 20))
+       const begun = new Promise((resolve) => a.lend(async () => { resolve(); await new Promise(() => {}) }))
+       b.resume()
+       await begun
+       b.resetAndDestroy()
+       await once(b, 'close')
+       try { a.socket.send(Buffer.alloc(1)) } catch {}`,
+    ],
   ] as const)('rests with %s', async ([_name, script], test) => {
     skipUnless(test, needProgram('strace'))
     const calls = await trace(`
@@ -887,6 +1013,21 @@ function collect(stream: Readable): Promise<Buffer> {
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
     stream.on('end', () => resolve(Buffer.concat(chunks)))
     stream.on('error', reject)
+  })
+}
+
+/** So many bytes, and then the stream flows on unheard. */
+function collectSome(stream: Readable, length: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let got = 0
+    stream.on('error', reject).on('data', (chunk: Buffer) => {
+      got += chunks.push(chunk) && chunk.length
+      if (got === length) {
+        stream.removeAllListeners('data')
+        resolve(Buffer.concat(chunks))
+      }
+    })
   })
 }
 
