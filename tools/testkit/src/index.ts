@@ -14,7 +14,13 @@ export { temporaryDirectory } from './directory.js'
 export { type DocumentedProgram, documentedPrograms, runDocumented } from './documentation.js'
 export { expectErrno, type SystemErrorLike } from './errno.js'
 export { expectHeaderNumbers, type HeaderNumber, needCompiler, numbersOf } from './headers.js'
-export { connectNamespaces, createNamespace, type Namespace, needNamespaces } from './namespace.js'
+export {
+  connectNamespaces,
+  createNamespace,
+  type Namespace,
+  type NamespaceOptions,
+  needNamespaces,
+} from './namespace.js'
 export { haveProgram, type Need, needProgram, needRoot, skipUnless } from './need.js'
 export { type Finished, type Program, runProgram, runPython, spawnProgram, waitForLine } from './program.js'
 export {

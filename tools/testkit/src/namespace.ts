@@ -1,4 +1,6 @@
 import { type SpawnOptions, spawnSync } from 'node:child_process'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { threadId } from 'node:worker_threads'
 import { onTestFinished } from 'vitest'
 import { haveProgram, type Need } from './need.js'
@@ -23,11 +25,26 @@ export function needNamespaces(): Need {
   return null
 }
 
+/** What a namespace has of its own beside its network. */
+export interface NamespaceOptions {
+  /**
+   * Files that its programs find in /etc in place of the machine's, by their names: `{ 'resolv.conf': 'nameserver …' }`.
+   * Files that the machine lacks can't be replaced. ip-netns(8)
+   */
+  readonly etc?: Readonly<Record<string, string>>
+}
+
 /** Makes a network namespace whose loopback is up. It is deleted when the running test ends, and its interfaces with it. */
-export function createNamespace(): Namespace {
+export function createNamespace({ etc = {} }: NamespaceOptions = {}): Namespace {
   const name = nextName()
   ip('netns', 'add', name)
   onTestFinished(() => ip('netns', 'delete', name))
+  const directory = join('/etc/netns', name)
+  for (const [file, text] of Object.entries(etc)) {
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(join(directory, file), text)
+  }
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
   ip('-n', name, 'link', 'set', 'lo', 'up')
   const inside = (command: string, args: readonly string[]) => ['netns', 'exec', name, command, ...args]
   return {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import {
   connectNamespaces,
@@ -32,6 +33,15 @@ it('connects two namespaces, and deletes them', async (test) => {
     const client = `import socket; s = socket.create_connection(("${address}", ${port})); s.sendall(b"hi"); print(s.recv(9))`
     expect(await left.run('python3', ['-c', client])).toBe("b'hi'\n")
   }
+})
+
+it('gives a namespace files of its own in /etc', async (test) => {
+  skipUnless(test, needNamespaces())
+  const { name, run } = createNamespace({ etc: { hosts: '192.0.2.7 somewhere.test\n' } })
+  const other = createNamespace()
+  test.onTestFinished(() => expect(existsSync(`/etc/netns/${name}`)).toBe(true))
+  expect(await run('getent', ['hosts', 'somewhere.test'])).toContain('192.0.2.7')
+  expect(await other.run('cat', ['/etc/hosts'])).not.toContain('192.0.2.7')
 })
 
 function echoOnce(address: string): string {
