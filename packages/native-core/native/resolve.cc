@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <locale.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netpacket/packet.h>
@@ -82,7 +83,7 @@ void look_up_address(Request& request) {
   addrinfo* list = nullptr;
   request.eai = ::getaddrinfo(request.has_node ? request.node.c_str() : nullptr,
                               request.has_service ? request.service.c_str() : nullptr, &request.hints, &list);
-  request.error = errno;
+  request.error = request.eai == EAI_SYSTEM ? errno : 0;
   if (request.eai != 0) return;
   for (const addrinfo* entry = list; entry; entry = entry->ai_next) {
     const size_t name_length = entry->ai_canonname ? std::strlen(entry->ai_canonname) : 0;
@@ -104,7 +105,7 @@ void look_up_name(Request& request) {
   char service[NI_MAXSERV] = "";
   request.eai = ::getnameinfo(reinterpret_cast<const sockaddr*>(&request.name), request.name_length, host, sizeof host,
                               service, sizeof service, request.flags);
-  request.error = errno;
+  request.error = request.eai == EAI_SYSTEM ? errno : 0;
   if (request.eai != 0) return;
   const size_t host_length = std::strlen(host), service_length = std::strlen(service);
   put(request.result, static_cast<uint32_t>(host_length));
@@ -117,6 +118,11 @@ void* work(void* data) {
   auto* held = static_cast<std::shared_ptr<Pool>*>(data);
   const std::shared_ptr<Pool> pool = *held;
   delete held;
+
+  // Names are UTF-8, but getaddrinfo reads international ones (AI_IDN) in the charset of the locale, which Node never
+  // sets. Where there is no such locale, only those fail.
+  const locale_t utf8 = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  if (utf8) ::uselocale(utf8);
 
   std::unique_lock<std::mutex> lock(pool->mutex);
   for (;;) {
@@ -138,6 +144,11 @@ void* work(void* data) {
     }
   }
   pool->threads--;
+  lock.unlock();
+  if (utf8) {
+    ::uselocale(LC_GLOBAL_LOCALE);
+    ::freelocale(utf8);
+  }
   return nullptr;
 }
 

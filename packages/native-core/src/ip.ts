@@ -37,7 +37,8 @@ export function formatIpv6(bytes: Uint8Array): string {
   return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`
 }
 
-function readIpv4(text: string): Uint8Array | undefined {
+/** `parseIpv4` without the exception. For this package's own use. */
+export function readIpv4(text: string): Uint8Array | undefined {
   const parts = text.split('.')
   if (parts.length !== 4) return undefined
   const bytes = new Uint8Array(4)
@@ -49,7 +50,8 @@ function readIpv4(text: string): Uint8Array | undefined {
   return bytes
 }
 
-function readIpv6(text: string): Uint8Array | undefined {
+/** `parseIpv6` without the exception. For this package's own use. */
+export function readIpv6(text: string): Uint8Array | undefined {
   const halves = text.split('::')
   if (halves.length > 2) return undefined
   const head = readGroups(halves[0] as string, halves.length === 1)

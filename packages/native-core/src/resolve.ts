@@ -1,5 +1,6 @@
 import { readSockaddr, type SocketAddress } from './address.js'
 import { check } from './error.js'
+import { readIpv4, readIpv6 } from './ip.js'
 import { native } from './native.js'
 
 /** What getaddrinfo(3) takes. Numbers are those of <netdb.h>, named in the package `addr`. */
@@ -52,20 +53,27 @@ export interface Lookup<T> {
   cancel(): void
 }
 
-/** The most lookups that run at a time in one thread's environment; more wait in line. */
-export const LOOKUP_THREADS_MAX = 256
+/**
+ * The most lookups of names that run at a time for one thread of JavaScript; more wait in line. Each takes a thread with
+ * 512 KiB of stack, of which little is touched, and while it asks a server a descriptor. Threads start when they are
+ * needed and end after 5 seconds without work.
+ */
+export const LOOKUP_THREADS_MAX = 1024
 
 /**
- * getaddrinfo(3), on a pool of our own threads that grows with demand: slow answers hold up neither `fs` nor other
- * lookups. The package `addr` makes promises, errors and shared lookups of it.
+ * getaddrinfo(3), on a pool of our own threads that grows with demand, up to `LOOKUP_THREADS_MAX`: slow answers hold up
+ * neither `fs` nor other lookups. What has only numbers to read is done by threads of its own, and never waits for names.
+ * The package `addr` makes promises, errors and shared lookups of it.
  * @throws TypeError for text with a NUL
  */
 export function lookupAddresses(query: AddressInfoQuery): Lookup<AddressInfo[]> {
   const { flags = 0, family = 0, socktype = 0, protocol = 0 } = query
   const node = textBytes(query.node, 'node')
   const service = textBytes(query.service, 'service')
+  const numeric = isNumericHost(query.node, flags) && (query.service === null || /^\d+$/.test(query.service))
   return start(
     'getaddrinfo',
+    numeric ? numbers : names,
     (resolver, id) => native.getaddrinfo(resolver, id, node, service, flags, family, socktype, protocol),
     readAddressInfo,
   )
@@ -73,16 +81,19 @@ export function lookupAddresses(query: AddressInfoQuery): Lookup<AddressInfo[]> 
 
 /** getnameinfo(3), on the same threads. `sockaddr` is from `encodeAddress`. */
 export function lookupNames(sockaddr: Uint8Array, flags = 0): Lookup<{ host: string; service: string }> {
-  return start('getnameinfo', (resolver, id) => native.getnameinfo(resolver, id, sockaddr, flags), readNameInfo)
+  const numeric = (flags & NUMBERS_ONLY) === NUMBERS_ONLY
+  const begin = (resolver: number, id: number) => native.getnameinfo(resolver, id, sockaddr, flags)
+  return start('getnameinfo', numeric ? numbers : names, begin, readNameInfo)
 }
 
 function start<T>(
   syscall: string,
+  pool: Pool,
   begin: (resolver: number, id: number) => number,
   read: (bytes: Uint8Array) => T,
 ): Lookup<T> {
-  threadResolver ??= check(native.resolve_open(finished, LOOKUP_THREADS_MAX), syscall)
-  const resolver = threadResolver
+  pool.resolver ??= check(native.resolve_open(finished, pool.threads), syscall)
+  const { resolver } = pool
   const id = nextId()
   check(begin(resolver, id), syscall)
   const result = new Promise<LookupResult<T>>((resolve) => {
@@ -96,9 +107,27 @@ function start<T>(
 
 type Finish = (eai: number, errno: number, bytes: Uint8Array | null) => void
 
+interface Pool {
+  readonly threads: number
+  /** The boundary's handle, once there was something to look up. */
+  resolver?: number
+}
+
+const names: Pool = { threads: LOOKUP_THREADS_MAX }
+/** For lookups that no server is asked for, so that none of these threads is ever held up. */
+const numbers: Pool = { threads: 2 }
 const pending = new Map<number, Finish>()
-let threadResolver: number | undefined
 let lastId = 0
+
+const AI_NUMERICHOST = 0x0004
+/** `NI_NUMERICHOST` and `NI_NUMERICSERV`. */
+const NUMBERS_ONLY = 3
+
+/** Whether the C library takes the host as it is. It takes more than this, such as `127.1`. */
+function isNumericHost(node: string | null, flags: number): boolean {
+  if (node === null || (flags & AI_NUMERICHOST) !== 0) return true
+  return readIpv4(node) !== undefined || readIpv6(node.split('%', 1)[0] as string) !== undefined
+}
 
 function nextId(): number {
   do lastId = (lastId + 1) & 0x7fff_ffff
