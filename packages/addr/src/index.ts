@@ -12,9 +12,19 @@
  *       console.log(index, name, addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' '))
  *     }
  */
-export { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core'
+export {
+  formatAddress,
+  formatIpv4,
+  formatIpv6,
+  interfaceIndexOf,
+  interfaceNameOf,
+  parseIpv4,
+  parseIpv6,
+} from '@linux-sockets/native-core'
+export * from './candidates.js'
 export * from './error.js'
 export * from './interfaces.js'
 export type { LookupOptions } from './lookup.js'
 export * from './resolve.js'
 export * from './reverse.js'
+export * from './text.js'
