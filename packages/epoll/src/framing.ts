@@ -40,23 +40,10 @@ export interface FramingOptions {
 export function lines(options: FramingOptions = {}): Framing {
   const { limit = DEFAULT_LIMIT } = options
   checkLimit(limit)
-  // One byte more for the CR, which counts as soon as something else than LF follows it.
-  const framing = new DelimiterFraming(Uint8Array.of(LF), limit, 1)
-  return {
-    push: (chunk, frame) =>
-      framing.push(chunk, (line) => {
-        const end = line.at(-1) === CR ? line.length - 1 : line.length
-        if (end > limit) throw tooLong(limit)
-        frame(line.subarray(0, end))
-      }),
-    end: () => framing.end(),
-    get buffered() {
-      return framing.buffered
-    },
-  }
+  return new DelimiterFraming(Uint8Array.of(LF), limit, CR)
 }
 
-/** Frames that end with a delimiter of one byte or more, which is not part of the frame. */
+/** Frames that end with a delimiter of one byte or more, which is not part of the frame. No byte is read twice, whatever is sent. */
 export function delimited(delimiter: Uint8Array, options: FramingOptions = {}): Framing {
   if (!(delimiter instanceof Uint8Array)) throw new TypeError('delimiter must be a Uint8Array')
   if (delimiter.length === 0) throw new RangeError('delimiter must not be empty')
@@ -106,6 +93,11 @@ const DEFAULT_LIMIT = 64 * 1024
 const LF = 0x0a
 const CR = 0x0d
 
+/** The same memory; what comes from Node and from native-core is a Buffer already. */
+function asBuffer(chunk: Uint8Array): Buffer {
+  return chunk instanceof Buffer ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+}
+
 /** The pieces of a frame that has not come whole. */
 class Pieces {
   #bytes = Buffer.alloc(0)
@@ -123,6 +115,11 @@ class Pieces {
     this.length = length
   }
 
+  /** The last byte that came, if any is left. */
+  get last(): number | undefined {
+    return this.length > 0 ? this.#bytes[this.length - 1] : undefined
+  }
+
   /** All of them as one, without the last `less` bytes, and none are left. */
   take(less = 0): Buffer {
     const whole = this.#bytes.subarray(0, this.length - less)
@@ -134,18 +131,19 @@ class Pieces {
 }
 
 class DelimiterFraming implements Framing {
-  readonly #delimiter: Buffer
+  readonly #delimiter: Uint8Array
   readonly #limit: number
-  readonly #slack: number
+  readonly #before: number | undefined
   readonly #fallback: readonly number[]
   readonly #pieces = new Pieces()
   /** How many bytes of the delimiter the input so far ends with. */
   #matched = 0
 
-  constructor(delimiter: Uint8Array, limit: number, slack = 0) {
-    this.#delimiter = Buffer.from(delimiter)
+  /** `before`: a byte that belongs to the delimiter where it stands right before it. */
+  constructor(delimiter: Uint8Array, limit: number, before?: number) {
+    this.#delimiter = delimiter
     this.#limit = limit
-    this.#slack = slack
+    this.#before = before
     this.#fallback = fallbackTable(delimiter)
   }
 
@@ -154,20 +152,25 @@ class DelimiterFraming implements Framing {
   }
 
   push(chunk: Uint8Array, frame: (bytes: Buffer) => void): void {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+    const bytes = asBuffer(chunk)
     for (let start = 0; start < bytes.length; ) {
       const end = this.#find(bytes, start)
+      const stop = end < 0 ? bytes.length : end
+      // What is a delimiter, or may still become one, does not count.
+      let less = end < 0 ? this.#matched : this.#delimiter.length
+      if (this.#before !== undefined) {
+        const last = stop - less > start ? bytes[stop - less - 1] : this.#pieces.last
+        if (last === this.#before) less++
+      }
+      if (this.#pieces.length + stop - start - less > this.#limit) throw tooLong(this.#limit)
       if (end < 0) {
-        this.#checkLimit(this.#pieces.length + bytes.length - start - this.#matched)
         this.#pieces.add(bytes.subarray(start))
         return
       }
-      this.#checkLimit(this.#pieces.length + end - start - this.#delimiter.length)
-      this.#matched = 0
-      if (this.#pieces.length === 0) frame(bytes.subarray(start, end - this.#delimiter.length))
+      if (this.#pieces.length === 0) frame(bytes.subarray(start, end - less))
       else {
         this.#pieces.add(bytes.subarray(start, end))
-        frame(this.#pieces.take(this.#delimiter.length))
+        frame(this.#pieces.take(less))
       }
       start = end
     }
@@ -179,31 +182,24 @@ class DelimiterFraming implements Framing {
 
   /** Where the first delimiter ends, or −1. A match may have begun in earlier chunks, and end in later ones. */
   #find(bytes: Buffer, start: number): number {
-    let at = start
-    // What has begun is continued byte by byte (Knuth, Morris and Pratt), so that nothing is read again.
-    while (this.#matched > 0 && at < bytes.length) {
-      this.#step(bytes[at++] as number)
-      if (this.#matched === this.#delimiter.length) return at
+    const delimiter = this.#delimiter
+    if (delimiter.length === 1) {
+      const found = bytes.indexOf(delimiter[0] as number, start)
+      return found < 0 ? -1 : found + 1
     }
-    if (at === bytes.length) return -1
-    const found = bytes.indexOf(this.#delimiter, at)
-    if (found >= 0) return found + this.#delimiter.length
-    // Only the last few bytes can be the beginning of one.
-    for (let i = Math.max(at, bytes.length - this.#delimiter.length + 1); i < bytes.length; i++) {
-      this.#step(bytes[i] as number)
+    // Knuth, Morris and Pratt: each byte is read once. Buffer.indexOf would go back after every match that fails, and
+    // a peer who sends nothing but beginnings of delimiters would make it read each byte as often as that is long.
+    let matched = this.#matched
+    for (let at = start; at < bytes.length; ) {
+      const byte = bytes[at++]
+      while (matched > 0 && delimiter[matched] !== byte) matched = this.#fallback[matched - 1] as number
+      if (delimiter[matched] === byte && ++matched === delimiter.length) {
+        this.#matched = 0
+        return at
+      }
     }
+    this.#matched = matched
     return -1
-  }
-
-  #step(byte: number): void {
-    while (this.#matched > 0 && this.#delimiter[this.#matched] !== byte) {
-      this.#matched = this.#fallback[this.#matched - 1] as number
-    }
-    if (this.#delimiter[this.#matched] === byte) this.#matched++
-  }
-
-  #checkLimit(length: number): void {
-    if (length > this.#limit + this.#slack) throw tooLong(this.#limit)
   }
 }
 
@@ -240,7 +236,7 @@ class LengthFraming implements Framing {
   }
 
   push(chunk: Uint8Array, frame: (bytes: Buffer) => void): void {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+    const bytes = asBuffer(chunk)
     let at = 0
     for (;;) {
       while (!this.#known) {

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { delimited, encodeLength, type Framing, type LengthPrefixOptions, lengthPrefixed, lines } from '../src/index.js'
+import {
+  delimited,
+  encodeLength,
+  type Framing,
+  type FramingError,
+  type LengthPrefixOptions,
+  lengthPrefixed,
+  lines,
+} from '../src/index.js'
 
 /** What comes out when the input comes in these chunks. */
 function cut(framing: Framing, chunks: readonly Uint8Array[]): string[] {
@@ -11,6 +19,7 @@ function cut(framing: Framing, chunks: readonly Uint8Array[]): string[] {
 
 /** Every way to split the input into chunks. */
 function* splits(input: Buffer): Generator<Buffer[]> {
+  if (input.length === 0) yield []
   for (let mask = 0; mask < 2 ** (input.length - 1); mask++) {
     const chunks: Buffer[] = []
     let start = 0
@@ -40,10 +49,91 @@ function randomChunks(input: Buffer): Buffer[] {
 
 const text = (value: string) => Buffer.from(value, 'latin1')
 
+/** Every text of up to so many of these letters. */
+function* texts(letters: string, most: number): Generator<string> {
+  for (let all = ['']; all[0] !== undefined && all[0].length <= most; ) {
+    yield* all
+    all = all.flatMap((begun) => [...letters].map((letter) => begun + letter))
+  }
+}
+
+/** The frames, and then what is left of the stream: an error's code, or the bytes of an unfinished frame. */
+function outcome(framing: Framing, chunks: readonly Uint8Array[]): (string | number)[] {
+  const got: (string | number)[] = []
+  try {
+    for (const chunk of chunks) framing.push(chunk, (frame) => got.push(frame.toString('latin1')))
+  } catch (error) {
+    return [...got, (error as FramingError).code]
+  }
+  return [...got, framing.buffered]
+}
+
+/** What that must be, found without a state: `ends` are the beginnings of a delimiter, the longest first. */
+function expectedOutcome(input: string, delimiter: string | RegExp, ends: readonly string[], limit: number) {
+  const frames = input.split(delimiter)
+  const rest = frames.pop() as string
+  const long = frames.findIndex((frame) => frame.length > limit)
+  if (long >= 0) return [...frames.slice(0, long), 'ERR_FRAME_TOO_LONG']
+  const begun = ends.find((end) => rest.endsWith(end)) ?? ''
+  return [...frames, rest.length - begun.length > limit ? 'ERR_FRAME_TOO_LONG' : rest.length]
+}
+
+const beginnings = (delimiter: string) => Array.from(delimiter, (_, i) => delimiter.slice(0, -1 - i))
+
+/** A chunk that counts how often each of its bytes is read: by its index, or by `indexOf` on the way to what it finds. */
+function counted(chunk: Buffer): { chunk: Buffer; reads: number[] } {
+  const reads = new Array<number>(chunk.length).fill(0)
+  const read = (i: number) => {
+    reads[i] = (reads[i] as number) + 1
+  }
+  const indexOf = (value: number | Uint8Array, from = 0) => {
+    const found = chunk.indexOf(value, from)
+    const length = typeof value === 'number' ? 1 : value.length
+    for (let i = from; i < (found < 0 ? chunk.length : found + length); i++) read(i)
+    return found
+  }
+  const counting = new Proxy(chunk, {
+    get(target, name) {
+      if (name === 'indexOf') return indexOf
+      if (typeof name === 'string' && /^\d+$/.test(name)) read(Number(name))
+      const value = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+  return { chunk: counting, reads }
+}
+
+/** How often each byte of the input is read. */
+function readsOf(framing: Framing, chunks: readonly Buffer[]): number[] {
+  const all = chunks.map(counted)
+  for (const { chunk } of all) framing.push(chunk, () => {})
+  return all.flatMap(({ reads }) => reads)
+}
+
 describe('lines', () => {
   it('are cut alike under every split', () => {
     const input = text('a\r\n\nb\r\rc\r\n\r\nd\n')
     for (const chunks of splits(input)) expect(cut(lines(), chunks)).toEqual(['a', '', 'b\r\rc', '', 'd'])
+  })
+
+  it('are cut alike under every split of every short input, up to their limit', () => {
+    for (const input of texts('a\r\n', 5)) {
+      const expected = [0, 1, 5].map((limit) => expectedOutcome(input, /\r?\n/, ['\r'], limit))
+      for (const chunks of splits(text(input))) {
+        expect([0, 1, 5].map((limit) => outcome(lines({ limit }), chunks))).toEqual(expected)
+      }
+    }
+  })
+
+  it('are read once, but for the last byte of a line or chunk, which may be a CR', () => {
+    const input = text('some\r\nlines\n\r\n\nand the rest'.repeat(50))
+    for (const chunks of [[input], [...input].map((byte) => Buffer.of(byte)), randomChunks(input)]) {
+      const allowed = chunks.flatMap((chunk) =>
+        Array.from(chunk, (_, i) => (chunk[i + 1] === 0x0a || i === chunk.length - 1 ? 2 : 1)),
+      )
+      const wrong = readsOf(lines(), chunks).filter((count, i) => count < 1 || count > (allowed[i] as number))
+      expect(wrong).toEqual([])
+    }
   })
 
   it('have a limit, without their end', () => {
@@ -90,6 +180,30 @@ describe('delimited', () => {
       const input = `${Array.from({ length: random(2000) }, () => 'ab'[random(2)]).join('')}c${delimiter}`
       const frames = cut(delimited(text(delimiter)), randomChunks(text(input)))
       expect(frames).toEqual(input.split(delimiter).slice(0, -1))
+    }
+  })
+
+  it('are cut alike under every split of every short input, up to their limit', () => {
+    for (const delimiter of ['a', 'ab', 'aa', 'aab', 'aba', 'abb']) {
+      for (const input of texts('ab', 6)) {
+        const expected = [1, 6].map((limit) => expectedOutcome(input, delimiter, beginnings(delimiter), limit))
+        for (const chunks of splits(text(input))) {
+          expect([1, 6].map((limit) => outcome(delimited(text(delimiter), { limit }), chunks))).toEqual(expected)
+        }
+      }
+    }
+  })
+
+  it.each([
+    ['one byte', ';', 'a;bc;;def'],
+    ['its own beginning', 'aab', 'aaab'],
+    ['an end that begins it again', 'abab', 'ababaabab'],
+    ['CRLF CRLF', '\r\n\r\n', 'a\r\nb\r\n\r\n\r\r\n\r'],
+    ['nothing but beginnings', `${'a'.repeat(999)}b`, 'a'.repeat(100)],
+  ])('are read once: %s', (_, delimiter, part) => {
+    const input = text(part.repeat(100))
+    for (const chunks of [[input], [...input].map((byte) => Buffer.of(byte)), randomChunks(input)]) {
+      expect(readsOf(delimited(text(delimiter)), chunks).every((count) => count === 1)).toBe(true)
     }
   })
 
