@@ -6,6 +6,7 @@ import { benchBoundary } from './boundary.js'
 import { cases } from './case.js'
 import { contenders } from './contender.js'
 import { measure } from './measure.js'
+import { plot } from './plot.js'
 import { type Report, report, table } from './report.js'
 
 const { values } = parseArgs({
@@ -16,6 +17,7 @@ const { values } = parseArgs({
     seconds: { type: 'string' },
     full: { type: 'boolean', default: false },
     json: { type: 'string' },
+    svg: { type: 'string' },
     runtime: { type: 'string', multiple: true, default: [] },
   },
 })
@@ -41,9 +43,9 @@ for (const one of wanted) {
   console.log(`${table(reports.at(-1) as Report)}\n`)
 }
 if (values.json !== undefined) {
-  mkdirSync(dirname(values.json), { recursive: true })
-  writeFileSync(values.json, `${JSON.stringify({ node: process.version, rounds, seconds, reports }, null, 2)}\n`)
+  save(values.json, `${JSON.stringify({ node: process.version, rounds, seconds, reports }, null, 2)}\n`)
 }
+if (values.svg !== undefined) save(values.svg, plot(reports))
 if (reports.some(({ lines }) => lines.some(({ failure }) => failure !== undefined))) process.exitCode = 1
 
 function chosen<T extends { readonly name: string }>(
@@ -58,6 +60,11 @@ function chosen<T extends { readonly name: string }>(
       throw new RangeError(`${option}: ${name} is none of ${all.map((one) => one.name).join(', ')}`)
     return found
   })
+}
+
+function save(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, text)
 }
 
 function progress(text: string): void {

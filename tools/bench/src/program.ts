@@ -17,7 +17,10 @@ export class Program implements AsyncDisposable {
 
   constructor(name: string, processor: number, command: string, args: readonly string[]) {
     this.#name = name
-    this.#process = spawn(compile('pin'), [String(processor), command, ...args], { stdio: 'pipe' })
+    this.#process = spawn(compile('pin'), [String(processor), command, ...args], {
+      stdio: 'pipe',
+      env: environmentFor(command),
+    })
     this.#ended = once(this.#process, 'close').catch((error) => {
       this.#complaint += error.message
     })
@@ -55,4 +58,11 @@ export class Program implements AsyncDisposable {
     await this.#ended
     this.#lines.close()
   }
+}
+
+/** The sanitizer's library that `npm run test:asan` preloads is for Node, which loads our binary. */
+function environmentFor(command: string): NodeJS.ProcessEnv {
+  if (command === process.execPath) return process.env
+  const { LD_PRELOAD: _, ...rest } = process.env
+  return rest
 }

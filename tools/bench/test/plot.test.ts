@@ -1,0 +1,22 @@
+import { runPython } from '@linux-sockets/testkit'
+import { expect, it } from 'vitest'
+import { plot } from '../src/plot.js'
+
+it('draws a bar for each contender that was measured, as well-formed XML', async () => {
+  const value = { median: 1.25, low: 1.2, high: 1.5 }
+  const lines = [
+    { contender: 'c', overC: { median: 1, low: 1, high: 1 } },
+    { contender: 'reactor', overC: value },
+    { contender: 'net', failure: 'broken' },
+  ]
+  const svg = plot([{ name: 'one', title: 'small & <many>', lines }])
+  const script = `
+import sys, xml.dom.minidom
+picture = xml.dom.minidom.parseString(sys.argv[1])
+print(len(picture.getElementsByTagName('rect')), [t.firstChild.data for t in picture.getElementsByTagName('text')])`
+  const said = await runPython(script, svg)
+  // Its bar, and its square in the legend.
+  expect(said).toMatch(/^2 /)
+  expect(said).toContain("'small & <many>', '1.25'")
+  expect(said).not.toContain('node:net')
+})
