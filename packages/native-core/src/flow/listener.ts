@@ -16,7 +16,7 @@ export interface ListenerOptions<T = Socket> {
    * the listener ends with the error. Default: the socket itself.
    */
   readonly wrap?: ((socket: Socket) => T) | undefined
-  /** The most connections to accept before the event loop gets its turn. Default 64. */
+  /** The most connections to accept from one socket before the event loop gets its turn. Default 64. */
   readonly budget?: number | undefined
   /**
    * Called each time that accepting meets a limit (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) and is put off.
@@ -49,16 +49,18 @@ export interface ListenerStatistics {
  * and passed over. At a limit of descriptors or memory the listener reports it and tries again after 5 ms, then after
  * twice as long, up to 1 s; where descriptors are still missing at the second try, a reserved one is used to accept what
  * waits and close it. Several listeners, in Workers too, may share one open socket. accept(2)
+ *
+ * A listener may have several sockets, one for each address. None of them is left waiting for long because another is
+ * busy, and what ends one ends them all.
  */
 export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable, AsyncDisposable {
-  readonly #socket: Socket
+  readonly #sources: readonly Source[]
   readonly #wrap: (socket: Socket) => T
   readonly #budget: number
   readonly #report: (error: SystemError) => void
   readonly #signal: AbortSignal | undefined
   readonly #statistics = { accepted: 0, dropped: 0, errors: 0 }
 
-  #watch: Watch | undefined
   #referenced = true
   #closed = false
   #paused = false
@@ -66,10 +68,6 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   #failure: Error | undefined
   #running: Running<T> | undefined
   #waiting: Waiting<T>[] = []
-  /** How many connections may still be accepted in this turn of the loop. */
-  #credit: number
-  /** Whether the kernel has said that a connection waits: at a limit accept4(2) fails whether one does or not. */
-  #certain = false
   /** What is given up in order to accept when no other descriptor is left. */
   #reserve: OwnedFd | undefined
   /** Milliseconds; 0 while all is well. */
@@ -77,38 +75,55 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   #retry: NodeJS.Timeout | undefined
 
   /**
-   * Takes over `socket`, which must listen already.
-   * @throws TypeError when it doesn't
-   * @throws SystemError when it can't be watched. Whatever is thrown, the socket stays yours.
+   * Takes over the sockets, which must listen already.
+   * @throws TypeError when one doesn't, or there is none
+   * @throws SystemError when one can't be watched. Whatever is thrown, the sockets stay yours.
    */
-  constructor(socket: Socket, options: ListenerOptions<T> = {}) {
+  constructor(sockets: Socket | readonly Socket[], options: ListenerOptions<T> = {}) {
     const { wrap = (accepted) => accepted as T, budget = 64, error = warn, signal } = options
     checkInteger(budget, 1, 0x7fff_ffff, 'budget')
     if (signal !== undefined && typeof signal.addEventListener !== 'function') {
       throw new TypeError('signal must be an AbortSignal')
     }
-    if (!getOption(socket, SO_ACCEPTCONN)) throw new TypeError('the socket does not listen')
-    // From the start, because at the limit of descriptors it may be too late.
-    this.#watch = this.#watchFor(socket, 0)
+    this.#sources = [sockets].flat().map((socket) => ({ socket, watch: undefined, credit: budget, certain: false }))
+    if (this.#sources.length === 0) throw new TypeError('there is no socket to listen with')
+    for (const { socket } of this.#sources) {
+      if (!getOption(socket, SO_ACCEPTCONN)) throw new TypeError('the socket does not listen')
+    }
+    try {
+      // From the start, because at the limit of descriptors it may be too late.
+      for (const source of this.#sources) source.watch = this.#watchFor(source, 0)
+    } catch (reason) {
+      this.#stopWatching()
+      throw reason
+    }
     this.#reserve = tryReserve()
-    this.#socket = socket
     this.#wrap = wrap
     this.#budget = budget
-    this.#credit = budget
     this.#report = error
     this.#signal = signal
     if (signal?.aborted) this.close()
     else signal?.addEventListener('abort', this.#abort)
   }
 
-  /** The descriptor, for `setOption` and its like; −1 once closed. */
+  /** The descriptor, for `setOption` and its like; −1 once closed. Of several sockets it is the first one's. */
   get fd(): number {
-    return this.#socket.fd
+    return this.#first.fd
   }
 
-  /** getsockname(2). */
+  /** The sockets, for `setOption` and its like where there are several; they stay the listener's. */
+  get sockets(): readonly AsFd[] {
+    return this.#sources.map(({ socket }) => socket)
+  }
+
+  /** getsockname(2), of several sockets the first one's. */
   get address(): SocketAddress {
-    return this.#socket.localAddress
+    return this.#first.localAddress
+  }
+
+  /** getsockname(2) of each socket, in the order in which they were given. */
+  get addresses(): SocketAddress[] {
+    return this.#sources.map(({ socket }) => socket.localAddress)
   }
 
   /** Whether `close` was called, or an error has ended the listener. */
@@ -138,9 +153,9 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     if (this.#closed) return this.#lastWord()
     await new Promise<void>((resolve, reject) => {
       this.#running = { callback, resolve, reject }
-      // The new watch has the async context of this call.
-      this.#watch?.stop()
-      this.#startWatch()
+      // The new watches have the async context of this call.
+      this.#stopWatching()
+      for (const source of this.#sources) this.#startWatch(source)
     })
   }
 
@@ -160,8 +175,10 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
         }
         return await new Promise<IteratorResult<T, undefined>>((resolve, reject) => {
           this.#waiting.push({ iterator, resolve, reject })
-          this.#certain = false
-          this.#accept()
+          for (const source of this.#sources) {
+            source.certain = false
+            this.#accept(source)
+          }
           this.#arm()
         })
       },
@@ -193,7 +210,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   /** Keeps the process alive while the listener waits for connections. This is the default. */
   ref(): this {
     this.#referenced = true
-    this.#watch?.ref()
+    for (const { watch } of this.#sources) watch?.ref()
     this.#retry?.ref()
     return this
   }
@@ -201,7 +218,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   /** Lets the process end although the listener waits for connections. */
   unref(): this {
     this.#referenced = false
-    this.#watch?.unref()
+    for (const { watch } of this.#sources) watch?.unref()
     this.#retry?.unref()
     return this
   }
@@ -228,58 +245,72 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     return asked && !this.#closed && !this.#paused && this.#retry === undefined
   }
 
-  #arm(): void {
-    if (!this.#wanted) return
-    if (this.#watch === undefined) this.#startWatch()
-    else this.#watch.update(EPOLLIN)
+  get #first(): Socket {
+    return (this.#sources[0] as Source).socket
   }
 
-  #startWatch(): void {
+  #arm(): void {
+    for (const source of this.#sources) {
+      if (!this.#wanted) return
+      if (source.watch === undefined) this.#startWatch(source)
+      else source.watch.update(EPOLLIN)
+    }
+  }
+
+  #startWatch(source: Source): void {
+    if (this.#closed) return
     try {
-      this.#watch = this.#watchFor(this.#socket, EPOLLIN)
-      if (!this.#referenced) this.#watch.unref()
+      source.watch = this.#watchFor(source, EPOLLIN)
+      if (!this.#referenced) source.watch.unref()
     } catch (error) {
       this.#end(error as Error)
     }
   }
 
-  #watchFor(socket: Socket, events: number): Watch {
-    return watch(socket, events, this.#ready, { ended: this.#lost })
+  #watchFor(source: Source, events: number): Watch {
+    return watch(source.socket, events, (ready) => this.#ready(source, ready), { ended: this.#lost })
   }
 
-  /** Somebody else has closed the socket. */
+  #stopWatching(): void {
+    for (const source of this.#sources) {
+      source.watch?.stop()
+      source.watch = undefined
+    }
+  }
+
+  /** Somebody else has closed a socket. */
   readonly #lost = (): void => {
     this.#end(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the listener was open'))
   }
 
-  readonly #ready = (events: number): void => {
-    this.#credit = this.#budget
-    this.#certain = true
-    if (this.#wanted) this.#accept()
-    else this.#rest(events)
+  #ready(source: Source, events: number): void {
+    source.credit = this.#budget
+    source.certain = true
+    if (this.#wanted) this.#accept(source)
+    else this.#rest(source, events)
   }
 
   /** What nobody wants to know is not watched for. EPOLLHUP, after shutdown(2), can't be masked. */
-  #rest(events: number): void {
+  #rest(source: Source, events: number): void {
     if ((events & EPOLLHUP) === 0) {
-      this.#watch?.update(0)
+      source.watch?.update(0)
     } else {
-      this.#watch?.stop()
-      this.#watch = undefined
+      source.watch?.stop()
+      source.watch = undefined
     }
   }
 
-  #accept(): void {
-    while (this.#wanted && this.#credit > 0) {
-      this.#credit--
+  #accept(source: Source): void {
+    while (this.#wanted && source.credit > 0) {
+      source.credit--
       let socket: Socket | null
       try {
-        socket = this.#socket.accept()
+        socket = source.socket.accept()
       } catch (error) {
-        if (this.#survive(error as SystemError)) continue
+        if (this.#survive(source, error as SystemError)) continue
         return
       }
-      this.#certain = false
+      source.certain = false
       if (socket === null) return
       this.#recover()
       this.#handOut(socket)
@@ -305,8 +336,8 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   /** Whether the next connection may be tried at once. */
-  #survive(error: SystemError): boolean {
-    if (limits.has(error.code) && !this.#certain) return false
+  #survive(source: Source, error: SystemError): boolean {
+    if (limits.has(error.code) && !source.certain) return false
     this.#statistics.errors++
     if (connectionErrors.has(error.code)) return true
     if (limits.has(error.code)) this.#backOff(error)
@@ -336,16 +367,20 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   #drop(): void {
     this.#reserve?.close()
     try {
-      for (let left = this.#budget; left > 0; left--) {
-        const socket = this.#socket.accept()
-        if (socket === null) break
-        socket.close()
-        this.#statistics.dropped++
-      }
+      for (const { socket } of this.#sources) this.#dropFrom(socket)
     } catch {
       // Another thread was quicker to take the descriptor, or there is no memory either: the next try is after the delay.
     }
     this.#reserve = tryReserve()
+  }
+
+  #dropFrom(listening: Socket): void {
+    for (let left = this.#budget; left > 0; left--) {
+      const socket = listening.accept()
+      if (socket === null) return
+      socket.close()
+      this.#statistics.dropped++
+    }
   }
 
   #end(failure?: Error): void {
@@ -353,9 +388,8 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     this.#closed = true
     this.#signal?.removeEventListener('abort', this.#abort)
     clearTimeout(this.#retry)
-    this.#watch?.stop()
-    this.#watch = undefined
-    this.#socket.close()
+    this.#stopWatching()
+    for (const { socket } of this.#sources) socket.close()
     this.#reserve?.close()
     this.#failure = failure
     for (const { resolve, reject } of this.#waiting.splice(0)) this.#tell(() => resolve(DONE), reject)
@@ -383,6 +417,16 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     if (this.#running !== undefined) throw new TypeError('the listener runs already')
     if (iterating) throw new TypeError('the listener is being iterated over')
   }
+}
+
+/** One of the sockets. */
+interface Source {
+  readonly socket: Socket
+  watch: Watch | undefined
+  /** How many connections may still be accepted in this turn of the loop. */
+  credit: number
+  /** Whether the kernel has said that a connection waits: at a limit accept4(2) fails whether one does or not. */
+  certain: boolean
 }
 
 interface Running<T> {

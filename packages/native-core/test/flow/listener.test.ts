@@ -599,6 +599,88 @@ describe('a listener', () => {
   })
 })
 
+describe('several sockets', () => {
+  it('are accepted from, and closed, together', async () => {
+    const sockets = [bound(), bound()]
+    const listener = own(new Listener(sockets))
+    expect(listener.addresses).toEqual(sockets.map((socket) => socket.localAddress))
+    expect(listener.address).toEqual(listener.addresses[0])
+    expect(listener.sockets.map(({ fd }) => fd)).toEqual(sockets.map(({ fd }) => fd))
+    const ports = new Set<unknown>()
+    const running = listener.run((socket) => {
+      ports.add((socket.localAddress as InetAddress).port)
+      socket.close()
+      if (listener.statistics.accepted === 4) listener.close()
+    })
+    for (const address of listener.addresses) connect({ address }, 2)
+    await running
+    expect(ports.size).toBe(2)
+    expect(sockets.map(({ fd }) => fd)).toEqual([-1, -1])
+  })
+
+  it('are paused and resumed together', async () => {
+    const listener = own(new Listener([bound(), bound()])).pause()
+    const running = listener.run((socket) => {
+      socket.close()
+      if (listener.statistics.accepted === 2) listener.close()
+    })
+    const clients = listener.addresses.flatMap((address) => connect({ address }, 1))
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    for (let i = 0; i < 10; i++) await turn()
+    expect(listener.statistics.accepted).toBe(0)
+    listener.resume()
+    await running
+  })
+
+  it('are not kept waiting by a busy one', async () => {
+    const listener = own(new Listener([bound(), bound()], { budget: 3 }))
+    const [busy, quiet] = listener.addresses as [SocketAddress, SocketAddress]
+    const clients = [...connect({ address: busy }, 12), ...connect({ address: quiet }, 1)]
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    const ports: number[] = []
+    for await (const socket of listener) {
+      const { port } = socket.localAddress as InetAddress
+      ports.push(port)
+      socket.close()
+      if (port === (quiet as InetAddress).port) break
+    }
+    expect(ports.length).toBe(4)
+  })
+
+  it('end together when one of them fails', async () => {
+    const sockets = [bound(), bound()]
+    const listener = own(new Listener(sockets))
+    const running = listener.run(() => {})
+    sockets[1]?.close()
+    await expectErrno(() => running, 'EBADF')
+    expect(sockets[0]?.closed).toBe(true)
+  })
+
+  it('stay whole when there is one among them that does not listen, or is none', async () => {
+    using socket = bound()
+    using other = Socket.open(AF_INET, SOCK_STREAM)
+    expect(() => new Listener([socket, other])).toThrow('does not listen')
+    expect(() => new Listener([])).toThrow(TypeError)
+    // Nothing watches it any more.
+    const listener = own(new Listener(socket))
+    expect(listener.closed).toBe(false)
+  })
+
+  it('keep the process alive only while they are referenced', async () => {
+    const script = `
+      import { AF_INET, Listener, SOCK_STREAM, Socket } from './index.js'
+      const sockets = [0, 1].map(() => {
+        const socket = Socket.open(AF_INET, SOCK_STREAM)
+        socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+        socket.listen()
+        return socket
+      })
+      new Listener(sockets).unref().run(() => {})
+      console.log('over')`
+    expect((await runModule(script)).stdout).toBe('over\n')
+  })
+})
+
 function countPerTurn() {
   let [count, most, counting] = [0, 0, true]
   const turning = (async () => {
