@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { guardDescriptors, runPython, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { cases } from '../src/case.js'
-import { contenders } from '../src/contender.js'
+import { type Contender, contenders } from '../src/contender.js'
 import { root } from '../src/directory.js'
 import { measure } from '../src/measure.js'
 import { processors } from '../src/processors.js'
@@ -45,7 +45,7 @@ describe.each(names)('%s', (name) => {
 
   it.for(['echo', 'lines'])('answers every byte of %s, however they are cut, and ends', async (mode, test) => {
     skipUnless(test, need)
-    const [command, ...args] = contender?.command(mode) as [string, ...string[]]
+    const [command, ...args] = (contender as Contender).command(mode) as [string, ...string[]]
     await using server = new Program(name, processors().server, command, args)
     const { port } = await server.answer<{ port: number }>()
     expect(await runPython(client, String(port))).toBe('True True\n')
