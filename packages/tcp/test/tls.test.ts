@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createSecureServer, type Http2SecureServer } from 'node:http2'
 import { join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
+import { buffer, text } from 'node:stream/consumers'
 import tls from 'node:tls'
 import type { SocketStream } from '@linux-sockets/native-core'
 import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
@@ -14,12 +15,13 @@ guardDescriptors()
 
 // TLS says itself when each way has ended.
 const stream = { allowHalfOpen: true }
+const LARGE = 32 * 1024 * 1024
 
 it('carries a large transfer both ways, with name, CA and ALPN verified', async (test) => {
   skipUnless(test, needProgram('openssl'))
   const pair = await certificate()
   const data = randomBytes(4 * 1024 * 1024 + 1)
-  const client = await converse(pair, { ca: pair.cert, servername: 'localhost', ALPNProtocols: ['echo'] })
+  const { client } = await converse(echoOver(pair), trusting(pair))
   await once(client, 'secureConnect')
   expect([client.authorized, client.alpnProtocol]).toEqual([true, 'echo'])
   client.end(data)
@@ -33,8 +35,7 @@ it.for([
 ] as const)('refuses %s', async ([_name, wrong, code], test) => {
   skipUnless(test, needProgram('openssl'))
   const pair = await certificate()
-  const right = { ca: pair.cert, servername: 'localhost', ALPNProtocols: ['echo'] }
-  const client = await converse(pair, { ...right, ...wrong } as tls.ConnectionOptions)
+  const { client } = await converse(echoOver(pair), { ...trusting(pair), ...wrong } as tls.ConnectionOptions)
   const failure = new Promise((resolve) => client.once('error', resolve))
   const secure = once(client, 'secureConnect').then(
     () => 'secure',
@@ -43,9 +44,100 @@ it.for([
   expect(await Promise.race([failure, secure])).toMatchObject({ code: expect.stringContaining(code) })
 })
 
-/** A client over our `connect`, of a TLS echo over our `listen`. All is closed when the test ends. */
-async function converse(pair: { key: Buffer; cert: Buffer }, options: tls.ConnectionOptions): Promise<tls.TLSSocket> {
-  const server = tls.createServer({ ...pair, ALPNProtocols: ['echo'] }, (socket) => socket.pipe(socket))
+it('refuses a missing ALPN where the protocol needs one', async (test) => {
+  skipUnless(test, needProgram('openssl'))
+  const pair = await certificate()
+  const unknown: unknown[] = []
+  const server = createSecureServer(pair).on('unknownProtocol', (socket: tls.TLSSocket) => {
+    unknown.push(socket.alpnProtocol)
+    socket.end('no h2')
+  })
+  const { client } = await converse(server, { ...trusting(pair), ALPNProtocols: undefined })
+  expect(await text(client)).toBe('no h2')
+  expect([client.alpnProtocol, ...unknown]).toEqual([false, false])
+})
+
+it.for(['client', 'server'] as const)('lets the %s end first, and the other go on', async (first, test) => {
+  skipUnless(test, needProgram('openssl'))
+  const pair = await certificate()
+  const server = tls.createServer(pair)
+  const secure = once(server, 'secureConnection')
+  const { client } = await converse(server, trusting(pair))
+  const [accepted] = (await secure) as [tls.TLSSocket]
+  const [early, late] = first === 'client' ? [client, accepted] : [accepted, client]
+  const data = [randomBytes(1024 * 1024 + 1), randomBytes(1024 * 1024 + 2)] as const
+  early.end(data[0])
+  expect(sha256(await untilEnd(late))).toBe(sha256(data[0]))
+  expect([early.readableEnded, late.writable]).toEqual([false, true])
+  late.end(data[1])
+  expect(sha256(await untilEnd(early))).toBe(sha256(data[1]))
+})
+
+it.for(['TLSv1.2', 'TLSv1.3'] as const)('resumes a session of %s', async (version, test) => {
+  skipUnless(test, needProgram('openssl'))
+  const pair = await certificate()
+  const server = echoOver(pair)
+  const options: tls.ConnectionOptions = { ...trusting(pair), minVersion: version, maxVersion: version }
+  const resumed: boolean[] = []
+  let session: Buffer | undefined
+  for (let round = 0; round < 2; round++) {
+    const { client } = await converse(server, { ...options, session })
+    client.on('session', (ticket) => {
+      session = ticket
+    })
+    client.once('secureConnect', () => resumed.push(client.isSessionReused()))
+    client.end('hello')
+    expect(await text(client)).toBe('hello')
+  }
+  expect(resumed).toEqual([false, true])
+})
+
+it.for(['the TLS socket', 'the stream under it'] as const)(
+  'leaves nothing when %s is destroyed',
+  async (what, test) => {
+    skipUnless(test, needProgram('openssl'))
+    const pair = await certificate()
+    const server = tls.createServer({ ...pair, ALPNProtocols: ['echo'] })
+    const secure = once(server, 'secureConnection')
+    const { client, connected, streams } = await converse(server, trusting(pair))
+    const [accepted] = (await secure) as [tls.TLSSocket]
+    accepted.on('error', () => {}).on('end', () => accepted.end())
+    client.on('error', () => {})
+    const everything = [client, connected, accepted, ...streams]
+    const closed = everything.map((each) => new Promise((resolve) => each.once('close', resolve)))
+    // More than all buffers hold: it can't be over when it is cut off.
+    const written = new Promise((resolve) => client.write(Buffer.alloc(LARGE), resolve))
+    await once(accepted, 'data')
+    const victim = what === 'the TLS socket' ? client : connected
+    victim.destroy()
+    await Promise.all([...closed, written])
+    expect(accepted.bytesRead).toBeLessThan(LARGE)
+    expect([...streams, connected].map(({ fd }) => fd)).toEqual([-1, -1])
+  },
+)
+
+/** Unlike `buffer`, doesn't destroy what it has read to the end. */
+async function untilEnd(socket: tls.TLSSocket): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  socket.on('data', (chunk) => chunks.push(chunk))
+  await once(socket, 'end')
+  return Buffer.concat(chunks)
+}
+
+/** What a client of `echoOver` that verifies everything says. */
+function trusting({ cert }: Pair): tls.ConnectionOptions {
+  return { ca: cert, servername: 'localhost', ALPNProtocols: ['echo'] }
+}
+
+function echoOver(pair: Pair): tls.Server {
+  return tls.createServer({ ...pair, ALPNProtocols: ['echo'] }, (socket) => socket.pipe(socket))
+}
+
+/** A client over our `connect`, of a server over our `listen`. All is closed when the test ends. */
+async function converse(
+  server: tls.Server | Http2SecureServer,
+  options: tls.ConnectionOptions,
+): Promise<{ client: tls.TLSSocket; connected: SocketStream; streams: SocketStream[] }> {
   const listener = listen(anyPort, { stream })
   const streams: SocketStream[] = []
   listener.run((accepted) => {
@@ -58,10 +150,15 @@ async function converse(pair: { key: Buffer; cert: Buffer }, options: tls.Connec
     listener.close()
     for (const each of [...streams, connected]) each.on('error', () => {}).destroy()
   })
-  return tls.connect({ socket: connected, ...options })
+  return { client: tls.connect({ socket: connected, ...options }), connected, streams }
 }
 
-async function certificate(): Promise<{ key: Buffer; cert: Buffer }> {
+interface Pair {
+  readonly key: Buffer
+  readonly cert: Buffer
+}
+
+async function certificate(): Promise<Pair> {
   const directory = temporaryDirectory()
   const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
   await runProgram('openssl', [
