@@ -12,7 +12,10 @@ import {
   seconds,
   text,
   uint,
+  wo,
 } from '@linux-sockets/native-core'
+import { md5Key, md5NetworkKey } from './md5.js'
+import { repairOptions, repairWindow } from './repair.js'
 
 /**
  * Sends small pieces at once, in place of gathering them until earlier ones are acknowledged (Nagle's algorithm).
@@ -24,7 +27,8 @@ export const TCP_NODELAY = rw('TCP_NODELAY', IPPROTO_TCP, 1, bool)
 
 /**
  * The largest segment, in **bytes**: 88 … 32767, or 0 for the route's own. Set before connecting or listening, it is
- * announced to the peer, and the route's limit still holds. On a connection it reads as the size in use.
+ * announced to the peer, and the route's limit still holds. On a connection it reads as the size in use; in repair mode as
+ * the largest that the peer takes.
  * get/set
  * @throws SystemError `EINVAL` out of range
  * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
@@ -117,6 +121,17 @@ export const TCP_QUICKACK = rw('TCP_QUICKACK', IPPROTO_TCP, 12, bool)
 export const TCP_CONGESTION = rw('TCP_CONGESTION', IPPROTO_TCP, 13, text(16))
 
 /**
+ * Signs the segments to a peer with a key, and drops those from it without the right signature, as BGP sessions do
+ * (RFC 2385): `{ address, key }`. Set on both sides, on the listener too, before connecting; a peer with another key or
+ * none gets no answer. An empty key takes the peer's away.
+ * set · Linux 2.6.20
+ * @throws SystemError `EINVAL` for an address of another family, `ENOENT` when there is no key to take away,
+ * `ENOPROTOOPT` without `CONFIG_TCP_MD5SIG`
+ * @see {@link https://datatracker.ietf.org/doc/html/rfc2385 RFC 2385}
+ */
+export const TCP_MD5SIG = wo('TCP_MD5SIG', IPPROTO_TCP, 14, md5Key)
+
+/**
  * While fewer than four packets are in flight, retransmits at a constant pace (six times) before slowing down. Default
  * false.
  * get/set · Linux 2.6.34
@@ -180,6 +195,15 @@ export const TCP_REPAIR_QUEUE = rw('TCP_REPAIR_QUEUE', IPPROTO_TCP, 20, int)
 export const TCP_QUEUE_SEQ = rw('TCP_QUEUE_SEQ', IPPROTO_TCP, 21, uint)
 
 /**
+ * In repair mode, on a connection that has sent nothing yet, what both sides agreed on in their SYNs: `{ mss, snd_wscale,
+ * rcv_wscale, sack, timestamps }`, as `TCP_INFO` reads, and `TCP_MAXSEG` in repair mode, on the connection that moves.
+ * set · Linux 3.5 · `CAP_NET_ADMIN`
+ * @throws SystemError `EINVAL` outside repair mode, `EPERM` when it isn't connected or has sent
+ * @see {@link https://criu.org/TCP_connection TCP connection (CRIU)}
+ */
+export const TCP_REPAIR_OPTIONS = wo('TCP_REPAIR_OPTIONS', IPPROTO_TCP, 22, repairOptions)
+
+/**
  * The length of a listener's queue of connections that opened with data (TCP Fast Open) and aren't established yet.
  * 0, the default, accepts no such data. `net.ipv4.tcp_fastopen` must have the bit 2 for it to take effect.
  * get/set · Linux 3.7
@@ -226,6 +250,15 @@ export const TCP_SAVE_SYN = rw('TCP_SAVE_SYN', IPPROTO_TCP, 27, int)
 export const TCP_SAVED_SYN = ro('TCP_SAVED_SYN', IPPROTO_TCP, 28, raw(512))
 
 /**
+ * In repair mode, both windows of the connection: with them the moved connection goes on where it was, and no probe is
+ * needed (`TCP_REPAIR_OFF_NO_WP`). Set after the queues.
+ * get/set · Linux 4.8 · `CAP_NET_ADMIN`
+ * @throws SystemError `EPERM` outside repair mode, `EINVAL` for windows that fit neither each other nor the queues
+ * @see {@link https://criu.org/TCP_connection TCP connection (CRIU)}
+ */
+export const TCP_REPAIR_WINDOW = rw('TCP_REPAIR_WINDOW', IPPROTO_TCP, 29, repairWindow)
+
+/**
  * connect(2) puts off the SYN until the first data, which go with it (TCP Fast Open). Set before connecting. Default
  * false.
  * get/set · Linux 4.11
@@ -241,6 +274,15 @@ export const TCP_FASTOPEN_CONNECT = rw('TCP_FASTOPEN_CONNECT', IPPROTO_TCP, 30, 
  * @see {@link https://docs.kernel.org/networking/tls.html Kernel TLS}
  */
 export const TCP_ULP = rw('TCP_ULP', IPPROTO_TCP, 31, text(16))
+
+/**
+ * As `TCP_MD5SIG`, for all peers of a network, `{ address, prefix, key }`, or within one VRF, `{ …, ifindex }`. The key of
+ * the longest prefix holds.
+ * set · Linux 4.13 (`prefix`), 5.5 (`ifindex`)
+ * @throws SystemError `EINVAL` for an address of another family, a prefix that is too long for it, or an interface that is
+ * no VRF; `ENOENT` when there is no key to take away; `ENOPROTOOPT` without `CONFIG_TCP_MD5SIG`
+ */
+export const TCP_MD5SIG_EXT = wo('TCP_MD5SIG_EXT', IPPROTO_TCP, 32, md5NetworkKey)
 
 /**
  * The key that a listener's Fast Open cookies are made of, 16 bytes, or 32: the current one and the one before. Empty

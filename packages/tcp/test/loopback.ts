@@ -1,5 +1,15 @@
-import { AF_INET, readable, SOCK_STREAM, Socket, writable } from '@linux-sockets/native-core'
+import {
+  AF_INET,
+  readable,
+  SOCK_STREAM,
+  Socket,
+  type SystemError,
+  setOption,
+  writable,
+} from '@linux-sockets/native-core'
+import type { Need } from '@linux-sockets/testkit'
 import { onTestFinished } from 'vitest'
+import { TCP_MD5SIG } from '../src/options.js'
 
 export const anyPort = { family: 'ipv4', address: '127.0.0.1', port: 0 } as const
 
@@ -41,4 +51,16 @@ export async function fullListener(): Promise<Socket> {
     first.close()
   })
   return listener
+}
+
+/** A kernel with `CONFIG_TCP_MD5SIG`. */
+export function needMd5(): Need {
+  using socket = Socket.open(AF_INET, SOCK_STREAM)
+  try {
+    setOption(socket, TCP_MD5SIG, { address: anyPort, key: Buffer.from('x') })
+    return null
+  } catch (error) {
+    if ((error as SystemError).code !== 'ENOPROTOOPT') throw error
+    return 'this kernel has no TCP_MD5SIG'
+  }
 }

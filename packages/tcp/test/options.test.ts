@@ -23,9 +23,9 @@ import {
   skipUnless,
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { TCP_INFO } from '../src/index.js'
+import { TCP_INFO, TCPI_OPT_SACK, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, tcpInfo } from '../src/index.js'
 import * as rows from '../src/options.js'
-import { anyPort, connectedPair } from './loopback.js'
+import { anyPort, connectedPair, needMd5 } from './loopback.js'
 
 guardDescriptors()
 
@@ -39,6 +39,15 @@ const repaired: Kind<Socket> = {
     return socket
   },
   need: () => needCapability('CAP_NET_ADMIN'),
+}
+/** Connected to a peer that needn't exist: in repair mode nothing is sent. */
+const connectedInRepair: Kind<Socket> = {
+  ...repaired,
+  open: () => {
+    const socket = repaired.open()
+    socket.connect({ ...anyPort, port: 9 })
+    return socket
+  },
 }
 const since = (version: string): Kind<Socket> => ({ ...tcp, need: () => needLinux(version) })
 
@@ -55,12 +64,36 @@ testRows(rows, {
   TCP_WINDOW_CLAMP: [tcp, 50_000],
   TCP_QUICKACK: [tcp, false],
   TCP_CONGESTION: [tcp, 'reno', (socket) => expect(getOption(socket, rows.TCP_CONGESTION)).toBe('reno')],
+  TCP_MD5SIG: [
+    { ...tcp, need: needMd5 },
+    { address: anyPort, key: Buffer.from('secret') },
+    (socket) => {
+      const away = { address: anyPort, key: Buffer.alloc(0) }
+      setOption(socket, rows.TCP_MD5SIG, away)
+      expectErrno(() => setOption(socket, rows.TCP_MD5SIG, away), 'ENOENT')
+    },
+  ],
   TCP_THIN_LINEAR_TIMEOUTS: [tcp, true],
   TCP_THIN_DUPACK: [tcp, true, (socket) => expect(getOption(socket, rows.TCP_THIN_DUPACK)).toBe(false)],
   TCP_USER_TIMEOUT: [tcp, 10_000],
   TCP_REPAIR: [{ ...tcp, need: repaired.need }, rows.TCP_REPAIR_ON],
   TCP_REPAIR_QUEUE: [repaired, rows.TCP_SEND_QUEUE],
   TCP_QUEUE_SEQ: [inQueue(rows.TCP_RECV_QUEUE), 4_000_000_001],
+  TCP_REPAIR_OPTIONS: [
+    connectedInRepair,
+    { mss: 1234, snd_wscale: 3, rcv_wscale: 5, sack: true },
+    (socket) => {
+      expect(getOption(socket, rows.TCP_MAXSEG)).toBe(1234)
+      const { snd_wscale, rcv_wscale, options } = tcpInfo(socket)
+      expect({ snd_wscale, rcv_wscale, options }).toEqual({
+        snd_wscale: 3,
+        rcv_wscale: 5,
+        options: TCPI_OPT_SACK | TCPI_OPT_WSCALE,
+      })
+      setOption(socket, rows.TCP_REPAIR_OPTIONS, { timestamps: true })
+      expect(tcpInfo(socket).options & TCPI_OPT_TIMESTAMPS).not.toBe(0)
+    },
+  ],
   TCP_FASTOPEN: [tcp, 5],
   TCP_TIMESTAMP: [
     repaired,
@@ -81,8 +114,21 @@ testRows(rows, {
   ],
   TCP_SAVE_SYN: [tcp, 2],
   TCP_SAVED_SYN: [tcp, (value) => expect(value).toHaveLength(0)],
+  TCP_REPAIR_WINDOW: [
+    connectedInRepair,
+    { snd_wl1: 0, snd_wnd: 20_000, max_window: 30_000, rcv_wnd: 40_000, rcv_wup: 0 },
+  ],
   TCP_FASTOPEN_CONNECT: [tcp, true],
   TCP_ULP: [{ open: connectedAtOnce, need: needKernelTls }, 'tls'],
+  TCP_MD5SIG_EXT: [
+    { ...tcp, need: needMd5 },
+    { address: anyPort, prefix: 8, key: Buffer.from('secret') },
+    (socket) => {
+      const away = { address: anyPort, key: Buffer.alloc(0) }
+      expectErrno(() => setOption(socket, rows.TCP_MD5SIG_EXT, away), 'ENOENT')
+      setOption(socket, rows.TCP_MD5SIG_EXT, { ...away, prefix: 8 })
+    },
+  ],
   TCP_FASTOPEN_KEY: [tcp, Uint8Array.from({ length: 32 }, (_, i) => i)],
   TCP_FASTOPEN_NO_COOKIE: [tcp, true],
   TCP_INQ: [tcp, true],
@@ -183,8 +229,16 @@ describe('what only a connection has', () => {
 it('has the numbers of <linux/tcp.h>', (test) => {
   skipUnless(test, needCompiler())
   const options = rowsOf({ ...rows, TCP_INFO }).map(({ name, option }) => [name, option] as const)
+  const sizes = [
+    ['sizeof(struct tcp_md5sig)', rows.TCP_MD5SIG.size],
+    ['offsetof(struct tcp_md5sig, tcpm_keylen)', 130],
+    ['offsetof(struct tcp_md5sig, tcpm_ifindex)', 132],
+    ['offsetof(struct tcp_md5sig, tcpm_key)', 136],
+    ['4 * sizeof(struct tcp_repair_opt)', rows.TCP_REPAIR_OPTIONS.size],
+    ['sizeof(struct tcp_repair_window)', rows.TCP_REPAIR_WINDOW.size],
+  ] as const
   const control = [rows.TCP_CM_INQ.name, rows.TCP_CM_INQ.type] as const
-  const unknown = expectHeaderNumbers(['linux/tcp.h'], [...options, ...numbersOf(rows), control])
+  const unknown = expectHeaderNumbers(['linux/tcp.h'], [...options, ...numbersOf(rows), ...sizes, control])
   if (unknown.length > 0) console.warn(`not known to these headers: ${unknown.join(', ')}`)
   const recent = ['TCP_IS_MPTCP', 'TCP_RTO_MAX_MS', 'TCP_RTO_MIN_US', 'TCP_DELACK_MAX_US']
   expect(recent).toEqual(expect.arrayContaining(unknown))

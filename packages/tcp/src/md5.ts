@@ -1,0 +1,54 @@
+import { checkInteger, type Encoder, encodeAddress, raw, type SocketAddress } from '@linux-sockets/native-core'
+
+/** A key for the segments from and to a peer. */
+export interface Md5Key {
+  /** The peer, of the socket's own family. The port doesn't matter. */
+  readonly address: SocketAddress
+  /** 1 … 80 **bytes**; empty to take the peer's key away. */
+  readonly key: Uint8Array
+}
+
+/** A key for the segments from and to all peers of a network. */
+export interface Md5NetworkKey extends Md5Key {
+  /** How many leading **bits** of the address count. Default: all, which is the one peer. */
+  readonly prefix?: number | undefined
+  /** The VRF that it is for, by its interface index. Default 0: any. */
+  readonly ifindex?: number | undefined
+}
+
+/** `struct tcp_md5sig`, without its extensions. */
+export const md5Key: Encoder<Md5Key> = {
+  size: 216,
+  encode: ({ address, key }, view, what) => encodeMd5(address, key, view, what),
+}
+
+/** `struct tcp_md5sig`. */
+export const md5NetworkKey: Encoder<Md5NetworkKey> = {
+  size: 216,
+  encode: ({ address, key, prefix, ifindex = 0 }, view, what) => {
+    if (prefix !== undefined) checkInteger(prefix, 0, 128, `${what}.prefix`)
+    checkInteger(ifindex, 0, 0x7fff_ffff, `${what}.ifindex`)
+    const length = encodeMd5(address, key, view, what)
+    const flags = (prefix === undefined ? 0 : TCP_MD5SIG_FLAG_PREFIX) | (ifindex === 0 ? 0 : TCP_MD5SIG_FLAG_IFINDEX)
+    view.setUint8(128, flags)
+    view.setUint8(129, prefix ?? 0)
+    view.setInt32(132, ifindex, LE)
+    return length
+  },
+}
+
+const LE = true
+
+// <linux/tcp.h>
+const TCP_MD5SIG_FLAG_PREFIX = 1
+const TCP_MD5SIG_FLAG_IFINDEX = 2
+
+const keyBytes = raw(80)
+
+function encodeMd5(address: SocketAddress, key: Uint8Array, view: DataView, what: string): number {
+  const target = new Uint8Array(view.buffer, view.byteOffset, 216).fill(0)
+  target.set(encodeAddress(address))
+  const length = keyBytes.encode(key, new DataView(view.buffer, view.byteOffset + 136, 80), `${what}.key`)
+  view.setUint16(130, length, LE)
+  return 216
+}
