@@ -121,9 +121,18 @@ describe('epoll', () => {
     expect(Number(process.hrtime.bigint() - start)).toBeGreaterThanOrEqual(timeout * 1e6)
   })
 
-  it('refuses a timeout that is no number', () => {
+  it('refuses a timeout that is none', () => {
     using epoll = epollCreate()
-    expect(() => epollWait(epoll, new Uint32Array(3), Number.NaN)).toThrow(TypeError)
+    using counter = eventfd(1)
+    epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN)
+    const wait = (timeout: unknown) => epollWait(epoll, new Uint32Array(3), timeout as number)
+    for (const timeout of [Number.NaN, '1', null, 1n]) expect(() => wait(timeout)).toThrow(TypeError)
+    for (const timeout of [-2, -0.5, -1.5, Number.NEGATIVE_INFINITY, 2 ** 53 / 1e6, Number.MAX_VALUE]) {
+      expect(() => wait(timeout)).toThrow(RangeError)
+    }
+    for (const timeout of [-0, -1, Number.MIN_VALUE, 9_007_199_254, Number.POSITIVE_INFINITY]) {
+      expect(wait(timeout)).toBe(1)
+    }
   })
 
   it.for(['ENOSYS', 'EPERM'])('waits in whole milliseconds where epoll_pwait2 answers %s', async (error, test) => {
