@@ -1,5 +1,6 @@
 import {
   type AsFd,
+  checkInteger,
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
   EPOLL_CTL_MOD,
@@ -60,14 +61,15 @@ export class Epoll implements AsFd, Disposable {
 
   /**
    * epoll_ctl(2) `EPOLL_CTL_ADD`. `data` comes back with the events; by default it is the descriptor.
-   * @throws SystemError `EEXIST`, `EPERM` (a file that can't be waited for), `ENOSPC`, `ELOOP`
+   * @throws TypeError, RangeError for data that 64 bits, unsigned, don't hold; a number must be a safe integer
+   * @throws SystemError `EEXIST`, `EPERM` (a file that can't be waited for), `ENOSPC`, `ELOOP`, `EINVAL` (flags that don't go together)
    */
-  add(target: AsFd, events: number, data: number | bigint = target.fd): void {
+  add(target: AsFd, events: number, data?: number | bigint): void {
     this.#control(EPOLL_CTL_ADD, target, events, data)
   }
 
   /** epoll_ctl(2) `EPOLL_CTL_MOD`: other events or data. Arms a `EPOLLONESHOT` again. @throws SystemError `ENOENT` */
-  modify(target: AsFd, events: number, data: number | bigint = target.fd): void {
+  modify(target: AsFd, events: number, data?: number | bigint): void {
     this.#control(EPOLL_CTL_MOD, target, events, data)
   }
 
@@ -78,8 +80,9 @@ export class Epoll implements AsFd, Disposable {
 
   /**
    * epoll_pwait2(2): returns how many events were left in `events`, 0 when the time was over. `timeout` is in
-   * **milliseconds**, fractions down to the nanosecond: 0 only looks (the default), −1 waits for ever. Waiting stops the
-   * whole thread, so it is for Workers and scripts.
+   * **milliseconds**, fractions down to the nanosecond: 0 only looks (the default), −1 and `Infinity` wait for ever.
+   * Waiting stops the whole thread, so it is for Workers and scripts.
+   * @throws TypeError, RangeError for NaN, any other negative timeout, and more than 104 days
    */
   wait(events: EpollEvents, timeout = 0): number {
     events.count = epollWait(this.#epoll, events.words, timeout)
@@ -95,18 +98,18 @@ export class Epoll implements AsFd, Disposable {
     this.close()
   }
 
-  #control(operation: number, target: AsFd, events: number, data: number | bigint): void {
-    const [low, high] = split(data)
+  #control(operation: number, target: AsFd, events: number, data: number | bigint | undefined): void {
+    // The −1 of what is closed goes down as it is: the kernel's EBADF says more than a complaint about the data.
+    const [low, high] = data === undefined ? [target.fd, 0] : split(data)
     epollControl(this.#epoll, operation, target, events, low, high)
   }
 }
 
 function split(data: number | bigint): [low: number, high: number] {
-  if (typeof data === 'bigint' && data >= 0n && data < 1n << 64n) {
+  if (typeof data === 'bigint') {
+    if (data < 0n || data >= 1n << 64n) throw new RangeError(`data must be a 64-bit unsigned number, not ${data}`)
     return [Number(data & 0xffff_ffffn), Number(data >> 32n)]
   }
-  if (typeof data === 'number' && Number.isSafeInteger(data) && data >= -1) {
-    return data < 0 ? [0, 0] : [data % 2 ** 32, Math.floor(data / 2 ** 32)]
-  }
-  throw new RangeError(`data must be a 64-bit unsigned number, not ${data}`)
+  checkInteger(data, 0, Number.MAX_SAFE_INTEGER, 'data')
+  return [data % 2 ** 32, Math.floor(data / 2 ** 32)]
 }

@@ -1,20 +1,37 @@
-import { readFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import {
+  AF_INET,
   AF_UNIX,
+  type AsFd,
   EPOLLERR,
   EPOLLET,
+  EPOLLEXCLUSIVE,
   EPOLLHUP,
   EPOLLIN,
   EPOLLONESHOT,
   EPOLLOUT,
+  EPOLLPRI,
   EPOLLRDHUP,
+  EPOLLWAKEUP,
+  eventfd,
+  MSG_OOB,
   pipe,
   SHUT_WR,
   SOCK_STREAM,
   Socket,
+  writev,
 } from '@linux-sockets/native-core'
-import { expectCloexec, expectErrno, guardDescriptors } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import {
+  expectCloexec,
+  expectErrno,
+  guardDescriptors,
+  type Need,
+  needCapability,
+  skipUnless,
+} from '@linux-sockets/testkit'
+import { describe, expect, it, vi } from 'vitest'
 import { Epoll, EpollEvents } from '../src/index.js'
 
 guardDescriptors()
@@ -89,6 +106,108 @@ describe('Epoll', () => {
     write.close()
   })
 
+  it('reports urgent data (EPOLLPRI), beside what is in line', () => {
+    using epoll = new Epoll()
+    using listener = Socket.open(AF_INET, SOCK_STREAM)
+    listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listener.listen()
+    using client = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
+    client.connect(listener.localAddress)
+    using server = listener.accept() as Socket
+    const events = new EpollEvents()
+    epoll.add(server, EPOLLIN | EPOLLPRI | EPOLLET)
+    client.send(hello)
+    expect(epoll.wait(events, -1)).toBe(1)
+    expect(events.events(0)).toBe(EPOLLIN)
+
+    epoll.modify(server, EPOLLPRI)
+    expect(epoll.wait(events)).toBe(0)
+    client.send(Buffer.from('!'), MSG_OOB)
+    expect(epoll.wait(events, -1)).toBe(1)
+    expect(events.events(0)).toBe(EPOLLPRI)
+    const urgent = Buffer.alloc(1)
+    expect(server.recv(urgent, MSG_OOB)).toBe(1)
+    expect(urgent.toString()).toBe('!')
+    expect(epoll.wait(events)).toBe(0)
+  })
+
+  it.each([
+    ['every instance', EPOLLIN, 3],
+    ['one of them alone (EPOLLEXCLUSIVE)', EPOLLIN | EPOLLEXCLUSIVE, 1],
+  ])('wakes %s of three whose threads wait for one descriptor', async (_, flags, woken) => {
+    using counter = eventfd()
+    using stop = eventfd()
+    const targets = [
+      [counter.fd, flags],
+      [stop.fd, EPOLLIN],
+    ]
+    const waiters = await Promise.all([1, 2, 3].map(() => startWaiter(targets, -1)))
+    for (const { epoll } of waiters) await untilBlocked(epoll)
+
+    const answers: Promise<number[]>[] = waiters.map(({ answer }) => answer)
+    add1(counter)
+    if (woken === 3) await Promise.all(answers)
+    else await Promise.race(answers)
+    // Whoever was not woken for the first finds nothing but the second in its list.
+    add1(stop)
+    const got = await Promise.all(answers)
+    expect(got.filter((descriptors) => descriptors.includes(counter.fd)).length).toBe(woken)
+    expect(got.filter((descriptors) => descriptors.join() === `${stop.fd}`).length).toBe(3 - woken)
+    await Promise.all(waiters.map(({ exit }) => exit))
+  })
+
+  it('refuses EPOLLEXCLUSIVE with EPOLLONESHOT, of an instance, and when it is changed', () => {
+    using epoll = new Epoll()
+    using other = new Epoll()
+    using counter = eventfd()
+    expectErrno(() => epoll.add(counter, EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT), 'EINVAL')
+    expectErrno(() => epoll.add(other, EPOLLIN | EPOLLEXCLUSIVE), 'EINVAL')
+    epoll.add(counter, EPOLLIN)
+    expectErrno(() => epoll.modify(counter, EPOLLIN | EPOLLEXCLUSIVE), 'EINVAL')
+    epoll.delete(counter)
+    epoll.add(counter, EPOLLIN | EPOLLEXCLUSIVE)
+    expectErrno(() => epoll.modify(counter, EPOLLIN), 'EINVAL')
+  })
+
+  it('takes EPOLLWAKEUP from everybody, and reports as without it', () => {
+    using epoll = new Epoll()
+    using counter = eventfd(1)
+    const events = new EpollEvents()
+    epoll.add(counter, EPOLLIN | EPOLLWAKEUP)
+    expect(epoll.wait(events)).toBe(1)
+    expect(events.events(0)).toBe(EPOLLIN)
+  })
+
+  it('keeps the system awake (EPOLLWAKEUP)', (test) => {
+    skipUnless(test, needSuspend(), needCapability('CAP_BLOCK_SUSPEND'))
+    using epoll = new Epoll()
+    using counter = eventfd()
+    epoll.add(counter, EPOLLIN | EPOLLWAKEUP)
+    expect(registeredEvents(epoll) & EPOLLWAKEUP).toBe(EPOLLWAKEUP)
+    epoll.modify(counter, EPOLLIN)
+    expect(registeredEvents(epoll) & EPOLLWAKEUP).toBe(0)
+  })
+
+  it.each([-1, Number.POSITIVE_INFINITY])(
+    'waits for ever in a Worker (%d), until something happens',
+    async (timeout) => {
+      using counter = eventfd()
+      const { epoll, answer, exit } = await startWaiter([[counter.fd, EPOLLIN]], timeout)
+      await untilBlocked(epoll)
+      add1(counter)
+      expect(await answer).toEqual([counter.fd])
+      await exit
+    },
+  )
+
+  it.each([0, 0.2, 7.5])('waits %d milliseconds in a Worker', async (timeout) => {
+    using counter = eventfd()
+    const { answer, waited, exit } = await startWaiter([[counter.fd, EPOLLIN]], timeout)
+    expect(await answer).toEqual([])
+    expect(await waited).toBeGreaterThanOrEqual(timeout)
+    await exit
+  })
+
   it('waits as long as it is told, and brings no more than fits', () => {
     using epoll = new Epoll()
     const started = process.hrtime.bigint()
@@ -134,15 +253,35 @@ describe('Epoll', () => {
     expectErrno(() => epoll.delete(b), 'ENOENT')
     expectErrno(() => epoll.add({ fd: -1 }, EPOLLIN), 'EBADF')
     expectErrno(() => epoll.add({ fd: 1 << 20 }, EPOLLIN), 'EBADF')
-    for (const data of [1.5, -2, Number.NaN, 2 ** 53, -1n, 1n << 64n]) {
+    const closed = { fd: -1 }
+    expectErrno(() => epoll.modify(closed, EPOLLIN), 'EBADF')
+    for (const data of [1.5, -1, -2, closed.fd, Number.POSITIVE_INFINITY, 2 ** 53, -1n, 1n << 64n]) {
       expect(() => epoll.add(b, EPOLLIN, data)).toThrow(RangeError)
+      expect(() => epoll.modify(a, EPOLLIN, data)).toThrow(RangeError)
     }
+    for (const data of [Number.NaN, '1', null]) {
+      expect(() => epoll.add(b, EPOLLIN, data as number)).toThrow(TypeError)
+    }
+    expect(() => epoll.add({ fd: Number.NaN }, EPOLLIN)).toThrow(TypeError)
     expect(() => epoll.add({ fd: Number.NaN }, EPOLLIN, 0)).toThrow(TypeError)
     expect(() => epoll.add(b, Number.NaN)).toThrow(TypeError)
     expect(() => epoll.wait(new EpollEvents(), Number.NaN)).toThrow(TypeError)
+    for (const timeout of [-0.5, -2, Number.NEGATIVE_INFINITY, Number.MAX_VALUE]) {
+      expect(() => epoll.wait(new EpollEvents(), timeout)).toThrow(RangeError)
+    }
     for (const capacity of [0, -1, 1.5, Number.NaN]) expect(() => new EpollEvents(capacity)).toThrow(RangeError)
     a.close()
     b.close()
+  })
+
+  it('refuses files that are always ready (EPERM)', () => {
+    using epoll = new Epoll()
+    const file = openSync(import.meta.filename, 'r')
+    try {
+      expectErrno(() => epoll.add({ fd: file }, EPOLLIN), 'EPERM')
+    } finally {
+      closeSync(file)
+    }
   })
 
   it('keeps the flags that the kernel shows', () => {
@@ -155,3 +294,67 @@ describe('Epoll', () => {
     b.close()
   })
 })
+
+/** Adds 1 to an eventfd. */
+function add1(counter: AsFd): void {
+  writev(counter, [new Uint8Array(new BigUint64Array([1n]).buffer)])
+}
+
+interface Waiter {
+  /** The number of its epoll instance. */
+  readonly epoll: number
+  /** The data of the events that the wait brought. */
+  readonly answer: Promise<number[]>
+  /** In milliseconds. */
+  readonly waited: Promise<number>
+  readonly exit: Promise<unknown>
+}
+
+/** A Worker that waits once for these descriptors and events. */
+async function startWaiter(targets: readonly (readonly number[])[], timeout: number): Promise<Waiter> {
+  const worker = new Worker(
+    `const { parentPort, workerData: { index, targets, timeout } } = require('node:worker_threads')
+     import(index).then(({ Epoll, EpollEvents }) => {
+       const epoll = new Epoll()
+       for (const [fd, events] of targets) epoll.add({ fd }, events)
+       parentPort.postMessage(epoll.fd)
+       const events = new EpollEvents()
+       const start = process.hrtime.bigint()
+       const count = epoll.wait(events, timeout)
+       const waited = Number(process.hrtime.bigint() - start) / 1e6
+       epoll.close()
+       parentPort.postMessage([waited, Array.from({ length: count }, (_, i) => events.low(i))])
+     })`,
+    { eval: true, workerData: { index: new URL('../dist/index.js', import.meta.url).href, targets, timeout } },
+  )
+  const exit = once(worker, 'exit')
+  const [epoll] = await once(worker, 'message')
+  const said = once(worker, 'message').then(([message]) => message)
+  return { epoll, answer: said.then(([, data]) => data), waited: said.then(([waited]) => waited), exit }
+}
+
+/** Fulfilled when a thread of this process sleeps in a call whose first argument is this descriptor. */
+async function untilBlocked(fd: number): Promise<void> {
+  const blocked = () =>
+    readdirSync('/proc/self/task').some((thread) => {
+      try {
+        const [, first] = readFileSync(`/proc/self/task/${thread}/syscall`, 'utf8').split(' ')
+        return first === `0x${fd.toString(16)}`
+      } catch {
+        // The thread has ended.
+        return false
+      }
+    })
+  await vi.waitFor(() => expect(blocked()).toBe(true), { timeout: 20_000, interval: 2 })
+}
+
+/** What the kernel keeps of the events of an instance's only registration. */
+function registeredEvents(epoll: Epoll): number {
+  const shown = readFileSync(`/proc/self/fdinfo/${epoll.fd}`, 'utf8')
+  return Number.parseInt(/events:\s*([\da-f]+)/.exec(shown)?.[1] ?? '', 16)
+}
+
+/** Kernels that can't suspend drop the flag. */
+function needSuspend(): Need {
+  return existsSync('/sys/power/wakeup_count') ? null : 'this kernel is built without CONFIG_PM_SLEEP'
+}

@@ -105,7 +105,13 @@ export function needCapability(name: keyof typeof CAPABILITIES): Need {
   return (BigInt(`0x${effective}`) >> BigInt(CAPABILITIES[name])) & 1n ? null : `${name} is needed`
 }
 
-const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_NET_RAW: 13, CAP_SYS_RESOURCE: 24, CAP_BPF: 39 } as const
+const CAPABILITIES = {
+  CAP_NET_ADMIN: 12,
+  CAP_NET_RAW: 13,
+  CAP_SYS_RESOURCE: 24,
+  CAP_BLOCK_SUSPEND: 36,
+  CAP_BPF: 39,
+} as const
 
 function testTable<S extends { close(): void }, M extends object>(access: RowAccess<S>, rows: M, table: object): void {
   const entries = Object.entries(table) as [keyof M & string, readonly [Kind<S>, unknown, unknown?]][]
