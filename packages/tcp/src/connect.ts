@@ -16,7 +16,7 @@ import {
   type Watch,
   watch,
 } from '@linux-sockets/native-core'
-import { familyOf } from './family.js'
+import { familyOf, listOf } from './addresses.js'
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -270,13 +270,4 @@ function streamOf(socket: Socket, options: SocketStreamOptions | undefined): Soc
     socket.close()
     throw error
   }
-}
-
-function listOf(addresses: AddressLike | Iterable<AddressLike>): AddressLike[] {
-  // A sockaddr is bytes, and so can be iterated over itself.
-  const several = !(addresses instanceof Uint8Array) && Symbol.iterator in Object(addresses)
-  const list = several ? [...(addresses as Iterable<AddressLike>)] : [addresses as AddressLike]
-  if (list.length === 0) throw new TypeError('there is no address to connect to')
-  for (const address of list) encodeAddress(address)
-  return list
 }

@@ -1,7 +1,30 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect as netConnect } from 'node:net'
-import { getOption, type InetAddress, setOption } from '@linux-sockets/native-core'
-import { expectErrno, guardDescriptors, needProgram, runProgram, runPython, skipUnless } from '@linux-sockets/testkit'
+import { resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import {
+  AF_INET,
+  AF_INET6,
+  type AsFd,
+  encodeAddress,
+  getOption,
+  type InetAddress,
+  IPV6_V6ONLY,
+  SO_DOMAIN,
+  type SocketStream,
+  setOption,
+} from '@linux-sockets/native-core'
+import {
+  createNamespace,
+  expectErrno,
+  guardDescriptors,
+  needNamespaces,
+  needProgram,
+  runProgram,
+  runPython,
+  skipUnless,
+} from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { connect, listen, TCP_DEFER_ACCEPT, TCP_MAXSEG, tcpInfo } from '../src/index.js'
 import { anyPort } from './loopback.js'
@@ -9,6 +32,7 @@ import { anyPort } from './loopback.js'
 guardDescriptors()
 
 const anyPort6 = { family: 'ipv6', address: '::', port: 0 } as const
+const loopback6 = { family: 'ipv6', address: '::1', port: 0 } as const
 
 describe('listen', () => {
   it('serves clients not written here', async () => {
@@ -101,7 +125,11 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
 
   it('closes what it opened when it fails', () => {
     expectErrno(() => listen({ ...anyPort, address: '192.0.2.1' }), 'EADDRNOTAVAIL')
+    expectErrno(() => listen([anyPort, { ...anyPort, address: '192.0.2.1' }]), 'EADDRNOTAVAIL')
     expect(() => listen(anyPort, { backlog: Number.NaN })).toThrow(TypeError)
+    expect(() => listen(anyPort, { backlog: -1 })).toThrow(RangeError)
+    expect(() => listen([])).toThrow(TypeError)
+    expect(() => listen([anyPort, null as unknown as InetAddress])).toThrow(TypeError)
     expect(() => listen({ ...anyPort, port: 65_536 })).toThrow(RangeError)
     expect(() => listen('127.0.0.1' as unknown as InetAddress)).toThrow(TypeError)
     const mistake = new Error('a mistake')
@@ -118,5 +146,160 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
     controller.abort()
     await running
     expect(server.closed).toBe(true)
+  })
+})
+
+describe('several addresses', () => {
+  it('are listened at with one call, at one port', async () => {
+    const prepared: unknown[] = []
+    await using server = listen([loopback6, anyPort, { ...anyPort, address: '127.0.0.2' }], {
+      prepare: (socket) => prepared.push([getOption(socket, SO_DOMAIN), (socket.localAddress as InetAddress).port]),
+    })
+    const { port } = server.address as InetAddress
+    expect(port).not.toBe(0)
+    expect(server.addresses).toMatchObject([
+      { address: '::1', port },
+      { address: '127.0.0.1', port },
+      { address: '127.0.0.2', port },
+    ])
+    expect(prepared).toEqual([
+      [AF_INET6, 0],
+      [AF_INET, 0],
+      [AF_INET, 0],
+    ])
+    server.run((stream) => stream.end(`you are ${stream.remoteAddress}`).resume())
+    const script = `
+import socket, sys
+for host in '::1', '127.0.0.1', '127.0.0.2':
+    with socket.create_connection((host, int(sys.argv[1]))) as s: print(s.makefile().read())`
+    expect(await runPython(script, String(port))).toBe('you are ::1\nyou are 127.0.0.1\nyou are 127.0.0.1\n')
+    expect(server.statistics.accepted).toBe(3)
+  })
+
+  it('say explicitly that IPv6 is IPv6 alone', async () => {
+    await using server = listen([anyPort6, { ...anyPort, address: '0.0.0.0' }])
+    expect(getOption(server.sockets[0] as AsFd, IPV6_V6ONLY)).toBe(true)
+    expect(server.addresses).toMatchObject([{ family: 'ipv6' }, { family: 'ipv4' }])
+  })
+
+  it('keep the ports that were asked for, and may be encoded', async () => {
+    await using first = listen([anyPort])
+    const { port } = first.address as InetAddress
+    await using second = listen(new Set([encodeAddress({ ...loopback6, port }), anyPort]))
+    expect(second.addresses[0]).toMatchObject({ address: '::1', port })
+    expect(second.addresses[1]).not.toMatchObject({ port })
+    // What was passed is not written to.
+    const encoded = encodeAddress(anyPort)
+    listen([loopback6, encoded]).close()
+    expect(encoded).toEqual(encodeAddress(anyPort))
+  })
+
+  it('are all free of a port that one of them has taken', async (test) => {
+    skipUnless(test, needNamespaces())
+    const namespace = createNamespace()
+    await namespace.run('sysctl', ['-w', 'net.ipv4.ip_local_port_range=40000 40004'])
+    const program = `
+      import { readdirSync } from 'node:fs'
+      import { listen } from '@linux-sockets/tcp'
+      const at = (port) => ({ family: 'ipv4', address: '127.0.0.1', port })
+      const taken = [40000, 40001, 40003, 40004].map((port) => listen(at(port)))
+      const both = [{ family: 'ipv6', address: '::1', port: 0 }, at(0)]
+      for (let round = 0; round < 10; round++) {
+        const server = listen(both)
+        console.log(...server.addresses.map(({ port }) => port), server.sockets.length)
+        server.close()
+      }
+      taken.push(listen(at(40002)))
+      const before = readdirSync('/proc/self/fd').length
+      try { listen(both) } catch ({ code }) { console.log(code) }
+      console.log(readdirSync('/proc/self/fd').length - before)
+      for (const server of taken) server.close()`
+    const cwd = resolve(import.meta.dirname, '..')
+    const said = await namespace.run(process.execPath, ['--input-type=module', '--eval', program], { cwd })
+    expect(said).toBe(`${'40002 40002 2\n'.repeat(10)}EADDRINUSE\n0\n`)
+  })
+})
+
+describe('a server', () => {
+  it('knows its effective backlog, and how many wait', async () => {
+    const most = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'))
+    await using server = listen([loopback6, anyPort], { backlog: 2 ** 31 - 1 })
+    expect(server.backlog).toBe(most)
+    const clients = [await connect(server.addresses), await connect(server.addresses[1] as InetAddress)]
+    await expect.poll(() => server.waiting).toBe(2)
+    for await (const stream of server) {
+      stream.destroy()
+      break
+    }
+    expect(server.waiting).toBe(1)
+    await Promise.all(clients.map((client) => once(client.destroy(), 'close')))
+  })
+
+  it('knows its connections', async () => {
+    await using server = listen([loopback6, anyPort])
+    const clients = [
+      await connect(server.addresses[0] as InetAddress),
+      await connect(server.addresses[1] as InetAddress),
+    ]
+    const accepted = new Set<SocketStream>()
+    for await (const stream of server) {
+      accepted.add(stream.resume())
+      if (accepted.size === 2) break
+    }
+    expect(server.connections).toEqual(accepted)
+    for (const client of clients) client.resume().end()
+    await Promise.all([...accepted].map((stream) => once(stream, 'close')))
+    expect(server.connections.size).toBe(0)
+  })
+
+  it('pauses and resumes at all addresses', async () => {
+    await using server = listen([loopback6, anyPort])
+    server.run((stream) => stream.end().resume())
+    server.pause()
+    const clients = await Promise.all(server.addresses.map((address) => connect(address)))
+    for (let i = 0; i < 10; i++) await setImmediate()
+    expect(server.statistics.accepted).toBe(0)
+    server.resume()
+    await Promise.all(clients.map((client) => once(client.resume().end(), 'close')))
+    expect(server.statistics.accepted).toBe(2)
+  })
+
+  it('lets what it has accepted finish, and takes nothing more', async () => {
+    const server = listen([loopback6, anyPort])
+    const running = server.run((stream) => stream.pipe(stream))
+    const client = await connect(server.address)
+    client.write('before')
+    await once(client, 'data')
+    const { addresses } = server
+    let drained = false
+    const draining = server.drain({ timeout: 60_000 }).then((resets) => {
+      drained = true
+      return resets
+    })
+    await running
+    for (const address of addresses) await expectErrno(() => connect(address), 'ECONNREFUSED')
+    client.end('after')
+    expect(drained).toBe(false)
+    expect(String(Buffer.concat(await client.toArray()))).toBe('after')
+    expect(await draining).toBe(0)
+    expect(server.connections.size).toBe(0)
+    expect(await server.drain()).toBe(0)
+  })
+
+  it('resets what has not finished in time', async () => {
+    const server = listen(anyPort)
+    server.run((stream) => stream.resume())
+    const clients = [await connect(server.address), await connect(server.address)]
+    await expect.poll(() => server.connections.size).toBe(2)
+    const failures = clients.map((client) => once(client, 'error'))
+    expect(await server.drain({ timeout: 20 })).toBe(2)
+    for (const [error] of await Promise.all(failures)) expect(error.code).toBe('ECONNRESET')
+  })
+
+  it('goes on when the timeout for its end is none', async () => {
+    await using server = listen(anyPort)
+    await expect(server.drain({ timeout: Number.NaN })).rejects.toThrow(TypeError)
+    await expect(server.drain({ timeout: -1 })).rejects.toThrow(RangeError)
+    expect(server.closed).toBe(false)
   })
 })
