@@ -18,6 +18,7 @@ export {
   formatIpv6,
   interfaceIndexOf,
   interfaceNameOf,
+  LOOKUP_THREADS_MAX,
   parseIpv4,
   parseIpv6,
 } from '@linux-sockets/native-core'

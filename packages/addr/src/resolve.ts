@@ -60,8 +60,12 @@ export type ResolvedAddress = InetAddress & {
  * `host` is a name, or an address, which may have a scope (`fe80::1%eth0`); `null` is this host: loopback, or with
  * `AI_PASSIVE` any. `service` is a name of /etc/services or a port, 0 … 65535; without it, or with `null`, the port is 0.
  *
- * A lookup that was given up runs on in its thread until the resolver's own limits end it, but it doesn't keep the
- * process alive.
+ * Lookups run on threads of their own, at most `LOOKUP_THREADS_MAX` (1024) at a time for each thread of JavaScript; more
+ * wait in line. Where host and service are numbers they never wait for those of names. Equal lookups are shared while they
+ * are under way: the name server is asked once, and each caller has its own `signal` and `timeout`.
+ *
+ * A lookup that all have given up runs on in its thread until the resolver's own limits end it (resolv.conf(5), `timeout`
+ * and `attempts`), but nobody is given its answer any more, and it doesn't keep the process alive.
  *
  * @throws AddressInfoError `EAI_NONAME` (also when host and service are both `null`), `EAI_AGAIN`, `EAI_SERVICE`, …
  * @throws SystemError `ETIMEDOUT` when `timeout` is over
@@ -75,7 +79,13 @@ export async function resolve(
 ): Promise<ResolvedAddress[]> {
   const { family, socktype = SOCK_STREAM, protocol = 0, flags = 0 } = hints
   const query = { node: host, service: serviceText(service), family: familyNumber(family), socktype, protocol, flags }
-  const found = await settle('getaddrinfo', `${host}:${query.service}`, hints, () => lookupAddresses(query))
+  const question = {
+    syscall: 'getaddrinfo',
+    detail: `${host ?? ''}${query.service === null ? '' : `:${query.service}`}`,
+    key: Object.values(query),
+    begin: () => lookupAddresses(query),
+  } as const
+  const found = await settle(question, hints)
   return found.map(({ address, socktype, protocol, canonname }) => ({
     ...(address as InetAddress),
     socktype,

@@ -29,13 +29,20 @@ export interface ReversedAddress {
  *
  *     await reverse({ family: 'ipv4', address: '127.0.0.1', port: 22 }) // { host: 'localhost', service: 'ssh' }
  *
- * `flags` are `NI_…`. A Unix address gives this machine's name and the path.
+ * `flags` are `NI_…`. A Unix address gives this machine's name and the path. Lookups run, are shared and are given up as
+ * those of `resolve`.
  *
  * @throws AddressInfoError `EAI_NONAME` with `NI_NAMEREQD`, `EAI_AGAIN`, `EAI_FAMILY`, `EAI_BADFLAGS`, …
  * @throws SystemError `ETIMEDOUT` when `timeout` is over
  * @see {@link https://man7.org/linux/man-pages/man3/getnameinfo.3.html getnameinfo(3)}
  */
 export async function reverse(address: AddressLike, flags = 0, options: LookupOptions = {}): Promise<ReversedAddress> {
-  const sockaddr = encodeAddress(address)
-  return settle('getnameinfo', formatAddress(address), options, () => lookupNames(sockaddr, flags))
+  const sockaddr = Uint8Array.from(encodeAddress(address))
+  const question = {
+    syscall: 'getnameinfo',
+    detail: formatAddress(sockaddr),
+    key: [Buffer.from(sockaddr).toString('hex'), flags],
+    begin: () => lookupNames(sockaddr, flags),
+  } as const
+  return { ...(await settle(question, options)) }
 }

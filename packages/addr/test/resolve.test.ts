@@ -1,20 +1,13 @@
-import { writeFileSync } from 'node:fs'
-import { join, resolve as resolvePath } from 'node:path'
 import { AF_INET, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
 import {
   expectHeaderNumbers,
   guardDescriptors,
   needCompiler,
-  needNamespaces,
-  needProgram,
-  needRoot,
   numbersOf,
-  runProgram,
   runPython,
   skipUnless,
-  temporaryDirectory,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, type TestContext } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import * as addr from '../src/index.js'
 import {
   AI_ALL,
@@ -128,65 +121,6 @@ describe('resolve', () => {
     controller.abort(reason)
     await expect(lookup).rejects.toBe(reason)
     await expect(resolve('localhost', 80, { signal: controller.signal })).rejects.toBe(reason)
-  })
-})
-
-describe('with a name server that never answers', () => {
-  /** Runs a program with a network and a resolv.conf of its own. */
-  const runSlow = (test: TestContext, program: string) => {
-    skipUnless(test, needRoot(), needNamespaces(), needProgram('unshare'))
-    const configuration = join(temporaryDirectory(), 'resolv.conf')
-    writeFileSync(configuration, 'nameserver 127.0.0.1\noptions timeout:30 attempts:1\n')
-    const script =
-      'ip link set lo up && mount --bind "$1" /etc/resolv.conf && exec "$2" --input-type=module --eval "$3"'
-    return runProgram(
-      'unshare',
-      ['--mount', '--net', 'sh', '-c', script, 'sh', configuration, process.execPath, program],
-      {
-        cwd: resolvePath(import.meta.dirname, '..'),
-      },
-    )
-  }
-  const silence = `
-    import { AF_INET, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
-    import { resolve, reverse } from '@linux-sockets/addr'
-    const server = Socket.open(AF_INET, SOCK_DGRAM)
-    server.bind({ family: 'ipv4', address: '127.0.0.1', port: 53 })
-  `
-
-  // The resolver waits 30 seconds, so each of these would run into vitest's own limit.
-
-  it('ends a lookup at its timeout, and the process with it', async (test) => {
-    const output = await runSlow(
-      test,
-      `${silence}
-      const { code, syscall, message } = await resolve('slow.example', 80, { timeout: 50 }).catch((error) => error)
-      console.log(code, syscall, message.includes('slow.example:80'))`,
-    )
-    expect(output).toBe('ETIMEDOUT getaddrinfo true\n')
-  })
-
-  it('ends a lookup by its signal', async (test) => {
-    const output = await runSlow(
-      test,
-      `${silence}
-      const signal = AbortSignal.timeout(50)
-      console.log(await reverse({ family: 'ipv4', address: '192.0.2.1', port: 80 }, 0, { signal }).catch((error) => error.name))`,
-    )
-    expect(output).toBe('TimeoutError\n')
-  })
-
-  it('answers others meanwhile', async (test) => {
-    const output = await runSlow(
-      test,
-      `${silence}
-      const controller = new AbortController()
-      const slow = Array.from({ length: 20 }, (_, i) => resolve('slow' + i + '.example', 80, controller))
-      console.log((await resolve('127.0.0.1', 80))[0].address)
-      controller.abort()
-      console.log(new Set((await Promise.allSettled(slow)).map(({ reason }) => reason.name)))`,
-    )
-    expect(output).toBe("127.0.0.1\nSet(1) { 'AbortError' }\n")
   })
 })
 
