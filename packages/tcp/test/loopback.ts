@@ -17,12 +17,13 @@ export const anyPort = { family: 'ipv4', address: '127.0.0.1', port: 0 } as cons
 export async function connectedPair(
   prepareListener: (socket: Socket) => void = () => {},
   prepare: (socket: Socket) => void = () => {},
+  [protocolOfListener, protocol] = [0, 0],
 ): Promise<{ connected: Socket; accepted: Socket }> {
-  using listener = Socket.open(AF_INET, SOCK_STREAM)
+  using listener = Socket.open(AF_INET, SOCK_STREAM, protocolOfListener)
   prepareListener(listener)
   listener.bind(anyPort)
   listener.listen()
-  const connected = Socket.open(AF_INET, SOCK_STREAM)
+  const connected = Socket.open(AF_INET, SOCK_STREAM, protocol)
   prepare(connected)
   connected.connect(listener.localAddress)
   await writable(connected)

@@ -1,0 +1,146 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import {
+  AF_INET,
+  getOption,
+  IPPROTO_MPTCP,
+  IPPROTO_TCP,
+  readable,
+  SOCK_STREAM,
+  Socket,
+} from '@linux-sockets/native-core'
+import {
+  createNamespace,
+  expectErrno,
+  expectHeaderNumbers,
+  guardDescriptors,
+  type Need,
+  needCompiler,
+  needLinux,
+  needNamespaces,
+  numbersOf,
+  rowsOf,
+  skipUnless,
+} from '@linux-sockets/testkit'
+import { expect, it } from 'vitest'
+import * as mptcp from '../src/mptcp.js'
+import { MPTCP_INFO, MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, subflowAddresses, subflowInfo } from '../src/mptcp.js'
+import { connectedPair } from './loopback.js'
+
+guardDescriptors()
+
+it('tells of an MPTCP connection and of its subflow', async (test) => {
+  skipUnless(test, needMptcp())
+  const { connected, accepted } = await connectedPair(undefined, undefined, [IPPROTO_MPTCP, IPPROTO_MPTCP])
+  connected.send(Buffer.from('hello'))
+  await readable(accepted)
+  accepted.recv(Buffer.alloc(10))
+  accepted.send(Buffer.from('hi'))
+  await readable(connected)
+
+  const [info, peer] = [getOption(connected, MPTCP_INFO), getOption(accepted, MPTCP_INFO)]
+  expect(info.flags).toBe(MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED)
+  expect(info).toMatchObject({ subflows: 0, csum_enabled: false })
+  expect(info.token).not.toBe(0)
+  expect(peer.rcv_nxt).toBe(info.write_seq)
+  expect(info.snd_una).toBe(info.write_seq)
+
+  expect(subflowAddresses(connected)).toEqual([{ local: connected.localAddress, remote: connected.peerAddress }])
+  expect(subflowAddresses(accepted)).toEqual([{ local: accepted.localAddress, remote: accepted.peerAddress }])
+  expect(subflowInfo(connected)).toMatchObject([{ state: 'ESTABLISHED', bytes_sent: 5, bytes_received: 2 }])
+
+  skipUnless(test, needLinux('6.10'))
+  expect(info).toMatchObject({
+    bytes_sent: 5,
+    bytes_acked: 5,
+    bytes_received: 2,
+    retransmits: 0,
+    bytes_retrans: 0,
+    subflows_total: 1,
+  })
+  expect(info.last_data_sent).toBeLessThan(60_000)
+})
+
+it('tells of several subflows', async (test) => {
+  skipUnless(test, needMptcp(), needNamespaces())
+  const namespace = createNamespace()
+  await namespace.run('ip', ['address', 'add', '10.0.0.1/24', 'dev', 'lo'])
+  await namespace.run('ip', ['mptcp', 'limits', 'set', 'subflows', '2'])
+  await namespace.run('ip', ['mptcp', 'endpoint', 'add', '10.0.0.1', 'dev', 'lo', 'subflow'])
+  const said = await namespace.run(process.execPath, ['--input-type=module', '--eval', twoSubflows], {
+    cwd: resolve(import.meta.dirname, '..'),
+  })
+  const { addresses, states, total = 2 } = JSON.parse(said)
+  expect(addresses).toEqual(['127.0.0.1', '10.0.0.1'])
+  expect(states).toEqual(['ESTABLISHED', 'ESTABLISHED'])
+  expect(total).toBe(2) // left out before Linux 6.8
+})
+
+it('refuses what is no MPTCP connection, or has fallen back to TCP', async (test) => {
+  skipUnless(test, needMptcp())
+  const { connected } = await connectedPair(undefined, undefined, [IPPROTO_TCP, IPPROTO_MPTCP])
+  using tcp = Socket.open(AF_INET, SOCK_STREAM)
+  for (const read of [subflowInfo, subflowAddresses, (socket: Socket) => getOption(socket, MPTCP_INFO)]) {
+    expectErrno(() => read(tcp), 'ENOTSUP')
+    expectErrno(() => read(connected), 'ENOTSUP')
+  }
+})
+
+it.each([
+  [48, 'csum_enabled', 'retransmits'],
+  [80, 'bytes_acked', 'subflows_total'],
+  [84, 'endp_fullmesh_max', 'last_data_sent'],
+] as const)('decodes the %i bytes of an older kernel', (length, last, next) => {
+  const view = new DataView(new Uint8Array(MPTCP_INFO.size).fill(1).buffer)
+  const decoded = MPTCP_INFO.decode(view, length)
+  expect(decoded[last]).toBeTruthy()
+  expect(decoded[next]).toBeUndefined()
+})
+
+it('has the numbers of <linux/mptcp.h>', (test) => {
+  skipUnless(test, needCompiler())
+  const options = rowsOf(mptcp).map(({ name, option }) => [name, option] as const)
+  const numbers = numbersOf(mptcp, /^MPTCP_/)
+  const offsets = [
+    ['flags', 8],
+    ['token', 12],
+    ['write_seq', 16],
+    ['snd_una', 24],
+    ['rcv_nxt', 32],
+    ['local_addr_used', 40],
+    ['csum_enabled', 42],
+  ].map(([field, at]) => [`offsetof(struct mptcp_info, mptcpi_${field})`, at] as [string, number])
+  const sizes = [
+    ['sizeof(struct mptcp_subflow_data)', 16],
+    ['sizeof(struct mptcp_subflow_addrs)', 256],
+  ] as const
+  expect(expectHeaderNumbers(['linux/mptcp.h'], [...options, ...numbers, ...offsets, ...sizes])).toEqual([])
+})
+
+/** With the package as it was built, since only a whole process can be in a namespace. */
+const twoSubflows = `
+  import { setTimeout } from 'node:timers/promises'
+  import { getOption, IPPROTO_MPTCP } from '@linux-sockets/native-core'
+  import { connect, listen, MPTCP_INFO, subflowAddresses, subflowInfo } from '@linux-sockets/tcp'
+  const server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 }, { protocol: IPPROTO_MPTCP })
+  server.run((stream) => stream.pipe(stream))
+  const stream = await connect(server.address, { protocol: IPPROTO_MPTCP })
+  stream.resume().write('the first data confirm MPTCP')
+  // The kernel makes the second one by itself, and tells nobody but netlink.
+  const deadline = Date.now() + 10_000
+  while (subflowInfo(stream).filter(({ state }) => state === 'ESTABLISHED').length < 2 && Date.now() < deadline) {
+    await setTimeout(5)
+  }
+  console.log(JSON.stringify({
+    addresses: subflowAddresses(stream).map(({ local }) => local.address),
+    states: subflowInfo(stream).map(({ state }) => state),
+    total: getOption(stream, MPTCP_INFO).subflows_total,
+  }))
+  process.exit()
+`
+
+function needMptcp(): Need {
+  const file = '/proc/sys/net/mptcp/enabled'
+  if (!existsSync(file)) return 'this kernel has no MPTCP'
+  return readFileSync(file, 'utf8').trim() === '1' ? null : 'net.mptcp.enabled is 0'
+}
