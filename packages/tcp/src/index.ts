@@ -19,6 +19,7 @@
 export * from './connect.js'
 export * from './info.js'
 export * from './keepalive.js'
+export * from './ktls.js'
 export * from './listen.js'
 export type { Md5Key, Md5NetworkKey } from './md5.js'
 export * from './mptcp.js'

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import {
   AF_INET,
   readable,
@@ -52,6 +53,20 @@ export async function fullListener(): Promise<Socket> {
     first.close()
   })
   return listener
+}
+
+/** Connected to itself, for which nobody needs to listen: TCP's simultaneous open. */
+export function connectedAtOnce(): Socket {
+  const socket = Socket.open(AF_INET, SOCK_STREAM)
+  socket.bind(anyPort)
+  socket.connect(socket.localAddress)
+  return socket
+}
+
+/** A kernel with `CONFIG_TLS`. */
+export function needKernelTls(): Need {
+  const protocols = readFileSync('/proc/sys/net/ipv4/tcp_available_ulp', 'utf8').split(/\s/)
+  return protocols.includes('tls') ? null : 'this kernel has no TLS built in or loaded'
 }
 
 /** A kernel with `CONFIG_TCP_MD5SIG`. */

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import {
   AF_INET,
   controlSpace,
@@ -25,7 +24,7 @@ import {
 import { describe, expect, it } from 'vitest'
 import { TCP_INFO, TCPI_OPT_SACK, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, tcpInfo } from '../src/index.js'
 import * as rows from '../src/options.js'
-import { anyPort, connectedPair, needMd5 } from './loopback.js'
+import { anyPort, connectedAtOnce, connectedPair, needKernelTls, needMd5 } from './loopback.js'
 
 guardDescriptors()
 
@@ -243,19 +242,6 @@ it('has the numbers of <linux/tcp.h>', (test) => {
   const recent = ['TCP_IS_MPTCP', 'TCP_RTO_MAX_MS', 'TCP_RTO_MIN_US', 'TCP_DELACK_MAX_US']
   expect(recent).toEqual(expect.arrayContaining(unknown))
 })
-
-function needKernelTls() {
-  const protocols = readFileSync('/proc/sys/net/ipv4/tcp_available_ulp', 'utf8').split(/\s/)
-  return protocols.includes('tls') ? null : 'this kernel has no TLS built in or loaded'
-}
-
-/** Connected to itself, for which nobody needs to listen: TCP's simultaneous open. */
-function connectedAtOnce(): Socket {
-  const socket = tcp.open()
-  socket.bind(anyPort)
-  socket.connect(socket.localAddress)
-  return socket
-}
 
 /** In repair mode, about one of the queues. */
 function inQueue(queue: number): Kind<Socket> {
