@@ -15,6 +15,31 @@ namespace boundary {
 // An enum in glibc, an int in musl.
 using Resource = decltype(RLIMIT_NOFILE);
 
+namespace {
+
+// struct epoll_params of <linux/eventpoll.h>, which glibc has since 2.40, and the requests that carry it.
+constexpr size_t kMostWords = 2;
+constexpr uint32_t kEpollSetParams = _IOW(0x8A, 0x01, int32_t[kMostWords]);
+constexpr uint32_t kEpollGetParams = _IOR(0x8A, 0x02, int32_t[kMostWords]);
+
+// How many ints a request carries, whichever way; 0 for all others: what they do with the pointer only they know.
+size_t words_of(uint32_t request) {
+  switch (request) {
+    case FIONREAD:
+    case TIOCOUTQ:
+    case SIOCATMARK:
+    case SIOCOUTQNSD:
+      return 1;
+    case kEpollSetParams:
+    case kEpollGetParams:
+      return kMostWords;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
 int32_t close(Args& a) {
   const int fd = a.i32(0);
   if (a.complaint()) return a.complaint();
@@ -79,22 +104,15 @@ int32_t fcntl(Args& a) {
 int32_t ioctl(Args& a) {
   const int fd = a.i32(0);
   const uint32_t request = a.word(1);
-  const View<int32_t> value = a.int32s(2, 1);
+  const size_t words = words_of(request);
+  const View<int32_t> value = a.int32s(2, std::max(words, size_t{1}));
   if (a.complaint()) return a.complaint();
-  // Those that write exactly one int; what others do with the pointer only they know.
-  switch (request) {
-    case FIONREAD:
-    case TIOCOUTQ:
-    case SIOCATMARK:
-    case SIOCOUTQNSD: {
-      int got = 0;
-      const int32_t rc = a.call([&] { return ::ioctl(fd, request, &got); });
-      if (rc >= 0) value.data[0] = got;
-      return rc;
-    }
-    default:
-      return -EINVAL;
-  }
+  if (words == 0) return -EINVAL;
+  int32_t carried[kMostWords];
+  std::copy_n(value.data, words, carried);
+  const int32_t rc = a.call([&] { return ::ioctl(fd, request, carried); });
+  if (rc >= 0) std::copy_n(carried, words, value.data);
+  return rc;
 }
 
 int32_t pipe2(Args& a) {

@@ -170,6 +170,12 @@ export const SIOCATMARK = 0x8905
 /** The **bytes** that TCP has not sent yet. */
 export const SIOCOUTQNSD = 0x894b
 
+// ioctl(2): epoll instances
+/** Sets `struct epoll_params`: how an instance busy polls. Linux 6.9. ioctl_eventpoll(2) */
+export const EPIOCSPARAMS = 0x40088a01
+/** Gets `struct epoll_params`. Linux 6.9. ioctl_eventpoll(2) */
+export const EPIOCGPARAMS = 0x80088a02
+
 // eventfd(2)
 /** Each read takes 1 from the counter. */
 export const EFD_SEMAPHORE = 1

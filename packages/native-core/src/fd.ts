@@ -94,12 +94,14 @@ export function fcntl(file: AsFd, command: number, argument = 0): number {
 }
 
 /**
- * ioctl(2) with a request that answers with one `int`: `SIOCINQ`, `SIOCOUTQ`, `SIOCOUTQNSD`, `SIOCATMARK`.
- * @throws SystemError `EINVAL` for other requests
+ * ioctl(2) with a request that answers with one `int`, which is returned: `SIOCINQ`, `SIOCOUTQ`, `SIOCOUTQNSD`, `SIOCATMARK`.
+ * Or with one that carries two of them, in `value`: `EPIOCSPARAMS`, `EPIOCGPARAMS`.
+ * @throws TypeError when `value` is too small
+ * @throws SystemError `EINVAL` for other requests, `ENOTTY` for a file or a kernel that doesn't know it
  */
-export function ioctl(file: AsFd, request: number): number {
-  check(native.ioctl(file.fd, request, oneInt), 'ioctl')
-  return oneInt[0] as number
+export function ioctl(file: AsFd, request: number, value: Int32Array = oneInt): number {
+  check(native.ioctl(file.fd, request, value), 'ioctl')
+  return value[0] as number
 }
 
 /** Whether calls on this open file return at once (`O_NONBLOCK`). The flag is shared by all its descriptors. */

@@ -27,7 +27,7 @@ export interface Native {
   own(fd: number): number
   disown(fd: number): number
   fcntl(fd: number, command: number, argument: number): number
-  /** Only requests whose argument is one int written by the kernel. */
+  /** Only requests that carry a known number of ints: one, or the two of `struct epoll_params`. */
   ioctl(fd: number, request: number, value: Int32Array): number
   pipe2(flags: number, fds: Int32Array): number
   eventfd(initial: number, flags: number): number

@@ -6,6 +6,7 @@ import {
   expectErrno,
   expectNonBlocking,
   guardDescriptors,
+  type Need,
   openDescriptors,
   skipUnless,
   temporaryDirectory,
@@ -13,8 +14,12 @@ import {
 import { describe, expect, it } from 'vitest'
 import {
   AF_INET,
+  type AsFd,
   dup,
+  EPIOCGPARAMS,
+  EPIOCSPARAMS,
   EPOLLIN,
+  epollCreate,
   eventfd,
   F_DUPFD,
   F_DUPFD_CLOEXEC,
@@ -205,6 +210,27 @@ describe('fcntl, ioctl', () => {
     expectErrno(() => fcntl(file, F_OFD_SETLK), 'EINVAL')
     const SIOCGIFCONF = 0x8912
     expectErrno(() => ioctl(file, SIOCGIFCONF), 'EINVAL')
+    expectErrno(() => ioctl(file, SIOCGIFCONF, new Int32Array(16)), 'EINVAL')
+  })
+
+  it('carry two ints both ways, for the parameters of an epoll instance', (test) => {
+    using epoll = epollCreate()
+    skipUnless(test, needBusyPoll(epoll))
+    const params = Int32Array.of(-1, -1, 7)
+    expect(ioctl(epoll, EPIOCGPARAMS, params)).toBe(0)
+    expect([...params]).toEqual([0, 0, 7])
+    params.set([100, 5])
+    ioctl(epoll, EPIOCSPARAMS, params)
+    params.fill(0)
+    expect(ioctl(epoll, EPIOCGPARAMS, params)).toBe(100)
+    expect([...params]).toEqual([100, 5, 0])
+    // A call that fails leaves them alone.
+    params[0] = -1
+    expectErrno(() => ioctl(epoll, EPIOCSPARAMS, params), 'EINVAL')
+    expect([...params]).toEqual([-1, 5, 0])
+    expect(() => ioctl(epoll, EPIOCGPARAMS)).toThrow(TypeError)
+    using counter = eventfd()
+    expectErrno(() => ioctl(counter, EPIOCGPARAMS, params), 'ENOTTY')
   })
 
   it('counts what waits to be read and to be taken', () => {
@@ -348,3 +374,15 @@ it('closes what a Worker owned when it ends, and no more', async () => {
   expect(openDescriptors()).toContainEqual({ fd: outside.fd, target: '/dev/zero' })
   native.close(released)
 })
+
+/** Linux 6.9, and CONFIG_NET_RX_BUSY_POLL. */
+function needBusyPoll(epoll: AsFd): Need {
+  try {
+    ioctl(epoll, EPIOCGPARAMS, new Int32Array(2))
+    return null
+  } catch (error) {
+    const { code } = error as { code?: string }
+    if (code === 'ENOTTY' || code === 'EOPNOTSUPP') return `this kernel knows no EPIOCGPARAMS (${code})`
+    throw error
+  }
+}

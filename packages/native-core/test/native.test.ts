@@ -227,6 +227,11 @@ describe('a bad argument', () => {
     expect((-call(name, list) - MAX_ERRNO - 1) >> 3).toBe(index)
   })
 
+  it.each([0x40088a01, 0x80088a02])('ioctl wants as much room as request %i carries', (request) => {
+    expect(call('ioctl', [-1, request, new Int32Array(1)])).toBeLessThan(-MAX_ERRNO)
+    expect(call('ioctl', [-1, request, new Int32Array(2)])).toBe(EBADF)
+  })
+
   it.each([
     ['getsockopt', 3, 4],
     ['setsockopt', 3, 4],
