@@ -1,6 +1,8 @@
 import {
   type AsFd,
   checkInteger,
+  EPIOCGPARAMS,
+  EPIOCSPARAMS,
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
   EPOLL_CTL_MOD,
@@ -8,6 +10,7 @@ import {
   epollControl,
   epollCreate,
   epollWait,
+  ioctl,
   type OwnedFd,
 } from '@linux-sockets/native-core'
 
@@ -45,6 +48,23 @@ export class EpollEvents {
   data(i: number): bigint {
     return (BigInt(this.high(i)) << 32n) | BigInt(this.low(i))
   }
+}
+
+/**
+ * How an instance busy polls: before a wait sleeps, it looks itself for packets in the receive queue of the network
+ * device that the registered sockets were last served by, which saves the interrupt's latency and costs processor time.
+ * @see {@link https://docs.kernel.org/networking/napi.html#epoll-based-busy-polling epoll-based busy polling}
+ */
+export interface BusyPoll {
+  /** How long, in **microseconds**, 0 … 2³¹ − 1. 0, the default, leaves it to `net.core.busy_poll`. */
+  readonly usecs: number
+  /** The most **packets** at a time, 0 … 65535. 0, the default, means 8; more than 64 takes `CAP_NET_ADMIN`. */
+  readonly budget: number
+  /**
+   * Whether the device's interrupts stay off as long as the instance polls often enough, which takes its
+   * `napi_defer_hard_irqs` and `gro_flush_timeout`. Default `false`.
+   */
+  readonly prefer: boolean
 }
 
 /**
@@ -89,6 +109,33 @@ export class Epoll implements AsFd, Disposable {
     return events.count
   }
 
+  /**
+   * ioctl(2) `EPIOCGPARAMS`: how the instance busy polls.
+   * @throws SystemError `ENOTTY` before Linux 6.9, `EOPNOTSUPP` without `CONFIG_NET_RX_BUSY_POLL`
+   * @see {@link https://man7.org/linux/man-pages/man2/ioctl_eventpoll.2.html ioctl_eventpoll(2)}
+   */
+  get busyPoll(): BusyPoll {
+    const words = new Int32Array(2)
+    const usecs = ioctl(this.#epoll, EPIOCGPARAMS, words)
+    const rest = words[1] as number
+    return { usecs, budget: rest & 0xffff, prefer: (rest & PREFER_BUSY_POLL) !== 0 }
+  }
+
+  /**
+   * ioctl(2) `EPIOCSPARAMS`: what is left out stays as it is.
+   * @throws TypeError, RangeError for what `struct epoll_params` does not hold
+   * @throws SystemError `EPERM` (a budget above 64 without `CAP_NET_ADMIN`), `ENOTTY` before Linux 6.9, `EOPNOTSUPP`
+   * without `CONFIG_NET_RX_BUSY_POLL`
+   * @see {@link https://man7.org/linux/man-pages/man2/ioctl_eventpoll.2.html ioctl_eventpoll(2)}
+   */
+  setBusyPoll(changes: Partial<BusyPoll>): void {
+    const { usecs, budget, prefer } = { ...this.busyPoll, ...changes }
+    checkInteger(usecs, 0, 0x7fff_ffff, 'usecs')
+    checkInteger(budget, 0, 0xffff, 'budget')
+    if (typeof prefer !== 'boolean') throw new TypeError(`prefer must be a boolean, not ${prefer}`)
+    ioctl(this.#epoll, EPIOCSPARAMS, Int32Array.of(usecs, budget | (prefer ? PREFER_BUSY_POLL : 0)))
+  }
+
   /** close(2). What was registered stays open. */
   close(): void {
     this.#epoll.close()
@@ -104,6 +151,9 @@ export class Epoll implements AsFd, Disposable {
     epollControl(this.#epoll, operation, target, events, low, high)
   }
 }
+
+/** `struct epoll_params` as two words: the time; two bytes of budget, one of preference, and one that must be 0. */
+const PREFER_BUSY_POLL = 1 << 16
 
 function split(data: number | bigint): [low: number, high: number] {
   if (typeof data === 'bigint') {

@@ -26,7 +26,7 @@
  *     client.on('close', () => server.close())
  */
 export { Connection, type ConnectionOptions, type Handlers } from './connection.js'
-export { Epoll, EpollEvents } from './epoll.js'
+export { type BusyPoll, Epoll, EpollEvents } from './epoll.js'
 export {
   delimited,
   encodeLength,

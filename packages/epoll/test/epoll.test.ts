@@ -29,6 +29,8 @@ import {
   guardDescriptors,
   type Need,
   needCapability,
+  needProgram,
+  runProgram,
   skipUnless,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, vi } from 'vitest'
@@ -295,6 +297,72 @@ describe('Epoll', () => {
   })
 })
 
+describe('busy polling', () => {
+  it('is set and read, each part by itself', (test) => {
+    using epoll = new Epoll()
+    skipUnless(test, needBusyPoll(epoll))
+    expect(epoll.busyPoll).toEqual({ usecs: 0, budget: 0, prefer: false })
+    epoll.setBusyPoll({ usecs: 0x7fff_ffff, budget: 64, prefer: true })
+    expect(epoll.busyPoll).toEqual({ usecs: 0x7fff_ffff, budget: 64, prefer: true })
+    epoll.setBusyPoll({ usecs: 50 })
+    expect(epoll.busyPoll).toEqual({ usecs: 50, budget: 64, prefer: true })
+    epoll.setBusyPoll({ prefer: false })
+    epoll.setBusyPoll({ budget: 3 })
+    epoll.setBusyPoll({})
+    expect(epoll.busyPoll).toEqual({ usecs: 50, budget: 3, prefer: false })
+    using other = new Epoll()
+    expect(other.busyPoll.usecs).toBe(0)
+  })
+
+  it('is written as the kernel’s headers say', async (test) => {
+    using epoll = new Epoll()
+    skipUnless(test, needBusyPoll(epoll), needProgram('python3'))
+    epoll.setBusyPoll({ usecs: 0x12345678, budget: 0x21, prefer: true })
+    const script = `
+import fcntl, struct
+print(struct.unpack('=IHBB', fcntl.ioctl(3, 0x80088a02, bytes(8))))
+fcntl.ioctl(3, 0x40088a01, struct.pack('=IHBB', 7, 9, 0, 0))`
+    const said = await runProgram('python3', ['-c', script], { stdio: ['pipe', 'pipe', 'pipe', epoll.fd] })
+    expect(said).toBe(`(${0x12345678}, ${0x21}, 1, 0)\n`)
+    expect(epoll.busyPoll).toEqual({ usecs: 7, budget: 9, prefer: false })
+  })
+
+  it('refuses what does not fit, before the kernel does', (test) => {
+    using epoll = new Epoll()
+    skipUnless(test, needBusyPoll(epoll))
+    for (const usecs of [-1, 0.5, 2 ** 31]) expect(() => epoll.setBusyPoll({ usecs })).toThrow(RangeError)
+    for (const budget of [-1, 0.5, 2 ** 16]) expect(() => epoll.setBusyPoll({ budget })).toThrow(RangeError)
+    for (const wrong of [Number.NaN, '1', null]) {
+      expect(() => epoll.setBusyPoll({ usecs: wrong as number })).toThrow(TypeError)
+      expect(() => epoll.setBusyPoll({ budget: wrong as number })).toThrow(TypeError)
+      expect(() => epoll.setBusyPoll({ prefer: wrong as unknown as boolean })).toThrow(TypeError)
+    }
+    expect(epoll.busyPoll).toEqual({ usecs: 0, budget: 0, prefer: false })
+    epoll.close()
+    expectErrno(() => epoll.busyPoll, 'EBADF')
+    expectErrno(() => epoll.setBusyPoll({ usecs: 1 }), 'EBADF')
+  })
+
+  it('takes CAP_NET_ADMIN for a budget above 64', async (test) => {
+    using epoll = new Epoll()
+    skipUnless(test, needBusyPoll(epoll), needCapability('CAP_NET_ADMIN'), needProgram('setpriv'))
+    epoll.setBusyPoll({ budget: 65 })
+    expect(epoll.busyPoll.budget).toBe(65)
+    const program = `
+      import { Epoll } from '@linux-sockets/epoll'
+      const epoll = new Epoll()
+      epoll.setBusyPoll({ budget: 64 })
+      try {
+        epoll.setBusyPoll({ budget: 65 })
+      } catch (error) {
+        console.log(epoll.busyPoll.budget, error.code, error.syscall)
+      }`
+    const node = [process.execPath, '--input-type=module', '--eval', program]
+    const said = await runProgram('setpriv', ['--bounding-set=-net_admin', ...node], { cwd: import.meta.dirname })
+    expect(said).toBe('64 EPERM ioctl\n')
+  })
+})
+
 /** Adds 1 to an eventfd. */
 function add1(counter: AsFd): void {
   writev(counter, [new Uint8Array(new BigUint64Array([1n]).buffer)])
@@ -352,6 +420,17 @@ async function untilBlocked(fd: number): Promise<void> {
 function registeredEvents(epoll: Epoll): number {
   const shown = readFileSync(`/proc/self/fdinfo/${epoll.fd}`, 'utf8')
   return Number.parseInt(/events:\s*([\da-f]+)/.exec(shown)?.[1] ?? '', 16)
+}
+
+function needBusyPoll(epoll: Epoll): Need {
+  try {
+    return epoll.busyPoll && null
+  } catch (error) {
+    const { code } = error as { code?: string }
+    if (code === 'ENOTTY') return 'Linux 6.9 is needed'
+    if (code === 'EOPNOTSUPP') return 'this kernel is built without CONFIG_NET_RX_BUSY_POLL'
+    throw error
+  }
 }
 
 /** Kernels that can't suspend drop the flag. */
