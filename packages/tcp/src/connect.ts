@@ -7,6 +7,7 @@ import {
   errno,
   formatAddress,
   getOption,
+  MSG_FASTOPEN,
   SO_ERROR,
   SOCK_STREAM,
   Socket,
@@ -39,10 +40,27 @@ export interface ConnectOptions {
    * `(socket) => setOption(socket, TCP_USER_TIMEOUT, 10_000)`. What it throws fails that attempt.
    */
   readonly prepare?: ((socket: Socket) => void) | undefined
+  /**
+   * `MSG_FASTOPEN`: the first **bytes** to send, only where there is one address. They go with the SYN once an earlier
+   * connection has brought the peer's cookie, as far as they fit; what doesn't, and all of them without a cookie or where
+   * `net.ipv4.tcp_fastopen` is off, follows as the stream's first write. They may reach the peer's program twice, so
+   * let them be what does no harm then. Not to be changed before they are sent. RFC 7413
+   */
+  readonly fastOpen?: Uint8Array | undefined
+  /** Called with what happens to each attempt. What it throws gives up connecting, and is what the promise rejects with. */
+  readonly onAttempt?: ((attempt: ConnectAttempt) => void) | undefined
   /** `IPPROTO_…`: `IPPROTO_MPTCP` for multipath TCP. Default 0: TCP. */
   readonly protocol?: number | undefined
   /** For the stream. */
   readonly stream?: SocketStreamOptions | undefined
+}
+
+/** What happens to an attempt to connect; those that are closed because another was first say no more. */
+export interface ConnectAttempt {
+  readonly event: 'start' | 'fail' | 'win'
+  readonly address: AddressLike
+  /** Why it failed. */
+  readonly error?: unknown
 }
 
 /**
@@ -57,25 +75,37 @@ export interface ConnectOptions {
  * @throws SystemError of the attempt when there was one: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, …
  * @throws AggregateError with the `errors` of all attempts, and of the iterator, when there were several; its `code` is
  * that of the first, or `ETIMEDOUT` after `timeout`
- * @throws TypeError without an address, or for one that is none
+ * @throws TypeError without an address, or for one that is none; for `fastOpen` with more than one
  * @see {@link https://www.rfc-editor.org/rfc/rfc8305 RFC 8305}
  */
 export async function connect(
   addresses: AddressLike | Iterable<AddressLike> | AsyncIterable<AddressLike>,
   options: ConnectOptions = {},
 ): Promise<SocketStream> {
-  const { signal, timeout, attemptDelay = 250 } = options
+  const { signal, timeout, attemptDelay = 250, fastOpen, onAttempt } = options
   if (timeout !== undefined) checkInteger(timeout, 1, 0x7fff_ffff, 'timeout')
   checkInteger(attemptDelay, 10, 0x7fff_ffff, 'attemptDelay')
   for (const address of localAddresses(options)) encodeAddress(address)
+  if (fastOpen !== undefined && !(fastOpen instanceof Uint8Array)) throw new TypeError('fastOpen must be a Uint8Array')
+  if (onAttempt !== undefined && typeof onAttempt !== 'function') throw new TypeError('onAttempt must be a function')
   const coming = Symbol.asyncIterator in Object(addresses)
   const list = coming ? [] : listOf(addresses as AddressLike | Iterable<AddressLike>)
+  // Who tries several addresses would have several peers act on the same bytes.
+  if (fastOpen !== undefined && list.length !== 1) throw new TypeError('fastOpen takes exactly one address')
   signal?.throwIfAborted()
   const iterator = coming ? (addresses as AsyncIterable<AddressLike>)[Symbol.asyncIterator]() : undefined
-  const socket = await new Promise<Socket>((resolve, reject) => {
+  const { socket, unsent } = await new Promise<Connected>((resolve, reject) => {
     new Race(list, iterator, options, attemptDelay, resolve, reject).run()
   })
-  return streamOf(socket, options.stream)
+  const stream = streamOf(socket, options.stream)
+  if (unsent.length > 0) stream.write(unsent)
+  return stream
+}
+
+interface Connected {
+  readonly socket: Socket
+  /** What is left of `fastOpen`. */
+  readonly unsent: Uint8Array
 }
 
 interface Attempt {
@@ -90,9 +120,10 @@ class Race {
   readonly #iterator: AsyncIterator<AddressLike> | undefined
   readonly #options: ConnectOptions
   readonly #delay: number
-  readonly #resolve: (socket: Socket) => void
+  readonly #resolve: (connected: Connected) => void
   readonly #reject: (error: unknown) => void
   readonly #running = new Set<Attempt>()
+  #unsent: Uint8Array
   readonly #errors: unknown[] = []
   #settled = false
   /** Whether the next attempt may start as soon as there is an address. */
@@ -107,13 +138,14 @@ class Race {
     iterator: AsyncIterator<AddressLike> | undefined,
     options: ConnectOptions,
     delay: number,
-    resolve: (socket: Socket) => void,
+    resolve: (connected: Connected) => void,
     reject: (error: unknown) => void,
   ) {
     this.#waiting = list
     this.#iterator = iterator
     this.#exhausted = iterator === undefined
     this.#options = options
+    this.#unsent = options.fastOpen ?? new Uint8Array()
     this.#delay = delay
     this.#resolve = resolve
     this.#reject = reject
@@ -152,6 +184,8 @@ class Race {
   }
 
   #start(address: AddressLike): void {
+    this.#tell({ event: 'start', address })
+    if (this.#settled) return
     let socket: Socket | undefined
     try {
       const { prepare, protocol } = this.#options
@@ -165,12 +199,30 @@ class Race {
       if (own !== undefined) socket.bind(own)
       // `prepare` may have aborted.
       if (this.#settled) socket.close()
-      else if (socket.connect(sockaddr) === true) this.#win(socket)
+      else if (this.#connect(socket, sockaddr)) this.#win(address, socket)
       else this.#follow(address, socket)
     } catch (error) {
       socket?.close()
-      this.#errors.push(error)
+      this.#lose(address, error)
     }
+  }
+
+  /** Whether it is connected already. */
+  #connect(socket: Socket, sockaddr: Uint8Array): boolean {
+    const { fastOpen } = this.#options
+    if (fastOpen === undefined) return socket.connect(sockaddr) === true
+    try {
+      const sent = socket.sendTo(fastOpen, sockaddr, MSG_FASTOPEN)
+      if (sent === null) throw new SystemError(errno.EAGAIN, 'sendto')
+      this.#unsent = fastOpen.subarray(sent)
+    } catch (error) {
+      const { code } = error as SystemError
+      // net.ipv4.tcp_fastopen is off.
+      if (code === 'ENOTSUP') return socket.connect(sockaddr) === true
+      // Without a cookie the SYN asks for one, and takes no bytes.
+      if (code !== 'EINPROGRESS') throw error
+    }
+    return false
   }
 
   #follow(address: AddressLike, socket: Socket): void {
@@ -200,24 +252,43 @@ class Race {
       if (pending !== 0) throw new SystemError(pending, 'connect', formatAddress(address))
     } catch (error) {
       socket.close()
-      this.#errors.push(error)
+      this.#lose(address, error)
       this.#hurry()
       return
     }
-    this.#win(socket)
+    this.#win(address, socket)
   }
 
-  #win(socket: Socket): void {
+  #lose(address: AddressLike, error: unknown): void {
+    this.#errors.push(error)
+    this.#tell({ event: 'fail', address, error })
+  }
+
+  #win(address: AddressLike, socket: Socket): void {
+    this.#tell({ event: 'win', address })
+    if (this.#settled) {
+      socket.close()
+      return
+    }
     this.#settle()
-    this.#resolve(socket)
+    this.#resolve({ socket, unsent: this.#unsent })
+  }
+
+  #tell(attempt: ConnectAttempt): void {
+    try {
+      this.#options.onAttempt?.(attempt)
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   #expire(): void {
-    const late = [...this.#running].map(
-      ({ address }) => new SystemError(errno.ETIMEDOUT, 'connect', formatAddress(address)),
-    )
-    if (late.length === 0) late.push(new SystemError(errno.ETIMEDOUT, 'connect'))
-    this.#fail(allFailed([...this.#errors, ...late], 'ETIMEDOUT'))
+    const late = [...this.#running]
+    for (const { address } of late) {
+      this.#lose(address, new SystemError(errno.ETIMEDOUT, 'connect', formatAddress(address)))
+    }
+    if (late.length === 0) this.#errors.push(new SystemError(errno.ETIMEDOUT, 'connect'))
+    this.#fail(allFailed(this.#errors, 'ETIMEDOUT'))
   }
 
   #fail(error: unknown): void {

@@ -1,5 +1,6 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -10,18 +11,23 @@ import {
   SO_KEEPALIVE,
   type Socket,
   type SocketAddress,
+  type SystemError,
   setOption,
 } from '@linux-sockets/native-core'
 import {
+  connectNamespaces,
+  createNamespace,
   expectErrno,
   guardDescriptors,
+  needNamespaces,
   needProgram,
   runProgram,
   skipUnless,
   temporaryDirectory,
+  waitForLine,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { connect, TCP_USER_TIMEOUT } from '../src/index.js'
+import { type ConnectAttempt, connect, listen, TCP_USER_TIMEOUT } from '../src/index.js'
 import { anyPort, fullListener } from './loopback.js'
 
 guardDescriptors()
@@ -186,6 +192,124 @@ describe('connect', () => {
     await closed(stream)
   })
 
+  it('tells what happens to each attempt', async () => {
+    const [refused, address] = [await unusedAddress(), await echoServer()]
+    const told: ConnectAttempt[] = []
+    const stream = await connect([refused, address], { onAttempt: (attempt) => told.push(attempt) })
+    expect(told).toEqual([
+      { event: 'start', address: refused },
+      { event: 'fail', address: refused, error: expect.objectContaining({ code: 'ECONNREFUSED' }) },
+      { event: 'start', address },
+      { event: 'win', address },
+    ])
+    await closed(stream)
+
+    const { localAddress } = await fullListener()
+    const late: string[] = []
+    const onAttempt = ({ event, error }: ConnectAttempt) => late.push(`${event} ${(error as SystemError)?.code}`)
+    await expectErrno(() => connect(localAddress, { timeout: 20, onAttempt }), 'ETIMEDOUT')
+    expect(late).toEqual(['start undefined', 'fail ETIMEDOUT'])
+  })
+
+  it.each(['start', 'fail', 'win'])('is given up by what the listener to a %s throws', async (which) => {
+    const mistake = new Error('a mistake')
+    const opened: Socket[] = []
+    const onAttempt = ({ event }: ConnectAttempt) => {
+      if (event === which) throw mistake
+    }
+    const addresses = [await unusedAddress(), await echoServer()]
+    await expect(connect(addresses, { onAttempt, prepare: (socket) => opened.push(socket) })).rejects.toBe(mistake)
+    expect(opened.length).toBe({ start: 0, fail: 1 }[which] ?? 2)
+    expect(opened.every((socket) => socket.closed)).toBe(true)
+  })
+
+  it('runs its callbacks in the context of its caller', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const seen = new Set<string | undefined>()
+    const note = () => seen.add(storage.getStore())
+    const addresses = [await unusedAddress(), await unusedAddress(), await echoServer()]
+    const stream = await storage.run('caller', () => connect(addresses, { onAttempt: note, prepare: note }))
+    expect([...seen]).toEqual(['caller'])
+    await closed(stream)
+  })
+
+  it('binds to the address of the family that is tried', async () => {
+    const { port } = await echoServer()
+    const addresses = [
+      { family: 'ipv6', address: '::1', port: 1 },
+      { ...anyPort, port },
+    ] as const
+    const codes: unknown[] = []
+    const stream = await connect(addresses, {
+      localAddress: [
+        { ...anyPort, address: '127.0.0.3' },
+        { family: 'ipv6', address: '::1', port: 0 },
+      ],
+      onAttempt: ({ error }) => error && codes.push((error as SystemError).code),
+    })
+    expect([stream.localAddress, codes]).toEqual(['127.0.0.3', ['ECONNREFUSED']])
+    await closed(stream)
+  })
+
+  it('sends `fastOpen` after connecting where the peer has given no cookie', async () => {
+    const { address, received } = await receiver()
+    const stream = await connect([address], { fastOpen: Buffer.from('first ') })
+    stream.end('then')
+    expect(await received).toBe('first then')
+    await closed(stream)
+  })
+
+  it('sends `fastOpen` with the SYN, each byte once', async (test) => {
+    skipUnless(test, needNamespaces())
+    const namespace = createNamespace()
+    const program = `
+      import { listen, connect, TCP_FASTOPEN, TCPI_OPT_SYN_DATA, tcpInfo } from '@linux-sockets/tcp'
+      import { setOption } from '@linux-sockets/native-core'
+      const server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 }, {
+        prepare: (socket) => setOption(socket, TCP_FASTOPEN, 16),
+      })
+      server.run((stream) => stream.pipe(stream))
+      for (const length of [10, 10, 200_000, 0]) {
+        const fastOpen = Buffer.alloc(length, 'x')
+        const stream = await connect(server.address, { fastOpen })
+        const withSyn = (tcpInfo(stream).options & TCPI_OPT_SYN_DATA) !== 0
+        stream.end('!')
+        console.log(withSyn, Buffer.concat(await stream.toArray()).equals(Buffer.concat([fastOpen, Buffer.from('!')])))
+      }
+      server.close()`
+    const run = async (enabled: number) => {
+      await namespace.run('sysctl', ['-w', `net.ipv4.tcp_fastopen=${enabled}`])
+      return namespace.run(process.execPath, ['--input-type=module', '--eval', program], { cwd: directory })
+    }
+    expect(await run(3)).toBe('false true\ntrue true\ntrue true\nfalse true\n')
+    expect(await run(0)).toBe('false true\n'.repeat(4))
+  })
+
+  it('refuses `fastOpen` for more than one address', async () => {
+    const fastOpen = Buffer.from('once')
+    await expect(connect([anyPort, anyPort], { fastOpen })).rejects.toThrow(TypeError)
+    await expect(connect((async function* () {})(), { fastOpen })).rejects.toThrow(TypeError)
+    await expect(connect(anyPort, { fastOpen: 'text' as never })).rejects.toThrow(TypeError)
+    await expect(connect(anyPort, { onAttempt: 'text' as never })).rejects.toThrow(TypeError)
+    const error = await expectErrno(async () => connect(await unusedAddress(), { fastOpen }), 'ECONNREFUSED')
+    expect(error.syscall).toBe('connect')
+  })
+
+  it('leaves no descriptor after ten thousand connections', async () => {
+    await using server = listen(anyPort)
+    server.run((stream) => stream.on('error', () => {}).resume())
+    const before = readdirSync('/proc/self/fd').length
+    for (let round = 0; round < 100; round++) {
+      const streams = await Promise.all(Array.from({ length: 100 }, () => connect(server.address)))
+      // A reset leaves no port in TIME-WAIT.
+      for (const stream of streams) stream.resetAndDestroy()
+    }
+    await expect
+      .poll(() => [server.statistics.accepted, server.connections.size], { timeout: 10_000 })
+      .toEqual([10_000, 0])
+    expect(readdirSync('/proc/self/fd').length).toBe(before)
+  }, 60_000)
+
   it.each([
     ['no address', []],
     ['text', 'localhost:80'],
@@ -207,7 +331,7 @@ describe('connect', () => {
       console.log(String((await stream.toArray()).join('')))`
     const node = [process.execPath, '--input-type=module', '--eval', program]
     const output = await runProgram('strace', ['-f', '-e', 'trace=connect,getsockopt', '-o', log, ...node], {
-      cwd: resolve(import.meta.dirname, '..'),
+      cwd: directory,
     })
     expect(output).toBe('once\n')
     const calls = readFileSync(log, 'utf8').split('\n')
@@ -215,6 +339,77 @@ describe('connect', () => {
     expect(calls.filter((line) => line.includes('SO_ERROR')).length).toBeGreaterThan(0)
   })
 })
+
+describe('a route that is slow but healthy', () => {
+  // What waits for its peer's hardware address is kept, and sent when it is known.
+  const address = '10.99.0.2'
+  const candidates = `[{ address: '${address}', family: 4 }, { address: 'fd00:99::2', family: 6 }]`
+  const ours = `
+    import { connect } from '@linux-sockets/tcp'
+    const addresses = ${candidates}.map(({ address, family }) => ({ family: 'ipv' + family, address, port: 7 }))
+    let started = 0
+    const stream = await connect(addresses, {
+      onAttempt: ({ event }) => event === 'start' && ++started === 2 && console.log('second attempt'),
+    })
+    console.log('connected to', stream.remoteAddress)
+    stream.destroy()`
+  const nodes = `
+    import { connect } from 'node:net'
+    const socket = connect({
+      host: 'peer', port: 7, autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250,
+      lookup: (host, options, callback) => callback(null, ${candidates}),
+    })
+    socket.on('connectionAttempt', (to) => to === 'fd00:99::2' && console.log('second attempt'))
+    socket.on('error', ({ code }) => console.log(code))
+    socket.on('connect', () => {
+      console.log('connected to', socket.remoteAddress)
+      socket.destroy()
+    })`
+
+  it.for([
+    ['net.connect gives it up', nodes, /^second attempt\nE\w+\n$/],
+    ['connect waits for it', ours, /^second attempt\nconnected to 10\.99\.0\.2\n$/],
+  ] as const)('%s', async ([_, program, said], test) => {
+    skipUnless(test, needNamespaces())
+    const [here, there] = [createNamespace(), createNamespace()]
+    connectNamespaces(
+      { namespace: here, addresses: ['10.99.0.1/24', 'fd00:99::1/64'] },
+      { namespace: there, addresses: [`${address}/24`, 'fd00:99::2/64'] },
+    )
+    const server = there.spawn('python3', ['-u', '-c', slowServer, address])
+    await waitForLine(server, /listening/)
+    // It answers no one who asks for its hardware address.
+    await there.run('sysctl', ['-w', 'net.ipv4.conf.all.arp_ignore=8'])
+    const client = here.spawn(process.execPath, ['--input-type=module', '--eval', program], { cwd: directory })
+    await waitForLine(client, /second attempt/)
+    const [link] = JSON.parse(await there.run('ip', ['-json', 'link', 'show', 'veth0']))
+    await here.run('ip', ['neigh', 'replace', address, 'lladdr', link.address, 'dev', 'veth0'])
+    const { code, stdout, stderr } = await client.finished
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(said)
+  })
+})
+
+const directory = resolve(import.meta.dirname, '..')
+
+const slowServer = `
+import socket, sys
+with socket.create_server((sys.argv[1], 7)) as server:
+    print('listening')
+    while True: server.accept()[0].close()`
+
+/** What a server gets until the end of one connection. */
+async function receiver(): Promise<{ address: Ipv4Address; received: Promise<string> }> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => ended(server))
+  const received = once(server, 'connection').then(async ([socket]) => {
+    let text = ''
+    for await (const chunk of socket) text += chunk
+    return text
+  })
+  return { address: { ...anyPort, port: (server.address() as AddressInfo).port }, received }
+}
 
 async function echoServer(): Promise<Ipv4Address> {
   const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
