@@ -13,7 +13,7 @@
  *   pid          of the server, whose CPU time is measured
  *   warm         seconds before, and `seconds` of, the measurement
  *
- * It says {"open":N} when the connections are there, waits for a byte on standard input, and says the result.
+ * It says {"open":N} when the connections are there and each that stays has had one exchange, waits for a byte on standard input, and says the result.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -127,7 +127,7 @@ static void make_payloads(void) {
 
 struct peer {
   int fd;
-  bool active, counted, connected;
+  bool active, connected, greeted;
   uint32_t exchange; /* its number */
   size_t sent, received;
   uint64_t started;
@@ -228,6 +228,13 @@ static void receive_on(struct peer *peer, bool ending) {
     peer->received += (size_t)count;
     if (measuring) bytes_received += (uint64_t)count;
     if (peer->received == payload_length) {
+      if (!peer->greeted && !reconnecting) {
+        /* The server has accepted it, and got to know it. */
+        peer->greeted = true;
+        open_peers++;
+        if (!datagrams && !ending) return;
+        continue;
+      }
       if (!reconnecting) count_exchange(peer);
       if (reconnecting || leaving) {
         shutdown(peer->fd, SHUT_WR);
@@ -243,12 +250,8 @@ static void receive_on(struct peer *peer, bool ending) {
 static void handle(struct peer *peer, uint32_t events) {
   if (events & EPOLLOUT && !peer->connected) {
     peer->connected = true;
-    open_peers++;
-    if (reconnecting) {
-      open_peers--;
-      begin(peer);
-    }
-  } else if (events & EPOLLOUT && peer->active && peer->exchange > 0) {
+    begin(peer);
+  } else if (events & EPOLLOUT && peer->exchange > 0) {
     send_on(peer);
   }
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
@@ -307,7 +310,7 @@ int main(int count, char **arguments) {
     for (long i = 0; i < connections; i++) {
       peers[i].active = i % (connections / active) == 0;
       open_peer(&peers[i]);
-      if (datagrams) open_peers++;
+      if (datagrams) begin(&peers[i]);
       /* No more at a time than fit into any server's backlog. */
       while (i + 1 - open_peers >= 128) turn();
     }

@@ -30,7 +30,15 @@ export function contenders(runtimes: Runtimes): { readonly present: Contender[];
   if (isThere(bun)) present.push({ name: 'bun', command: (mode) => [bun, script('bun'), mode], tells: true })
   else missing.push('Bun')
   if (isThere(deno)) {
-    const command = (mode: string) => [deno, 'run', '--allow-all', '--quiet', script('deno'), mode]
+    const command = (mode: string) => [
+      deno,
+      'run',
+      '--allow-all',
+      '--quiet',
+      '--v8-flags=--expose-gc',
+      script('deno'),
+      mode,
+    ]
     present.push({ name: 'deno', command, tells: true })
   } else missing.push('Deno')
   return { present, missing }

@@ -21,21 +21,20 @@ export interface Round {
   readonly p99: number
   readonly p999: number
   readonly max: number
-  readonly memory?: Memory
 }
 
-/** **Bytes** for each idle connection. */
+/** **Bytes** for each idle connection, without the kernel's. */
 export interface Memory {
-  /** The process's, as the kernel sees it: its proportional set size. */
+  /** The growth of the process as the kernel sees it, what its collector keeps in reserve included. */
   readonly pss: number
-  /** Used by JavaScript objects, and by what they own outside of V8's heap. */
+  /** Used by JavaScript objects, after a collection. */
   readonly javascript?: number
-  /** Anonymous memory that isn't V8's heap. */
-  readonly native?: number
+  /** Anonymous memory that isn't a heap of JavaScript: of C++, and of what buffers hold. */
+  readonly native: number
 }
 
 /** What a contender did in all rounds of a case, or why it couldn't. */
-export type Outcome = { readonly rounds: Round[] } | { readonly failure: string }
+export type Outcome = { readonly rounds: Round[]; memory?: Memory } | { readonly failure: string }
 
 export interface Settings {
   readonly rounds: number
@@ -51,7 +50,6 @@ export async function measure(
   servers: readonly Contender[],
   settings: Settings,
 ): Promise<Map<string, Outcome>> {
-  const { server: processor } = processors()
   const outcomes = new Map<string, Outcome>()
   const running = new Map<Contender, { program: Program; port: number }>()
   const attempt = async (contender: Contender, task: () => Promise<void>) => {
@@ -66,15 +64,14 @@ export async function measure(
   try {
     for (const contender of servers) {
       await attempt(contender, async () => {
-        const [command, ...args] = contender.command(one.mode) as [string, ...string[]]
-        const program = new Program(contender.name, processor, command, args)
+        const program = start(contender, one)
         running.set(contender, { program, port: 0 })
         const { port } = await program.answer<{ port: number }>()
         running.set(contender, { program, port })
         outcomes.set(contender.name, { rounds: [] })
         settings.progress(`${contender.name} warms up`)
         // Compilers in the runtimes need some thousand calls, and a second, before they are done.
-        await round(one, program, port, { seconds: settings.seconds, warm: settings.warm * 2 })
+        await round(one.load, program, port, { seconds: settings.seconds, warm: settings.warm * 2 })
       })
     }
     for (let i = 0; i < settings.rounds; i++) {
@@ -82,9 +79,16 @@ export async function measure(
         await attempt(contender, async () => {
           settings.progress(`round ${i + 1} of ${settings.rounds}: ${contender.name}`)
           const outcome = outcomes.get(contender.name) as { rounds: Round[] }
-          outcome.rounds.push(await round(one, program, port, settings, contender.tells))
+          outcome.rounds.push(await round(one.load, program, port, settings))
         })
       }
+    }
+    for (const contender of one.memory ? [...running.keys()] : []) {
+      await attempt(contender, async () => {
+        settings.progress(`memory: ${contender.name}`)
+        const outcome = outcomes.get(contender.name) as { memory?: Memory }
+        outcome.memory = await measureMemory(one, contender)
+      })
     }
   } finally {
     for (const { program } of running.values()) await program[Symbol.asyncDispose]()
@@ -92,27 +96,43 @@ export async function measure(
   return outcomes
 }
 
+function start(contender: Contender, { mode }: Case): Program {
+  const [command, ...args] = contender.command(mode) as [string, ...string[]]
+  return new Program(contender.name, processors().server, command, args)
+}
+
 async function round(
-  one: Case,
+  load: Case['load'],
   server: Program,
   port: number,
   { seconds, warm }: Pick<Settings, 'seconds' | 'warm'>,
-  tells = false,
 ): Promise<Round> {
-  const settings = { ...one.load, port, pid: server.pid, seconds, warm }
+  await using program = startLoad({ ...load, port, pid: server.pid, seconds, warm })
+  await program.answer()
+  return await program.ask<Round>('go', (seconds + warm) * 1000 + 30_000)
+}
+
+function startLoad(settings: Case['load']): Program {
   const args = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
-  const before = one.memory ? await memoryOf(server, tells) : undefined
-  await using load = new Program('the load', processors().load, compile('load'), args)
+  return new Program('the load', processors().load, compile('load'), args)
+}
+
+/** Of a server of its own, as memory that a process has had is used again, and then costs nothing. */
+async function measureMemory(one: Case, contender: Contender): Promise<Memory> {
+  await using server = start(contender, one)
+  const { port } = await server.answer<{ port: number }>()
+  // What is made once, by the first connections, is none of the others'.
+  await round({ ...one.load, connections: 100, active: 100 }, server, port, { seconds: 0.2, warm: 0 })
+  const before = await memoryOf(server, contender.tells)
+  await using load = startLoad({ ...one.load, port })
   const { open } = await load.answer<{ open: number }>()
-  const memory = before && perConnection(before, await memoryOf(server, tells), open)
-  const result = await load.ask<Round>('go', (seconds + warm) * 1000 + 30_000)
-  return { ...result, ...(memory && { memory }) }
+  return perConnection(before, await memoryOf(server, contender.tells), open)
 }
 
 interface Footprint {
   readonly pss: number
   readonly anonymous: number
-  readonly told?: { readonly heapUsed: number; readonly heapTotal: number; readonly external: number }
+  readonly told?: { readonly heapUsed?: number; readonly heapHeld?: number }
 }
 
 async function memoryOf(server: Program, tells: boolean): Promise<Footprint> {
@@ -123,12 +143,10 @@ async function memoryOf(server: Program, tells: boolean): Promise<Footprint> {
 }
 
 function perConnection(before: Footprint, after: Footprint, connections: number): Memory {
-  const pss = (after.pss - before.pss) / connections
-  if (before.told === undefined || after.told === undefined) return { pss }
-  const { heapUsed, heapTotal, external } = after.told
+  const growth = (of: (footprint: Footprint) => number) => (of(after) - of(before)) / connections
   return {
-    pss,
-    javascript: (heapUsed + external - before.told.heapUsed - before.told.external) / connections,
-    native: (after.anonymous - heapTotal - (before.anonymous - before.told.heapTotal)) / connections,
+    pss: growth(({ pss }) => pss),
+    ...(after.told?.heapUsed !== undefined && { javascript: growth(({ told }) => told?.heapUsed ?? 0) }),
+    native: growth(({ anonymous, told }) => anonymous - (told?.heapHeld ?? 0)),
   }
 }

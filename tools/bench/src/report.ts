@@ -1,5 +1,5 @@
 import type { Case } from './case.js'
-import type { Outcome, Round } from './measure.js'
+import type { Memory, Outcome, Round } from './measure.js'
 import { ratios, type Spread, spread } from './statistics.js'
 
 /** What is known of a contender in a case after all rounds. */
@@ -20,10 +20,7 @@ export interface Line {
   readonly p50?: Spread
   readonly p99?: Spread
   readonly p999?: Spread
-  /** **Bytes** for each connection. */
-  readonly pss?: Spread
-  readonly javascript?: Spread
-  readonly native?: Spread
+  readonly memory?: Memory
 }
 
 /** A case and its lines. */
@@ -37,7 +34,7 @@ export function report(one: Case, outcomes: ReadonlyMap<string, Outcome>): Repor
   const lines = [...outcomes].map(([contender, outcome]) =>
     'failure' in outcome
       ? { contender, failure: outcome.failure }
-      : lineOf(contender, outcome.rounds, roundsOf(outcomes, 'c'), roundsOf(outcomes, 'net')),
+      : lineOf(contender, outcome, roundsOf(outcomes, 'c'), roundsOf(outcomes, 'net')),
   )
   return { name: one.name, title: one.title, lines }
 }
@@ -49,7 +46,7 @@ function roundsOf(outcomes: ReadonlyMap<string, Outcome>, name: string): readonl
 
 function lineOf(
   contender: string,
-  rounds: readonly Round[],
+  { rounds, memory }: { readonly rounds: readonly Round[]; readonly memory?: Memory },
   c: readonly Round[] | undefined,
   net: readonly Round[] | undefined,
 ): Line {
@@ -58,10 +55,6 @@ function lineOf(
   const ticks = rounds.reduce((sum, { user, system }) => sum + user + system, 0)
   const inUser = ticks === 0 ? 0 : rounds.reduce((sum, { user }) => sum + user, 0) / ticks
   const cpu = spread(costs)
-  const memory = (part: 'pss' | 'javascript' | 'native') => {
-    const values = rounds.map((round) => round.memory?.[part]).filter((value) => value !== undefined)
-    return values.length === rounds.length && values.length > 0 ? { [part]: spread(values) } : {}
-  }
   return {
     contender,
     throughput: of(({ requests, seconds }) => requests / seconds),
@@ -73,9 +66,7 @@ function lineOf(
     p50: of(({ p50 }) => p50 / 1000),
     p99: of(({ p99 }) => p99 / 1000),
     p999: of(({ p999 }) => p999 / 1000),
-    ...memory('pss'),
-    ...memory('javascript'),
-    ...memory('native'),
+    ...(memory && { memory }),
   }
 }
 
@@ -99,6 +90,7 @@ export function table({ name, title, lines }: Report): string {
     'B/conn',
     'JS',
     'native',
+    'PSS',
   ]
   const rows = lines.map((line) =>
     line.failure !== undefined
@@ -114,14 +106,15 @@ export function table({ name, title, lines }: Report): string {
           number(line.p50?.median),
           number(line.p99?.median),
           number(line.p999?.median),
-          number(line.pss?.median),
-          number(line.javascript?.median),
-          number(line.native?.median),
+          number(line.memory && (line.memory.javascript ?? 0) + line.memory.native),
+          number(line.memory?.javascript),
+          number(line.memory?.native),
+          number(line.memory?.pss),
         ],
   )
   // The last columns are for the cases that measure memory.
-  const columns = rows.some((row) => row.length > 2 && row[10] !== '') ? 13 : 10
-  const widths = [12, 9, 8, 7, 8, 15, 15, 9, 8, 8, 8, 7, 8]
+  const columns = rows.some((row) => row.length > 2 && row[10] !== '') ? 14 : 10
+  const widths = [12, 9, 8, 7, 8, 15, 15, 9, 8, 8, 8, 7, 8, 8]
   const render = (row: readonly string[]) =>
     row[1]?.startsWith('failed') && row.length === 2
       ? `  ${row[0]?.padEnd(12)}${row[1]}`

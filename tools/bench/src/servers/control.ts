@@ -1,5 +1,6 @@
 /** How a server in JavaScript talks with the benchmark: on any of the runtimes. */
 import process from 'node:process'
+import { getHeapStatistics } from 'node:v8'
 
 /** What the server does with the bytes: sends them back, or answers each line with itself. */
 export const mode = process.argv[2] as 'echo' | 'lines'
@@ -8,14 +9,28 @@ export const mode = process.argv[2] as 'echo' | 'lines'
 export function ready(port: number): void {
   process.stdin.setEncoding('utf8')
   process.stdin.on('data', () => {
-    const collect = (globalThis as { gc?: () => void }).gc
-    collect?.()
-    collect?.()
-    const { heapUsed, heapTotal, external } = process.memoryUsage()
-    say({ heapUsed, heapTotal, external })
+    // What the first collection finalizes, the second frees.
+    collect()
+    setTimeout(() => {
+      collect()
+      say(
+        isBun() ? {} : { heapUsed: process.memoryUsage().heapUsed, heapHeld: getHeapStatistics().total_physical_size },
+      )
+    }, 50)
   })
   process.stdin.on('end', () => process.exit(0))
   say({ port })
+}
+
+function collect(): void {
+  const { gc, Bun } = globalThis as { gc?: () => void; Bun?: { gc(wait: boolean): void } }
+  if (Bun === undefined) gc?.()
+  else Bun.gc(true)
+}
+
+/** Its heap isn't V8's, and isn't told from its other memory. */
+function isBun(): boolean {
+  return 'Bun' in globalThis
 }
 
 function say(answer: object): void {
