@@ -1,0 +1,150 @@
+import { once } from 'node:events'
+import { resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import {
+  AF_INET,
+  detachReusePortFilter,
+  type InetAddress,
+  type Listener,
+  parseIpv4,
+  SOCK_STREAM,
+  Socket,
+  type SocketAddress,
+  type SocketStream,
+} from '@linux-sockets/native-core'
+import { expectErrno, guardDescriptors, needProgram, runPython, skipUnless } from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { connect, listen, steerConnections } from '../src/index.js'
+import { anyPort } from './loopback.js'
+
+guardDescriptors()
+
+const clients = Array.from({ length: 40 }, (_, i) => `127.0.${i % 3}.${i + 1}`)
+
+describe('steerConnections', () => {
+  it('gives all connections of a client to one listener, and each listener its part of the clients', async () => {
+    const [server] = group(3)
+    steerConnections(server, 'client', 3)
+    const answers = await Promise.all(clients.map((client) => answersTo(client, server.address)))
+    expect(answers).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 3))))
+    expect(new Set(answers.flat()).size).toBe(3)
+  })
+
+  it('does the same across Workers', async () => {
+    const [server] = group(1)
+    for (const name of ['1', '2']) await startWorker(server.address, name)
+    steerConnections(server, 'client', 3)
+    const answers = await Promise.all(clients.map((client) => answersTo(client, server.address)))
+    expect(answers).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 3))))
+  })
+
+  it('tells IPv6 clients apart by their whole address', async () => {
+    const [server] = group(4, { family: 'ipv6', address: '::', port: 0 }, false)
+    const { port } = server.address as InetAddress
+    steerConnections(server, 'client', 4)
+    // Where `::` listens for IPv4 as well, the header is that of IPv4.
+    const answers = clients.map((client) => answersTo(client, { ...anyPort, port }))
+    expect(await Promise.all(answers)).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 4))))
+    const answer = await answersTo('::1', { family: 'ipv6', address: '::1', port })
+    expect(answer).toEqual(Array(3).fill(String(mixed(1) % 4)))
+  })
+
+  it('gives connections to the listener of their CPU', async (test) => {
+    skipUnless(test, needProgram('python3'))
+    const [server] = group(2)
+    steerConnections(server, 'cpu', 2)
+    const said = await runPython(
+      `
+import os, socket, sys
+for cpu in os.sched_getaffinity(0):
+    os.sched_setaffinity(0, {cpu})
+    for _ in range(5):
+        with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as peer:
+            print(cpu % 2, peer.recv(10).decode())
+`,
+      String((server.address as InetAddress).port),
+    )
+    const pairs = said.trim().split('\n')
+    expect(pairs.length).toBeGreaterThanOrEqual(5)
+    for (const pair of pairs) expect(['0 0', '1 1']).toContain(pair)
+  })
+
+  it('ends with detachReusePortFilter', async () => {
+    const [server] = group(2)
+    steerConnections(server, 'client', 1)
+    const before = await Promise.all(clients.map((client) => answersTo(client, server.address)))
+    expect(new Set(before.flat())).toEqual(new Set(['0']))
+    detachReusePortFilter(server)
+    const after = await Promise.all(clients.map((client) => answersTo(client, server.address)))
+    expect(new Set(after.flat())).toEqual(new Set(['0', '1']))
+  })
+
+  it('refuses other ways, counts, and a listener that shares nothing', () => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    expect(() => steerConnections(socket, 'hash' as never, 2)).toThrow(TypeError)
+    expect(() => steerConnections(socket, 'toString' as never, 2)).toThrow(TypeError)
+    for (const count of [0, 1.5, 65_536]) expect(() => steerConnections(socket, 'cpu', count)).toThrow(RangeError)
+    socket.bind(anyPort)
+    expectErrno(() => steerConnections(socket, 'cpu', 2), 'EINVAL')
+  })
+})
+
+/** Listeners that share an address, closed when the running test ends. Each answers with its index. */
+function group(
+  count: number,
+  address: SocketAddress = anyPort,
+  v6only = true,
+): [Listener<SocketStream>, ...Listener<SocketStream>[]] {
+  const listeners: Listener<SocketStream>[] = []
+  onTestFinished(() => {
+    for (const listener of listeners) listener.close()
+  })
+  for (let i = 0; i < count; i++) {
+    const listener = listen(listeners[0]?.address ?? address, { reusePort: true, v6only })
+    listener.run((stream) => stream.resume().end(String(i)))
+    listeners.push(listener)
+  }
+  return listeners as [Listener<SocketStream>, ...Listener<SocketStream>[]]
+}
+
+/** A Worker that listens at the address, too, and answers with its name. It runs the package as it was built. */
+async function startWorker(address: SocketAddress, name: string): Promise<void> {
+  const worker = new Worker(
+    `const { parentPort, workerData: { tcp, address, name } } = require('node:worker_threads')
+     import(tcp).then(({ listen }) => {
+       const server = listen(address, { reusePort: true })
+       server.run((stream) => stream.resume().end(name))
+       parentPort.postMessage('listening')
+     })`,
+    {
+      eval: true,
+      workerData: { tcp: pathToFileURL(resolve(import.meta.dirname, '../dist/index.js')).href, address, name },
+    },
+  )
+  onTestFinished(async () => {
+    await worker.terminate()
+  })
+  await once(worker, 'message')
+}
+
+/** What three connections of a client are answered. */
+async function answersTo(client: string, server: SocketAddress): Promise<string[]> {
+  const localAddress = {
+    family: client.includes(':') ? ('ipv6' as const) : ('ipv4' as const),
+    address: client,
+    port: 0,
+  }
+  const answers: string[] = []
+  for (let i = 0; i < 3; i++) answers.push(await text(await connect(server, { localAddress })))
+  return answers
+}
+
+function hash(client: string): number {
+  return mixed(Buffer.from(parseIpv4(client, 'client')).readUint32BE())
+}
+
+function mixed(word: number): number {
+  return Math.imul(word, 0x9e37_79b1) >>> 16
+}
