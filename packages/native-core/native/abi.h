@@ -194,6 +194,9 @@ class Args {
   // To be read before every other pointer: an element may be an accessor, and what it runs may detach a buffer.
   void vector(size_t index, Vector& vector);
 
+  // For keeping a reference; its reader has looked at it.
+  napi_value value(size_t index) const { return argv_[index]; }
+
   napi_value function(size_t index) {
     napi_valuetype type;
     if (napi_typeof(env, argv_[index], &type) != napi_ok || type != napi_function) refuse(index, Kind::function);

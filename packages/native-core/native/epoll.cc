@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "epoll.h"
 #include "syscalls.h"
 
 // Generic number on every architecture; absent from older headers.
@@ -39,6 +40,25 @@ int wait_once(int epfd, epoll_event* events, int count, int64_t timeout) {
 
 }  // namespace
 
+int32_t wait_for_events(int epfd, View<uint32_t> out, int count, int64_t timeout) {
+  constexpr int kBatch = 1024;
+  // Packed on x86-64 only: copying makes three words of it everywhere.
+  epoll_event events[kBatch];
+  const int64_t deadline = timeout > 0 ? now() + timeout : 0;
+  int64_t left = timeout;
+  int rc;
+  while ((rc = wait_once(epfd, events, std::min(count, kBatch), left)) == -1 && errno == EINTR) {
+    if (timeout > 0) left = std::max<int64_t>(deadline - now(), 0);
+  }
+  for (int i = 0; i < rc; i++) {
+    const uint64_t data = events[i].data.u64;
+    out.data[3 * i] = events[i].events;
+    out.data[3 * i + 1] = static_cast<uint32_t>(data);
+    out.data[3 * i + 2] = static_cast<uint32_t>(data >> 32);
+  }
+  return answer(rc);
+}
+
 int32_t epoll_create1(Args& a) {
   const int flags = a.flags(0);
   return a.state().created(a.call([&] { return ::epoll_create1(flags | EPOLL_CLOEXEC); }));
@@ -57,30 +77,13 @@ int32_t epoll_ctl(Args& a) {
 }
 
 int32_t epoll_pwait2(Args& a) {
-  constexpr int kBatch = 1024;
   const int epfd = a.i32(0);
   const View<uint32_t> out = a.uint32s(1, 3);
   const int32_t wanted = a.i32(2);
   const int64_t timeout = a.safe_integer(3);
   if (a.complaint()) return a.complaint();
   if (wanted > 0 && static_cast<size_t>(wanted) > out.size / 3) return a.refuse(2, Kind::within);
-
-  // Packed on x86-64 only: copying makes three words of it everywhere.
-  epoll_event events[kBatch];
-  const int count = std::min(wanted, kBatch);
-  const int64_t deadline = timeout > 0 ? now() + timeout : 0;
-  int64_t left = timeout;
-  int rc;
-  while ((rc = wait_once(epfd, events, count, left)) == -1 && errno == EINTR) {
-    if (timeout > 0) left = std::max<int64_t>(deadline - now(), 0);
-  }
-  for (int i = 0; i < rc; i++) {
-    const uint64_t data = events[i].data.u64;
-    out.data[3 * i] = events[i].events;
-    out.data[3 * i + 1] = static_cast<uint32_t>(data);
-    out.data[3 * i + 2] = static_cast<uint32_t>(data >> 32);
-  }
-  return answer(rc);
+  return wait_for_events(epfd, out, wanted, timeout);
 }
 
 }  // namespace boundary

@@ -21,7 +21,7 @@
   X(inet_pton) X(inet_ntop) X(if_nametoindex) X(if_indextoname) X(getifaddrs)                                         \
   X(resolve_open) X(getaddrinfo) X(getnameinfo) X(resolve_cancel)                                                     \
   /* watch.cc */                                                                                                      \
-  X(loop_attach) X(loop_ref) X(loop_detach)
+  X(loop_attach) X(loop_ref) X(loop_lead) X(loop_detach)
 
 // Those that a server makes for every event, which also get the short way in (enter_hot).
 #define NATIVE_CORE_HOT(X)                                                                                            \

@@ -1,49 +1,137 @@
 // The only file that knows libuv.
+#include <sys/epoll.h>
 #include <uv.h>
 
+#include "epoll.h"
 #include "syscalls.h"
 
 namespace boundary {
 
 struct Watch {
   uv_poll_t poll;
+  // Active while the watch leads, when `poll` is not: what keeps the loop alive, and its timeouts true.
+  uv_prepare_t leading;
+  int open_handles = 0;
+  int epfd;
+  bool leads = false;
   napi_env env;
   State* state;
-  napi_ref ready;
+  napi_ref events, ready;
   napi_async_context context;
+
+  uv_loop_t* loop() const { return poll.loop; }
+  bool closing() const { return uv_is_closing(reinterpret_cast<const uv_handle_t*>(&poll)); }
 };
 
 namespace {
 
+// The data that comes with the events of Node's own loop, while a watch leads.
+constexpr uint64_t kNodesLoop = UINT64_MAX;
+
 void on_closed(uv_handle_t* handle) {
   auto* watch = static_cast<Watch*>(handle->data);
+  if (--watch->open_handles > 0) return;
   State& state = *watch->state;
+  napi_delete_reference(watch->env, watch->events);
   napi_delete_reference(watch->env, watch->ready);
   napi_async_destroy(watch->env, watch->context);
   delete watch;
   if (--state.open_watches == 0 && state.leaving) napi_remove_async_cleanup_hook(state.leaving);
 }
 
-void close_watch(Watch* watch) { uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), on_closed); }
+void close_watch(Watch* watch) {
+  uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), on_closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&watch->leading), on_closed);
+}
 
 // An exception thrown by `ready` has no caller to go to. Without one, a failed call means that the environment is
 // being terminated, and nothing more is to be done in it.
+bool call_ready(Watch* watch, int32_t count) {
+  const napi_env env = watch->env;
+  napi_value ready, global, argument;
+  if (napi_get_reference_value(env, watch->ready, &ready) != napi_ok || napi_get_global(env, &global) != napi_ok ||
+      napi_create_int32(env, count, &argument) != napi_ok) {
+    return false;
+  }
+  if (napi_make_callback(env, watch->context, global, ready, 1, &argument, nullptr) == napi_ok) return true;
+  bool thrown = false;
+  napi_value error;
+  if (napi_is_exception_pending(env, &thrown) != napi_ok || !thrown ||
+      napi_get_and_clear_last_exception(env, &error) != napi_ok) {
+    return false;
+  }
+  napi_fatal_exception(env, error);
+  return true;
+}
+
+// JavaScript may have detached the memory since.
+View<uint32_t> events_of(const Watch* watch) {
+  napi_value array;
+  napi_typedarray_type type;
+  size_t size;
+  void* data;
+  if (napi_get_reference_value(watch->env, watch->events, &array) != napi_ok ||
+      napi_get_typedarray_info(watch->env, array, &type, &size, &data, nullptr, nullptr) != napi_ok) {
+    return {};
+  }
+  return {static_cast<uint32_t*>(data), size};
+}
+
+// Takes Node's own loop out of the events. Answers whether it was among them.
+bool take_nodes_loop(View<uint32_t> events, int32_t& count) {
+  for (int32_t i = 0; i < count; i++) {
+    uint32_t* event = events.data + 3 * i;
+    if (event[1] != UINT32_MAX || event[2] != UINT32_MAX) continue;
+    count--;
+    std::memmove(event, event + 3, 3 * sizeof(uint32_t) * static_cast<size_t>(count - i));
+    return true;
+  }
+  return false;
+}
+
+// Fetches events and hands them over. Answers whether there may be more, and nothing for Node's own loop.
+bool deliver(Watch* watch, int64_t timeout) {
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(watch->env, &scope) != napi_ok) return false;
+  const View<uint32_t> events = events_of(watch);
+  int32_t count = wait_for_events(watch->epfd, events, static_cast<int>(events.size / 3), timeout);
+  const bool nodes_turn = take_nodes_loop(events, count);
+  const bool called = count != 0 && call_ready(watch, count);
+  napi_close_handle_scope(watch->env, scope);
+  return called && count > 0 && !nodes_turn;
+}
+
+void on_ready(uv_poll_t* poll, int, int);
+
+// Waits in this epoll instance until there is something to do for Node's loop: events of its own, a timer, an immediate,
+// a handle to close or to begin with. Node's instance must not hold this one meanwhile: two that wait for each other are
+// refused with ELOOP. https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
+void lead(Watch* watch) {
+  uv_loop_t* loop = watch->loop();
+  uv_poll_stop(&watch->poll);
+  auto* leading = reinterpret_cast<uv_handle_t*>(&watch->leading);
+  uv_prepare_start(&watch->leading, [](uv_prepare_t*) {});
+  uv_has_ref(reinterpret_cast<uv_handle_t*>(&watch->poll)) ? uv_ref(leading) : uv_unref(leading);
+  epoll_event nodes{};
+  nodes.events = EPOLLIN;
+  nodes.data.u64 = kNodesLoop;
+  if (::epoll_ctl(watch->epfd, EPOLL_CTL_ADD, uv_backend_fd(loop), &nodes) == 0) {
+    bool more = true;
+    while (more && watch->leads && !watch->closing()) {
+      uv_update_time(loop);
+      const int timeout = uv_backend_timeout(loop);
+      more = timeout != 0 && deliver(watch, timeout < 0 ? -1 : int64_t{timeout} * 1'000'000);
+    }
+    if (!watch->closing()) ::epoll_ctl(watch->epfd, EPOLL_CTL_DEL, uv_backend_fd(loop), nullptr);
+  }
+  if (watch->closing()) return;
+  uv_prepare_stop(&watch->leading);
+  uv_poll_start(&watch->poll, UV_READABLE, on_ready);
+}
+
 void on_ready(uv_poll_t* poll, int, int) {
   auto* watch = static_cast<Watch*>(poll->data);
-  const napi_env env = watch->env;
-  napi_handle_scope scope;
-  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
-  napi_value ready, global;
-  if (napi_get_reference_value(env, watch->ready, &ready) == napi_ok && napi_get_global(env, &global) == napi_ok &&
-      napi_make_callback(env, watch->context, global, ready, 0, nullptr, nullptr) != napi_ok) {
-    bool thrown = false;
-    napi_value error;
-    if (napi_is_exception_pending(env, &thrown) == napi_ok && thrown &&
-        napi_get_and_clear_last_exception(env, &error) == napi_ok) {
-      napi_fatal_exception(env, error);
-    }
-  }
-  napi_close_handle_scope(env, scope);
+  if (deliver(watch, 0) && watch->leads && !watch->closing()) lead(watch);
 }
 
 Watch* watch_at(Args& a) {
@@ -56,7 +144,9 @@ Watch* watch_at(Args& a) {
 
 int32_t loop_attach(Args& a) {
   const int epfd = a.i32(0);
-  const napi_value ready = a.function(1);
+  a.uint32s(1, 3);
+  const napi_value events = a.value(1);
+  const napi_value ready = a.function(2);
   if (a.complaint()) return a.complaint();
   uv_loop_t* loop;
   if (napi_get_uv_event_loop(a.env, &loop) != napi_ok) return -ENOSYS;
@@ -67,13 +157,17 @@ int32_t loop_attach(Args& a) {
     delete watch;
     return rc;
   }
+  uv_prepare_init(loop, &watch->leading);
   State& state = a.state();
+  watch->epfd = epfd;
+  watch->open_handles = 2;
   watch->env = a.env;
   watch->state = &state;
-  watch->poll.data = watch;
+  watch->poll.data = watch->leading.data = watch;
   napi_value name;
   napi_create_string_utf8(a.env, "native-core", NAPI_AUTO_LENGTH, &name);
   napi_async_init(a.env, nullptr, name, &watch->context);
+  napi_create_reference(a.env, events, 1, &watch->events);
   napi_create_reference(a.env, ready, 1, &watch->ready);
   state.open_watches++;
 
@@ -96,8 +190,18 @@ int32_t loop_ref(Args& a) {
   const int32_t on = a.i32(1);
   if (a.complaint()) return a.complaint();
   if (!watch) return -EBADF;
-  auto* handle = reinterpret_cast<uv_handle_t*>(&watch->poll);
-  on ? uv_ref(handle) : uv_unref(handle);
+  for (auto* handle : {reinterpret_cast<uv_handle_t*>(&watch->poll), reinterpret_cast<uv_handle_t*>(&watch->leading)}) {
+    on ? uv_ref(handle) : uv_unref(handle);
+  }
+  return 0;
+}
+
+int32_t loop_lead(Args& a) {
+  Watch* watch = watch_at(a);
+  const int32_t on = a.i32(1);
+  if (a.complaint()) return a.complaint();
+  if (!watch) return -EBADF;
+  watch->leads = on != 0;
   return 0;
 }
 

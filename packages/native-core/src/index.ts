@@ -71,6 +71,7 @@ export * from './flow/stream.js'
 export * from './interface.js'
 export { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from './ip.js'
 export * from './limit.js'
+export * from './loop.js'
 export {
   descriptorSpace,
   type IncomingMessage,
@@ -88,4 +89,12 @@ export * from './resolve.js'
 export * from './sockaddr.js'
 export { type Datagram, Socket, type SocketOptions } from './socket.js'
 export * from './transfer.js'
-export { type ReadyOptions, readable, type Watch, type WatchOptions, watch, writable } from './watch.js'
+export {
+  type ReadyOptions,
+  readable,
+  type Watch,
+  type WatchFunction,
+  type WatchOptions,
+  watch,
+  writable,
+} from './watch.js'

@@ -142,10 +142,15 @@ export interface Native {
   resolve_cancel(resolver: number, id: number): number
 
   // watch.cc
-  /** Calls `ready` from Node's loop as long as `epfd` has events waiting. Returns a handle. */
-  loop_attach(epfd: number, ready: () => void): number
+  /**
+   * Fetches the events of `epfd` from Node's loop as they come, writes them to `events` as epoll_pwait2 does, and calls
+   * `ready` with their number, or with −errno. Returns a handle.
+   */
+  loop_attach(epfd: number, events: Uint32Array, ready: (count: number) => void): number
   /** Whether the handle keeps the loop alive. A new one does not. */
   loop_ref(handle: number, on: number): number
+  /** Whether the thread waits in `epfd` itself, and Node's loop gets its turn when it has something to do. */
+  loop_lead(handle: number, on: number): number
   loop_detach(handle: number): number
 }
 

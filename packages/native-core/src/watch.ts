@@ -10,10 +10,11 @@ import {
   EPOLLPRI,
   EPOLLRDHUP,
 } from './constants.js'
-import { EPOLL_EVENT_WORDS, epollCreate, epollWait } from './epoll.js'
+import { EPOLL_EVENT_WORDS, epollCreate } from './epoll.js'
 import { errno } from './errno.js'
-import { check, fail, SystemError } from './error.js'
+import { fail, SystemError } from './error.js'
 import { type AsFd, type OwnedFd, onRelease } from './fd.js'
+import { type Attachment, attachEpoll } from './loop.js'
 import { native } from './native.js'
 
 /** A watch on a descriptor, from `watch`. */
@@ -38,6 +39,14 @@ export interface WatchOptions {
    */
   readonly ended?: (() => void) | undefined
 }
+
+/** What `watch` is: a source of readiness. An event loop of one's own may offer another, to streams and listeners too. */
+export type WatchFunction = (
+  target: AsFd,
+  events: number,
+  callback: (events: number) => void,
+  options?: WatchOptions,
+) => Watch
 
 /**
  * Calls `callback` from Node's event loop as long as the descriptor is ready (level-triggered) for any of `events`:
@@ -202,7 +211,7 @@ interface Entry {
 /** All watches of one thread: an epoll instance of our own, which Node's loop polls. */
 class Loop {
   #epoll: OwnedFd
-  #handle: number
+  #attachment: Attachment
   readonly #byTag = new Map<number, Entry>()
   readonly #byFd = new Map<number, Entry>()
   readonly #events = new Uint32Array(256 * EPOLL_EVENT_WORDS)
@@ -211,7 +220,7 @@ class Loop {
   #closing = false
 
   constructor() {
-    ;[this.#epoll, this.#handle] = this.#open()
+    ;[this.#epoll, this.#attachment] = this.#open()
   }
 
   join(watcher: Watcher): Entry {
@@ -260,12 +269,12 @@ class Loop {
   count(change: number): void {
     const before = this.#references
     this.#references += change
-    if (before > 0 !== this.#references > 0) native.loop_ref(this.#handle, this.#references > 0 ? 1 : 0)
+    if (before === 0) this.#attachment.ref()
+    else if (this.#references === 0) this.#attachment.unref()
   }
 
-  readonly #dispatch = (): void => {
+  readonly #dispatch = (count: number): void => {
     const events = this.#events
-    const count = epollWait(this.#epoll, events)
     for (let at = 0; at < count * EPOLL_EVENT_WORDS; at += EPOLL_EVENT_WORDS) {
       // Unknown where an earlier callback of this batch stopped the watch.
       const entry = this.#byTag.get(events[at + 1] as number)
@@ -298,7 +307,7 @@ class Loop {
       this.#closing = false
       if (this.#byFd.size > 0) return
       threadLoop = undefined
-      native.loop_detach(this.#handle)
+      this.#attachment.detach()
       this.#epoll.close()
     }).unref()
   }
@@ -308,11 +317,11 @@ class Loop {
    * goes on reporting it: epoll(7), question 6. Only a new epoll instance gets rid of it.
    */
   #rebuild(): void {
-    const [old, oldHandle] = [this.#epoll, this.#handle]
-    ;[this.#epoll, this.#handle] = this.#open()
-    if (this.#references > 0) native.loop_ref(this.#handle, 1)
+    const [old, oldAttachment] = [this.#epoll, this.#attachment]
+    ;[this.#epoll, this.#attachment] = this.#open()
+    if (this.#references > 0) this.#attachment.ref()
     const lost = [...this.#byTag.values()].filter((entry) => this.#control(EPOLL_CTL_ADD, entry) < 0)
-    native.loop_detach(oldHandle)
+    oldAttachment.detach()
     old.close()
     // All are dropped before any ends, since the end of one that can't be removed would come here again.
     for (const { tag, fd } of lost) {
@@ -322,11 +331,14 @@ class Loop {
     for (const entry of lost) this.#endAll(entry)
   }
 
-  #open(): [OwnedFd, number] {
+  #open(): [OwnedFd, Attachment] {
     const epoll = epollCreate()
-    const handle = native.loop_attach(epoll.fd, this.#dispatch)
-    if (handle < 0) epoll.close()
-    return [epoll, check(handle, 'uv_poll_init')]
+    try {
+      return [epoll, attachEpoll(epoll, this.#events, this.#dispatch)]
+    } catch (error) {
+      epoll.close()
+      throw error
+    }
   }
 
   #control(operation: number, { fd, armed, tag }: Entry): number {

@@ -114,8 +114,9 @@ const calls: Record<keyof Native, Call> = {
   getaddrinfo: { args: () => [9999, 0, bytes(), bytes(), 0, 0, 0, 0] },
   getnameinfo: { args: () => [9999, 0, inet, 0] },
   resolve_cancel: { args: () => [9999, 0] },
-  loop_attach: { args: () => [-1, () => {}], fds: [0] },
+  loop_attach: { args: () => [-1, new Uint32Array(3), () => {}], fds: [0] },
   loop_ref: { args: () => [9999, 1] },
+  loop_lead: { args: () => [9999, 1] },
   loop_detach: { args: () => [9999] },
 }
 
@@ -328,7 +329,7 @@ describe('descriptors', () => {
       const epolls = copies.map((copy) => copy.epoll_create1(0))
       copies.forEach((copy, i) => {
         copy.epoll_ctl(epolls[i], 1, fds[i], 1, 0, 0)
-        const handle = copy.loop_attach(epolls[i], () => {
+        const handle = copy.loop_attach(epolls[i], new Uint32Array(3), () => {
           console.log('copy', i)
           copy.loop_detach(handle)
         })

@@ -7,7 +7,7 @@ import { type AsFd, eventfd, type OwnedFd } from '../fd.js'
 import { getOption } from '../option.js'
 import { SO_ACCEPTCONN } from '../options/socket.js'
 import type { Socket } from '../socket.js'
-import { type Watch, watch } from '../watch.js'
+import { type Watch, type WatchFunction, watch } from '../watch.js'
 
 /** How connections are accepted. */
 export interface ListenerOptions<T = Socket> {
@@ -25,6 +25,8 @@ export interface ListenerOptions<T = Socket> {
   readonly error?: ((error: SystemError) => void) | undefined
   /** Closes the listener. */
   readonly signal?: AbortSignal | undefined
+  /** Where readiness comes from. Default: `watch`, that is Node's loop. */
+  readonly watch?: WatchFunction | undefined
 }
 
 /** Counts since the listener was made. */
@@ -59,6 +61,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   readonly #budget: number
   readonly #report: (error: SystemError) => void
   readonly #signal: AbortSignal | undefined
+  readonly #watchFunction: WatchFunction
   readonly #statistics = { accepted: 0, dropped: 0, errors: 0 }
 
   #referenced = true
@@ -81,6 +84,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
    */
   constructor(sockets: Socket | readonly Socket[], options: ListenerOptions<T> = {}) {
     const { wrap = (accepted) => accepted as T, budget = 64, error = warn, signal } = options
+    this.#watchFunction = options.watch ?? watch
     checkInteger(budget, 1, 0x7fff_ffff, 'budget')
     if (signal !== undefined && typeof signal.addEventListener !== 'function') {
       throw new TypeError('signal must be an AbortSignal')
@@ -268,7 +272,8 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   #watchFor(source: Source, events: number): Watch {
-    return watch(source.socket, events, (ready) => this.#ready(source, ready), { ended: this.#lost })
+    const ready = (happened: number) => this.#ready(source, happened)
+    return this.#watchFunction(source.socket, events, ready, { ended: this.#lost })
   }
 
   #stopWatching(): void {

@@ -10,7 +10,7 @@ import { recvMessage, sendMessage } from '../message.js'
 import { getOption, setOption, setOptionInt } from '../option.js'
 import { SO_ERROR, SO_KEEPALIVE, SO_LINGER } from '../options/socket.js'
 import { Socket } from '../socket.js'
-import { type Watch, watch } from '../watch.js'
+import { type Watch, type WatchFunction, watch } from '../watch.js'
 
 /** How a socket becomes a stream. */
 export interface SocketStreamOptions
@@ -22,6 +22,8 @@ export interface SocketStreamOptions
   readonly allowHalfOpen?: boolean | undefined
   /** Destroys the stream with an `AbortError`. */
   readonly signal?: AbortSignal | undefined
+  /** Where readiness comes from. Default: `watch`, that is Node's loop. */
+  readonly watch?: WatchFunction | undefined
 }
 
 /** An address in the words of `node:net`. */
@@ -61,6 +63,7 @@ export class SocketStream extends Duplex implements AsFd {
 
   /** Undefined while there is nothing to wait for, and when destroyed. */
   #watch: Watch | undefined
+  readonly #watchFunction: WatchFunction
   #startWatch: (events: number) => Watch
   #referenced = true
 
@@ -79,9 +82,13 @@ export class SocketStream extends Duplex implements AsFd {
    * Takes over `socket`, which must be a connected, non-blocking stream socket (`SOCK_STREAM`).
    * @throws SystemError `EBADF`, `ENOSPC` (fs.epoll.max_user_watches); the socket then stays yours
    */
-  constructor(socket: Socket, { allowHalfOpen = false, signal, ...options }: SocketStreamOptions = {}) {
+  constructor(
+    socket: Socket,
+    { allowHalfOpen = false, signal, watch: from = watch, ...options }: SocketStreamOptions = {},
+  ) {
     super({ ...options, allowHalfOpen })
     this.socket = socket
+    this.#watchFunction = from
     this.#startWatch = this.#newWatch
     // Most streams are read at once, and then this is the only epoll_ctl that their reading takes.
     this.#watch = this.#startWatch(EPOLLIN)
@@ -403,7 +410,8 @@ export class SocketStream extends Duplex implements AsFd {
     if (events !== EPOLLIN && this.#sent !== undefined && !this.#lent) this.#sendRest()
   }
 
-  readonly #newWatch = (events: number): Watch => watch(this.socket, events, this.#ready, { ended: this.#lost })
+  readonly #newWatch = (events: number): Watch =>
+    this.#watchFunction(this.socket, events, this.#ready, { ended: this.#lost })
 
   /** Somebody else has closed the socket. */
   readonly #lost = (): void => {
