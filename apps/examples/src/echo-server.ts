@@ -39,7 +39,7 @@ export function startEchoServer(port = 0, device = ''): { server: Server; port: 
   }
   const statistics = { pauses: 0 }
   const address = socket.localAddress as Ipv6Address
-  const server = serve(new Reactor(), socket, {
+  const server = new Reactor().serve(socket, {
     data(connection, chunk) {
       if (connection.write(chunk)) return
       // The peer sends faster than it reads: let it wait, as it makes us wait.

@@ -15,11 +15,17 @@ import {
   SO_DOMAIN,
   SO_ERROR,
   SO_LINGER,
-  type Socket,
+  Socket,
+  SocketStream,
+  type SocketStreamOptions,
   SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-import { protect, type Reactor, type Registration } from './reactor.js'
+import { Deadlines, type TimeoutKind, type Timeouts } from './deadline.js'
+import { WriteQueue } from './queue.js'
+import type { Reactor } from './reactor.js'
+import { protect, type Registration } from './registration.js'
+import { ConnectionStatistics } from './statistics.js'
 
 /** What a program does with its connections; one object serves them all. */
 export interface Handlers<State> {
@@ -27,7 +33,7 @@ export interface Handlers<State> {
   open?(connection: Connection<State>): void
   /** Bytes came. `chunk` is only lent: it is overwritten after the call, so copy what you keep. */
   data(connection: Connection<State>, chunk: Buffer): void
-  /** The queue is empty again after `write` returned false. */
+  /** The queue has fallen to its low mark after `write` returned false. */
   drain?(connection: Connection<State>): void
   /** The peer has sent its last byte. Without this handler the connection ends its side, too. */
   end?(connection: Connection<State>): void
@@ -35,42 +41,73 @@ export interface Handlers<State> {
   error?(connection: Connection<State>, error: Error): void
   /** The connection is gone; always the last call, and made once. */
   close?(connection: Connection<State>): void
+  /**
+   * A time of `Timeouts` is over; it begins anew where the connection goes on. Without this handler the connection breaks
+   * with `ETIMEDOUT`, as it always does when connecting took too long.
+   */
+  timeout?(connection: Connection<State>, kind: 'idle' | 'read' | 'write'): void
 }
 
-/** How much may wait to be sent. */
-export interface ConnectionOptions {
-  /** Queued bytes from which on `write` returns false. Default 64 KiB. */
+/** How much may wait to be sent, and how long things may take. */
+export interface ConnectionOptions extends Timeouts {
+  /** Queued **bytes** from which on `write` returns false. Default 64 KiB. */
   readonly highWaterMark?: number | undefined
-  /** Queued bytes that are never exceeded: the connection breaks with `ENOBUFS`. Default 16 MiB. */
+  /** Queued **bytes** at which `drain` is called after that. Default a quarter of the high mark. */
+  readonly lowWaterMark?: number | undefined
+  /** Queued **bytes** that are never exceeded: the connection breaks with `ENOBUFS`. Default 16 MiB. */
   readonly maxQueued?: number | undefined
+}
+
+/** Who keeps account of connections: their server. */
+export interface ConnectionOwner<State> {
+  /** Before the handler of the same name. */
+  open(connection: Connection<State>): void
+  /** Before the handler of the same name. */
+  close(connection: Connection<State>): void
+  /** The socket is closed, that of a stream which was made of the connection too. */
+  gone(): void
+}
+
+/** What the package itself may set besides the options. */
+export interface ConnectionSettings<State> extends ConnectionOptions {
+  /** Whether connect(2) is still under way. */
+  readonly connecting?: boolean | undefined
+  readonly owner?: ConnectionOwner<State> | undefined
 }
 
 /** A connected stream socket in a reactor, edge-triggered. `state` is the program's own. */
 export class Connection<State = undefined> implements AsFd {
   /** Whatever the handlers keep with the connection. */
   state: State
-  /** Bytes received so far. */
-  bytesRead = 0
-  /** Bytes that the kernel has taken so far. */
-  bytesWritten = 0
+  readonly #reactor: Reactor
   readonly #socket: Socket
   readonly #handlers: Handlers<State>
   readonly #registration: Registration
+  readonly #queue = new WriteQueue()
   readonly #highWaterMark: number
+  readonly #lowWaterMark: number
   readonly #maxQueued: number
+  readonly #statistics = new ConnectionStatistics()
+  readonly #deadlines: Deadlines | undefined
+  readonly #owner: ConnectionOwner<State> | undefined
   /** Whether a short read says that nothing is left. */
   readonly #readsWhole: boolean
-  #queue: Buffer[] = []
-  #queued = 0
+  #connecting: boolean
+  /** Whether EPOLLOUT is on. */
+  #armed: boolean
+  #corks = 0
   #mustDrain = false
   #paused = false
   #peerEnded = false
   #ending = false
+  /** Whether to close behind the last byte, without the peer's end. */
+  #closing = false
   #closed = false
 
   /**
    * Takes over a connected socket: from here on only the connection may close it.
-   * @throws SystemError when it can't be registered; the socket is then closed
+   * @throws SystemError when it can't be registered
+   * @throws TypeError, RangeError for options out of range. Whatever is thrown, the socket is then closed.
    */
   constructor(
     reactor: Reactor,
@@ -79,25 +116,36 @@ export class Connection<State = undefined> implements AsFd {
     state: State,
     options: ConnectionOptions = {},
   ) {
+    const { connecting = false, owner }: ConnectionSettings<State> = options
     this.state = state
+    this.#reactor = reactor
     this.#socket = socket
     this.#handlers = handlers
-    this.#highWaterMark = options.highWaterMark ?? 64 * 1024
-    this.#maxQueued = options.maxQueued ?? 16 * 1024 * 1024
+    this.#owner = owner
+    this.#connecting = connecting
+    this.#armed = connecting
     try {
+      const { highWaterMark = 64 * 1024, maxQueued = 16 * 1024 * 1024 } = options
+      const { lowWaterMark = highWaterMark / 4 } = options
+      this.#highWaterMark = highWaterMark
+      this.#lowWaterMark = lowWaterMark
+      this.#maxQueued = maxQueued
+      checkMarks(lowWaterMark, highWaterMark, maxQueued)
+      this.#deadlines = Deadlines.of(options, connecting, reactor.timers, this.#isAwaited, this.#expire)
       // A Unix socket stops reading where descriptors came along, or another writer's bytes begin.
       this.#readsWhole = [AF_INET, AF_INET6].includes(getOption(socket, SO_DOMAIN))
       this.#registration = reactor.register(
         socket,
-        READING,
+        connecting ? READING_AND_WRITING : READING,
         (events) => this.#handle(events),
         () => this.#close(),
       )
     } catch (error) {
+      this.#deadlines?.stop()
       socket.close()
       throw error
     }
-    protect(() => handlers.open?.(this))
+    if (!connecting) this.#open()
   }
 
   /** The descriptor, for options; −1 once closed. */
@@ -105,14 +153,34 @@ export class Connection<State = undefined> implements AsFd {
     return this.#socket.fd
   }
 
-  /** Bytes that wait for the kernel to take them. */
+  /** **Bytes** that wait for the kernel to take them. */
   get queued(): number {
-    return this.#queued
+    return this.#queue.length
+  }
+
+  /** Whether connect(2) is still under way; `open` follows. */
+  get connecting(): boolean {
+    return this.#connecting
   }
 
   /** Whether the connection is gone. */
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** **Bytes** received so far. */
+  get bytesRead(): number {
+    return this.#statistics.bytesRead
+  }
+
+  /** **Bytes** that the kernel has taken so far. */
+  get bytesWritten(): number {
+    return this.#statistics.bytesWritten
+  }
+
+  /** What went through so far. */
+  get statistics(): Readonly<ConnectionStatistics> {
+    return this.#statistics.copy()
   }
 
   /**
@@ -123,24 +191,48 @@ export class Connection<State = undefined> implements AsFd {
     if (!(data instanceof Uint8Array)) throw new TypeError('data must be a Uint8Array')
     if (this.#closed || this.#ending) return false
     let sent = 0
-    if (this.#queued === 0) {
+    if (this.#queue.length === 0 && this.#corks === 0 && !this.#connecting) {
       try {
-        sent = this.#send(data)
+        sent = this.#account(this.#socket.send(data), data.length)
       } catch (error) {
         this.#break(error as Error)
         return false
       }
     }
-    if (sent < data.length) this.#enqueue(data.subarray(sent))
-    this.#mustDrain = this.#queued >= this.#highWaterMark || this.#mustDrain
+    if (sent < data.length) this.#enqueue(sent === 0 ? data : data.subarray(sent))
     return !this.#mustDrain && !this.#closed
+  }
+
+  /** Keeps what is written from now on in the queue, until as many `uncork`s send it with as few calls as possible (`writev`). */
+  cork(): void {
+    this.#corks++
+  }
+
+  /** Sends what `cork` has kept back. */
+  uncork(): void {
+    if (this.#corks === 0) return
+    if (--this.#corks === 0 && !this.#armed && this.#queue.length > 0) this.#flush()
   }
 
   /** Sends what is queued, then a FIN. The connection closes when the peer has ended, too. */
   end(): void {
     if (this.#closed || this.#ending) return
     this.#ending = true
-    if (this.#queued === 0) this.#finish()
+    this.#corks = 0
+    if (this.#queue.length > 0 && !this.#armed) this.#flush()
+    else if (this.#queue.length === 0 && !this.#connecting) this.#finish()
+  }
+
+  /**
+   * Sends what is queued, then closes without waiting for the peer's end. Bytes of the peer that were not read, or come
+   * later, make the kernel reset the connection, by which the peer can lose what it has not read: `end` is the safe way.
+   */
+  close(): void {
+    if (this.#closed) return
+    this.#closing = true
+    this.#paused = true
+    if (this.#ending) this.#closeWhenDone()
+    else this.end()
   }
 
   /** Ends at once: what is queued is dropped, and the peer sees a reset. */
@@ -157,20 +249,71 @@ export class Connection<State = undefined> implements AsFd {
 
   /** Reads on. */
   resume(): void {
-    if (!this.#paused) return
+    if (!this.#paused || this.#closing || this.#closed) return
     this.#paused = false
+    this.#deadlines?.begin('read')
     // The edge may have passed while nobody was reading.
     this.#readLater()
   }
 
+  /** Keeps the process alive while the connection is open. This is the default. */
+  ref(): this {
+    this.#registration.ref()
+    return this
+  }
+
+  /** Lets the process end although the connection is open. */
+  unref(): this {
+    this.#registration.unref()
+    return this
+  }
+
+  /**
+   * Makes a standard `Duplex` of the connection, for `node:tls`, `node:http`, `stream.pipeline` or `Duplex.toWeb`: it runs on the
+   * same reactor, and sends first what is queued here. For the handlers the connection is closed by this.
+   * @throws SystemError `EBADF` when it is closed or has ended, `ENOTCONN` when it is connecting
+   */
+  toStream(options: Omit<SocketStreamOptions, 'watch'> = {}): SocketStream {
+    if (this.#closed || this.#ending) throw new SystemError(errno.EBADF, 'toStream', 'the connection has ended')
+    if (this.#connecting) throw new SystemError(errno.ENOTCONN, 'toStream')
+    const pieces = this.#queue.pieces()
+    this.#registration.close()
+    const stream = new SocketStream(Socket.from(this.#socket), { ...options, watch: this.#reactor.watch })
+    for (const piece of pieces) stream.write(piece)
+    const owner = this.#owner
+    if (owner !== undefined) stream.once('close', () => owner.gone())
+    this.#closed = true
+    this.#release()
+    return stream
+  }
+
   #handle(events: number): void {
+    if (this.#connecting && !this.#connected()) return
     // Reading first: the error that a write meets would end the connection and with it the bytes that came before.
     try {
       if ((events & ~EPOLLOUT) !== 0) this.#read((events & ~(EPOLLIN | EPOLLOUT)) !== 0)
-      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && this.#peerEnded) this.#breakIfFailed()
+      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#peerEnded || this.#paused)) this.#breakIfFailed()
     } finally {
-      if ((events & EPOLLOUT) !== 0) this.#flush()
+      if ((events & EPOLLOUT) !== 0 && this.#armed) this.#flush()
     }
+  }
+
+  /** Whether connect(2) has come to a good end. */
+  #connected(): boolean {
+    const failure = getOption(this.#socket, SO_ERROR)
+    if (failure !== 0) {
+      this.#break(new SystemError(failure, 'connect'))
+      return false
+    }
+    this.#connecting = false
+    this.#deadlines?.connected()
+    this.#open()
+    return !this.#closed
+  }
+
+  #open(): void {
+    this.#owner?.open(this)
+    protect(() => this.#handlers.open?.(this))
   }
 
   /**
@@ -191,32 +334,64 @@ export class Connection<State = undefined> implements AsFd {
         this.#break(error as Error)
         return
       }
+      this.#countRead(count)
       if (count === null) return
       if (count === 0) {
         this.#endOfInput()
         return
       }
-      this.bytesRead += count
       try {
-        this.#handlers.data(this, slab.subarray(0, count))
+        this.#handlers.data(this, lend(count))
       } catch (error) {
         this.#readLater()
         throw error
       }
-      if (count < slab.length && this.#readsWhole && !untilEnd) return
+      if (count < SLAB_SIZE && this.#readsWhole && !untilEnd) return
     }
+  }
+
+  #countRead(count: number | null): void {
+    const mine = this.#statistics
+    const all = this.#reactor.connectionTotals
+    mine.reads++
+    all.reads++
+    if (count === null) {
+      mine.wouldBlocks++
+      all.wouldBlocks++
+    } else {
+      mine.bytesRead += count
+      all.bytesRead += count
+      this.#deadlines?.begin('read')
+    }
+  }
+
+  /** Counts what a call has sent, and returns it. */
+  #account(result: number | null, wanted: number): number {
+    const mine = this.#statistics
+    const all = this.#reactor.connectionTotals
+    const sent = result ?? 0
+    mine.writes++
+    all.writes++
+    mine.bytesWritten += sent
+    all.bytesWritten += sent
+    if (sent < wanted) {
+      mine.wouldBlocks++
+      all.wouldBlocks++
+    }
+    if (sent > 0) this.#deadlines?.begin('write')
+    return sent
   }
 
   /** The edge has passed, and is not reported again. Whether an end or an error came with it is no longer known. */
   #readLater(): void {
-    this.#registration.again(EPOLLIN | EPOLLRDHUP)
+    if (!this.#closed) this.#registration.again(EPOLLIN | EPOLLRDHUP)
   }
 
   #endOfInput(): void {
     this.#peerEnded = true
     if (this.#handlers.end === undefined) this.end()
     else protect(() => this.#handlers.end?.(this))
-    this.#closeWhenBothEnded()
+    this.#closeWhenDone()
   }
 
   /** Behind the peer's end nothing can be read that would tell. */
@@ -226,65 +401,48 @@ export class Connection<State = undefined> implements AsFd {
     if (failure !== 0) this.#break(new SystemError(failure, 'recv'))
   }
 
-  #send(data: Uint8Array): number {
-    const sent = this.#socket.send(data) ?? 0
-    this.bytesWritten += sent
-    return sent
-  }
-
   #enqueue(rest: Uint8Array): void {
-    if (this.#queued + rest.length > this.#maxQueued) {
-      this.#break(new SystemError(errno.ENOBUFS, 'write', `${this.#queued + rest.length} bytes queued`))
+    const queued = this.#queue.length + rest.length
+    if (queued > this.#maxQueued) {
+      this.#break(new SystemError(errno.ENOBUFS, 'write', `${queued} bytes queued`))
       return
     }
-    if (this.#queued === 0) this.#registration.modify(READING | EPOLLOUT)
-    this.#queued += rest.length
-    const last = this.#queue.at(-1)
-    if (last !== undefined && rest.length <= last.buffer.byteLength - last.byteOffset - last.length) {
-      const longer = Buffer.from(last.buffer, last.byteOffset, last.length + rest.length)
-      longer.set(rest, last.length)
-      this.#queue[this.#queue.length - 1] = longer
-    } else {
-      const block = Buffer.allocUnsafeSlow(Math.max(rest.length, BLOCK_SIZE))
-      block.set(rest)
-      this.#queue.push(block.subarray(0, rest.length))
-    }
+    if (this.#queue.length === 0) this.#deadlines?.begin('write')
+    this.#queue.push(rest)
+    const { connectionTotals } = this.#reactor
+    if (queued > this.#statistics.queueHighWater) this.#statistics.queueHighWater = queued
+    if (queued > connectionTotals.queueHighWater) connectionTotals.queueHighWater = queued
+    if (queued >= this.#highWaterMark) this.#mustDrain = true
+    if (this.#corks === 0) this.#arm(true)
+  }
+
+  /** EPOLLOUT is on only while something waits. */
+  #arm(on: boolean): void {
+    if (on === this.#armed) return
+    this.#armed = on
+    this.#registration.modify(on ? READING_AND_WRITING : READING)
   }
 
   #flush(): void {
+    if (this.#closed) return
     try {
-      while (this.#queued > 0) {
-        const sent = this.#socket.sendMessage({ data: this.#queue.slice(0, PIECES_PER_CALL) })
-        if (sent === null) return
-        this.bytesWritten += sent
-        this.#dequeue(sent)
+      while (this.#queue.length > 0) {
+        const pieces = this.#queue.pieces(PIECES_PER_CALL)
+        const wanted = pieces.reduce((sum, piece) => sum + piece.length, 0)
+        const sent = this.#account(this.#socket.sendMessage({ data: pieces }), wanted)
+        this.#queue.shift(sent)
+        if (sent < wanted) break
       }
     } catch (error) {
       this.#break(error as Error)
       return
     }
-    if (this.#closed) return
-    this.#registration.modify(READING)
-    if (this.#ending) this.#finish()
-    else if (this.#mustDrain) {
+    this.#arm(this.#queue.length > 0)
+    if (this.#mustDrain && this.#queue.length <= this.#lowWaterMark) {
       this.#mustDrain = false
-      protect(() => this.#handlers.drain?.(this))
+      if (!this.#ending) protect(() => this.#handlers.drain?.(this))
     }
-  }
-
-  #dequeue(sent: number): void {
-    this.#queued -= sent
-    let whole = 0
-    while (sent > 0) {
-      const piece = this.#queue[whole] as Buffer
-      if (sent < piece.length) {
-        this.#queue[whole] = piece.subarray(sent)
-        break
-      }
-      sent -= piece.length
-      whole++
-    }
-    this.#queue.splice(0, whole)
+    if (this.#ending && this.#queue.length === 0 && !this.#closed) this.#finish()
   }
 
   #finish(): void {
@@ -294,11 +452,30 @@ export class Connection<State = undefined> implements AsFd {
       this.#break(error as Error)
       return
     }
-    this.#closeWhenBothEnded()
+    this.#closeWhenDone()
   }
 
-  #closeWhenBothEnded(): void {
-    if (this.#peerEnded && this.#ending && this.#queued === 0) this.#close()
+  #closeWhenDone(): void {
+    if ((this.#peerEnded || this.#closing) && this.#ending && this.#queue.length === 0) this.#close()
+  }
+
+  /** Whether the time of that kind runs. */
+  readonly #isAwaited = (kind: TimeoutKind): boolean => {
+    switch (kind) {
+      case 'connect':
+        return this.#connecting
+      case 'read':
+        return !this.#connecting && !this.#paused && !this.#peerEnded
+      case 'write':
+        return !this.#connecting && this.#queue.length > 0
+      case 'idle':
+        return !this.#connecting
+    }
+  }
+
+  readonly #expire = (kind: TimeoutKind): void => {
+    if (kind !== 'connect' && this.#handlers.timeout !== undefined) this.#handlers.timeout(this, kind)
+    else this.#break(new SystemError(errno.ETIMEDOUT, SYSCALL_OF[kind], `${kind} timeout`))
   }
 
   #break(error: Error): void {
@@ -307,29 +484,53 @@ export class Connection<State = undefined> implements AsFd {
     this.#closed = true
     protect(() => this.#handlers.error?.(this, error))
     this.#release()
+    this.#owner?.gone()
   }
 
   #close(): void {
     if (this.#closed) return
     this.#closed = true
     this.#release()
+    this.#owner?.gone()
   }
 
   #release(): void {
-    this.#queue = []
-    this.#queued = 0
+    this.#queue.clear()
+    this.#deadlines?.stop()
     this.#registration.close()
     this.#socket.close()
+    this.#owner?.close(this)
     protect(() => this.#handlers.close?.(this))
   }
 }
 
+function checkMarks(low: number, high: number, most: number): void {
+  for (const [name, value] of Object.entries({ lowWaterMark: low, highWaterMark: high, maxQueued: most })) {
+    if (typeof value !== 'number') throw new TypeError(`${name} must be a number of bytes`)
+    if (!(value >= 0)) throw new RangeError(`${name} must not be negative`)
+  }
+  if (low > high || high > most) throw new RangeError('lowWaterMark ≤ highWaterMark ≤ maxQueued must hold')
+}
+
+const SYSCALL_OF = { connect: 'connect', idle: 'recv', read: 'recv', write: 'send' } as const
+
 const READING = (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET) >>> 0
-const READS_PER_TURN = 16
+const READING_AND_WRITING = (READING | EPOLLOUT) >>> 0
+
+/** So much is 256 KiB; whoever has more to read goes on in the next turn. */
+const READS_PER_TURN = 4
 const PIECES_PER_CALL = 64
 
-/** Small pieces that wait share a block of so many bytes, so that many of them take no more than their bytes. */
-const BLOCK_SIZE = 4096
-
 /** All connections of a thread read into one slab: a chunk is handled before the next one is read. */
-const slab = Buffer.allocUnsafeSlow(64 * 1024)
+const SLAB_SIZE = 64 * 1024
+const slab = Buffer.allocUnsafeSlow(SLAB_SIZE)
+
+/** Views of the slab's first bytes, by length: small messages come by the million, and a view costs more than their bytes. */
+const views: (Buffer | undefined)[] = new Array(4096).fill(undefined)
+
+function lend(length: number): Buffer {
+  if (length >= views.length) return slab.subarray(0, length)
+  const view = views[length] ?? slab.subarray(0, length)
+  views[length] = view
+  return view
+}

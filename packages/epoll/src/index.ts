@@ -5,13 +5,13 @@
  *
  *     import { connect } from 'node:net'
  *     import { AF_INET, formatAddress, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
- *     import { Reactor, serve } from '@linux-sockets/epoll'
+ *     import { Reactor } from '@linux-sockets/epoll'
  *
  *     const socket = Socket.open(AF_INET, SOCK_STREAM)
  *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
  *     socket.listen()
  *
- *     const server = serve(new Reactor(), socket, {
+ *     const server = new Reactor().serve(socket, {
  *       data(connection, chunk) {
  *         if (!connection.write(chunk)) connection.pause()
  *       },
@@ -25,7 +25,9 @@
  *     client.on('data', (chunk) => console.log('echoed', chunk.toString()))
  *     client.on('close', () => server.close())
  */
+export type { ConnectOptions } from './connect.js'
 export { Connection, type ConnectionOptions, type Handlers } from './connection.js'
+export type { Timeouts } from './deadline.js'
 export { type BusyPoll, Epoll, EpollEvents } from './epoll.js'
 export {
   delimited,
@@ -37,6 +39,8 @@ export {
   lengthPrefixed,
   lines,
 } from './framing.js'
-export { Reactor, type Registration } from './reactor.js'
-export { type ServeOptions, Server, serve } from './serve.js'
-export { LoopTimers, Timer, TimerWheel } from './timers.js'
+export { Reactor, type ReactorStatistics, type Waker, wake } from './reactor.js'
+export type { Registration } from './registration.js'
+export { type ServeOptions, Server } from './serve.js'
+export type { ConnectionStatistics } from './statistics.js'
+export * from './timers.js'

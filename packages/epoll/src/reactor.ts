@@ -1,15 +1,53 @@
 import { AsyncResource } from 'node:async_hooks'
-import { type AsFd, EPOLLIN, type Watch, watch } from '@linux-sockets/native-core'
+import {
+  type AddressLike,
+  type AsFd,
+  type Attachment,
+  attachEpoll,
+  EPOLLERR,
+  EPOLLET,
+  EPOLLEXCLUSIVE,
+  EPOLLHUP,
+  EPOLLIN,
+  eventfd,
+  type OwnedFd,
+  readv,
+  type Socket,
+  type Watch,
+  type WatchFunction,
+  type WatchOptions,
+  writev,
+} from '@linux-sockets/native-core'
+import { type ConnectOptions, connectSocket } from './connect.js'
+import { Connection, type ConnectionSettings, type Handlers } from './connection.js'
 import { Epoll, EpollEvents } from './epoll.js'
+import { type Registration, RegistrationTable } from './registration.js'
+import { type ServeOptions, Server } from './serve.js'
+import { ConnectionStatistics } from './statistics.js'
+import { LoopTimers } from './timers.js'
 
-/** A descriptor's place in a reactor, from `Reactor.register`. */
-export interface Registration {
-  /** Other events, edge-triggered or not as they say. What is ready already is reported again. */
-  modify(events: number): void
-  /** Calls the handler with `events` in the next turn, as if they had come then: for what a budget left over. */
-  again(events: number): void
-  /** Ends it, before the descriptor is closed. Its handler is not called again, not even for events that were already fetched. */
+/** What other threads wake a reactor by, from `Reactor.waker`. */
+export interface Waker extends AsFd, Disposable {
+  /** Another descriptor for it, for another thread to own: `new Worker(file, { workerData: waker.dup().release() })`. */
+  dup(): OwnedFd
+  /** Ends it. Duplicates stay open, and wake nobody any more. */
   close(): void
+}
+
+/** What a reactor has done so far. */
+export interface ReactorStatistics {
+  /** Descriptors registered now. */
+  readonly registered: number
+  /** Batches of events that were handled. */
+  readonly turns: number
+  /** Events in them, those for registrations that had ended meanwhile included. */
+  readonly events: number
+  /** **Milliseconds** that handlers took, all turns together. */
+  readonly busy: number
+  /** **Milliseconds** of the longest turn: so long did whoever was ready then have to wait. */
+  readonly longestTurn: number
+  /** `Reactor.connectionTotals` at that time. */
+  readonly connections: Readonly<ConnectionStatistics>
 }
 
 /**
@@ -18,28 +56,47 @@ export interface Registration {
  * registration's place and generation.
  */
 export class Reactor implements Disposable {
+  /** One wheel for all timeouts of the reactor, and for the program's own. Its `now` is the time of the present turn. */
+  readonly timers = new LoopTimers()
+  /** All connections of the reactor together, as they are now; only to be read. `queueHighWater` is that of the one with the most. */
+  readonly connectionTotals = new ConnectionStatistics()
   readonly #epoll = new Epoll()
   readonly #events = new EpollEvents(512)
-  readonly #watch: Watch
-  readonly #places: (Place | undefined)[] = []
-  readonly #free: number[] = []
-  #again: Place[] = []
-  #generation = 0
-  #open = 0
+  readonly #attachment: Attachment
+  readonly #table: RegistrationTable
+  #closed = false
+  #ended: (() => void)[] = []
+  #turns = 0
+  #eventCount = 0
+  #busy = 0
+  #longestTurn = 0
 
   /** @throws SystemError `EMFILE`, `ENFILE`, `ENOMEM` */
   constructor() {
     try {
-      this.#watch = watch(this.#epoll, EPOLLIN, () => this.#dispatch()).unref()
+      this.#attachment = attachEpoll(this.#epoll, this.#events.words, (count) => this.#dispatch(count))
     } catch (error) {
       this.#epoll.close()
       throw error
     }
+    this.#table = new RegistrationTable(this.#epoll, this.#attachment)
   }
 
-  /** How many descriptors are registered. While there are any, the process stays alive. */
+  /** How many descriptors are registered. While one of them is referenced, the process stays alive. */
   get size(): number {
-    return this.#open
+    return this.#table.size
+  }
+
+  /** What it has done so far. */
+  get statistics(): ReactorStatistics {
+    return {
+      registered: this.#table.size,
+      turns: this.#turns,
+      events: this.#eventCount,
+      busy: this.#busy,
+      longestTurn: this.#longestTurn,
+      connections: this.connectionTotals.copy(),
+    }
   }
 
   /**
@@ -49,98 +106,230 @@ export class Reactor implements Disposable {
    * @throws SystemError `EEXIST`, `EPERM`, `EBADF`
    */
   register(target: AsFd, events: number, handler: (events: number) => void, ended?: () => void): Registration {
-    const slot = this.#free.pop() ?? this.#places.length
-    this.#generation = (this.#generation + 1) >>> 0
-    const place = new Place(slot, this.#generation, handler, ended)
-    const data = (BigInt(place.generation) << 32n) | BigInt(slot)
+    if (typeof handler !== 'function') throw new TypeError('handler must be a function')
+    return this.#table.add(target, events, handler, ended)
+  }
+
+  /**
+   * What native-core's `watch` does, by this reactor: level-triggered, for a `SocketStream` or a `Listener` that shall
+   * run on it, with their option `watch`. `ended` is called when the reactor is closed.
+   */
+  readonly watch: WatchFunction = (target, events, callback, options) =>
+    new ReactorWatch(this, 0, target, events, callback, options)
+
+  /**
+   * As `watch`, with EPOLLEXCLUSIVE: of several epoll instances that wait for one open file, as those of several Workers
+   * for one listening socket, only one or some are woken by an event.
+   */
+  readonly watchExclusive: WatchFunction = (target, events, callback, options) =>
+    new ReactorWatch(this, EPOLLEXCLUSIVE, target, events, callback, options)
+
+  /**
+   * Serves every connection that comes to a listening socket, which it takes over; one object of handlers for them all.
+   * At a limit of descriptors it goes on accepting later, with a process warning.
+   * @throws TypeError when the socket doesn't listen
+   */
+  serve<State = undefined>(
+    socket: Socket,
+    handlers: Handlers<State>,
+    options: ServeOptions<State> = {},
+  ): Server<State> {
+    return new Server(this, socket, handlers, options)
+  }
+
+  /**
+   * connect(2): a connection that is opened here. `open` is called when the peer has taken it, `error` and then `close` when
+   * not; what is written before waits.
+   * @throws SystemError for what fails at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `ENOENT`, `EMFILE`, …; nothing stays open
+   * @throws TypeError, RangeError for an address or a time that is none
+   */
+  connect<State = undefined>(
+    address: AddressLike,
+    handlers: Handlers<State>,
+    options: ConnectOptions<State> = {},
+  ): Connection<State> {
+    const state = options.state?.() as State
+    const { socket, connecting } = connectSocket(address, options)
+    const settings: ConnectionSettings<State> = { ...options, connecting }
+    return new Connection(this, socket, handlers, state, settings)
+  }
+
+  /**
+   * eventfd(2): lets other threads wake this one. `callback` is called with how often `wake` was called on it, or on one
+   * of its duplicates, since the last time.
+   */
+  waker(callback: (count: number) => void): Waker {
+    const counter = eventfd()
     try {
-      this.#epoll.add(target, events, data)
+      return new EventWaker(this, counter, callback)
     } catch (error) {
-      this.#free.push(slot)
+      counter.close()
       throw error
     }
-    this.#places[slot] = place
-    if (this.#open++ === 0) this.#watch.ref()
-    return {
-      modify: (wanted) => this.#epoll.modify(target, wanted, data),
-      again: (more) => {
-        if (place.more === 0 && this.#again.push(place) === 1) setImmediate(() => this.#deliverAgain())
-        place.more |= more
-      },
-      close: () => {
-        if (this.#places[slot] !== place) return
-        this.#places[slot] = undefined
-        this.#free.push(slot)
-        if (--this.#open === 0) this.#watch.unref()
-        // Closed already by its owner: the kernel has forgotten it.
-        if (target.fd >= 0) this.#epoll.delete(target)
-      },
-    }
+  }
+
+  /**
+   * Runs the thread by itself: it waits in this reactor's own epoll_wait(2) from the next event on, one system call less
+   * for every turn, and Node's loop gets its turn as soon as it has something to do. Promises, timers and messages work as
+   * ever. Meant for a Worker that does little else. Fulfilled by `stop` or `close`; until then the process stays alive
+   * as long as anything is registered.
+   */
+  run(): Promise<void> {
+    if (this.#closed) return Promise.resolve()
+    this.#attachment.lead(true)
+    return new Promise((resolve) => this.#ended.push(resolve))
+  }
+
+  /** Ends `run`: the reactor goes on, on Node's loop. */
+  stop(): void {
+    if (!this.#closed) this.#attachment.lead(false)
+    for (const ended of this.#ended.splice(0)) ended()
   }
 
   /** Ends all registrations and closes the epoll instance; the descriptors stay open. */
   close(): void {
-    this.#watch.stop()
-    const places = this.#places.splice(0)
-    this.#open = 0
+    if (this.#closed) return
+    this.#closed = true
+    this.#attachment.detach()
     this.#epoll.close()
-    for (const place of places) if (place !== undefined) protect(() => place.end())
+    this.#table.close()
+    this.stop()
   }
 
   [Symbol.dispose](): void {
     this.close()
   }
 
-  #dispatch(): void {
+  #dispatch(count: number): void {
     const events = this.#events
-    this.#epoll.wait(events)
-    for (let i = 0; i < events.count; i++) {
-      const place = this.#places[events.low(i)]
-      if (place?.generation === events.high(i)) protect(() => place.deliver(events.events(i)))
+    const started = this.timers.refresh()
+    for (let i = 0; i < count; i++) {
+      this.#table.deliver(events.low(i), events.high(i), events.events(i))
     }
-  }
-
-  #deliverAgain(): void {
-    for (const place of this.#again.splice(0)) {
-      const events = place.more
-      place.more = 0
-      if (this.#places[place.slot] === place) protect(() => place.deliver(events))
-    }
+    this.#turns++
+    this.#eventCount += count
+    const took = this.timers.refresh() - started
+    this.#busy += took
+    if (took > this.#longestTurn) this.#longestTurn = took
   }
 }
 
-class Place extends AsyncResource {
-  readonly slot: number
-  readonly generation: number
-  /** Events to deliver in the next turn. */
-  more = 0
-  readonly #handler: (events: number) => void
+/** Wakes the reactor whose waker, or a duplicate of it, this is; from any thread. Costs one system call. */
+export function wake(waker: AsFd): void {
+  // A counter that can't take one more (EAGAIN) wakes all the same.
+  writev(waker, [ONE])
+}
+
+const ONE = Buffer.from(BigUint64Array.of(1n).buffer)
+
+class ReactorWatch implements Watch {
+  events: number
+  readonly #reactor: Reactor
+  readonly #flags: number
+  readonly #target: AsFd
+  readonly #deliver: (events: number) => void
   readonly #ended: (() => void) | undefined
+  #registration: Registration | undefined
+  #referenced = true
 
-  constructor(slot: number, generation: number, handler: (events: number) => void, ended?: () => void) {
-    super('LinuxSocketsRegistration')
-    this.slot = slot
-    this.generation = generation
-    this.#handler = handler
-    this.#ended = ended
+  constructor(
+    reactor: Reactor,
+    flags: number,
+    target: AsFd,
+    events: number,
+    callback: (events: number) => void,
+    options: WatchOptions = {},
+  ) {
+    if (typeof callback !== 'function') throw new TypeError('callback must be a function')
+    this.events = events
+    this.#reactor = reactor
+    this.#flags = flags
+    this.#target = target
+    // As `watch` promises, whoever registers, and whenever.
+    this.#deliver = AsyncResource.bind((ready: number) => {
+      const wanted = ready & (this.events | EPOLLERR | EPOLLHUP)
+      if (wanted !== 0) callback(wanted)
+    })
+    this.#ended = options.ended && AsyncResource.bind(options.ended)
+    this.#registration = this.#register()
   }
 
-  deliver(events: number): void {
-    this.runInAsyncScope(this.#handler, undefined, events)
+  update(events: number): void {
+    if (this.#registration === undefined || events === this.events) return
+    const before = this.events
+    this.events = events
+    try {
+      // EPOLL_CTL_MOD is refused for EPOLLEXCLUSIVE. https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
+      if (this.#flags === 0) this.#registration.modify(events)
+      else {
+        this.#registration.close()
+        this.#registration = this.#register()
+      }
+    } catch (error) {
+      this.events = before
+      throw error
+    }
   }
 
-  end(): void {
-    if (this.#ended !== undefined) this.runInAsyncScope(this.#ended)
+  stop(): void {
+    this.#registration?.close()
+    this.#registration = undefined
+  }
+
+  ref(): this {
+    this.#referenced = true
+    this.#registration?.ref()
+    return this
+  }
+
+  unref(): this {
+    this.#referenced = false
+    this.#registration?.unref()
+    return this
+  }
+
+  [Symbol.dispose](): void {
+    this.stop()
+  }
+
+  #register(): Registration {
+    const registration = this.#reactor.register(this.#target, this.events | this.#flags, this.#deliver, () => {
+      this.#registration = undefined
+      this.#ended?.()
+    })
+    return this.#referenced ? registration : registration.unref()
   }
 }
 
-/** An edge is reported once: the events behind a throwing handler must not be lost with it. */
-export function protect(task: () => void): void {
-  try {
-    task()
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error
-    })
+class EventWaker implements Waker {
+  readonly #counter: OwnedFd
+  readonly #registration: Registration
+
+  constructor(reactor: Reactor, counter: OwnedFd, callback: (count: number) => void) {
+    if (typeof callback !== 'function') throw new TypeError('callback must be a function')
+    const value = new BigUint64Array(1)
+    const bytes = Buffer.from(value.buffer)
+    const handler = () => {
+      if (readv(counter, [bytes]) !== null) callback(Number(value[0]))
+    }
+    this.#registration = reactor.register(counter, EPOLLIN | EPOLLET, handler, () => counter.close()).unref()
+    this.#counter = counter
+  }
+
+  get fd(): number {
+    return this.#counter.fd
+  }
+
+  dup(): OwnedFd {
+    return this.#counter.dup()
+  }
+
+  close(): void {
+    this.#registration.close()
+    this.#counter.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 }

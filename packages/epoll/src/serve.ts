@@ -1,47 +1,67 @@
-import { Listener, type ListenerStatistics, type Socket, type SocketAddress } from '@linux-sockets/native-core'
-import { Connection, type ConnectionOptions, type Handlers } from './connection.js'
+import {
+  checkInteger,
+  Listener,
+  type ListenerStatistics,
+  type Socket,
+  type SocketAddress,
+} from '@linux-sockets/native-core'
+import {
+  Connection,
+  type ConnectionOptions,
+  type ConnectionOwner,
+  type ConnectionSettings,
+  type Handlers,
+} from './connection.js'
 import type { Reactor } from './reactor.js'
 
 /** How connections are served. */
 export interface ServeOptions<State> extends ConnectionOptions {
   /** Makes the state of each new connection. Without it the state is undefined. */
   readonly state?: (() => State) | undefined
+  /** The most connections at a time; what comes beyond waits in the kernel's backlog until one is gone. Default: no limit. */
+  readonly maxConnections?: number | undefined
+  /** The most connections to accept in one turn. Default 64. */
+  readonly budget?: number | undefined
+  /**
+   * EPOLLEXCLUSIVE: where several threads or processes serve the same open socket, whether a connection wakes one or some
+   * of them instead of all. Default false.
+   */
+  readonly exclusive?: boolean | undefined
 }
 
-/** A listening socket and the connections that came through it, from `serve`. */
+/** A listening socket and the connections that came through it, from `Reactor.serve`. */
 export class Server<State = undefined> {
   readonly #listener: Listener
   readonly #connections = new Set<Connection<State>>()
+  readonly #maxConnections: number
   readonly #ended: Promise<void>
+  /** Connections, and streams that were made of them. */
+  #open = 0
+  #paused = false
   #closed: Promise<void> | undefined
   #lastClosed: (() => void) | undefined
 
-  /** Use `serve`. */
+  /** Use `Reactor.serve`. */
   constructor(reactor: Reactor, socket: Socket, handlers: Handlers<State>, options: ServeOptions<State>) {
-    const { end } = handlers
-    const tracked: Handlers<State> = {
-      data: (connection, chunk) => handlers.data(connection, chunk),
-      drain: (connection) => handlers.drain?.(connection),
-      ...(end && { end: (connection) => end.call(handlers, connection) }),
-      error: (connection, error) => handlers.error?.(connection, error),
-      close: (connection) => {
-        this.#connections.delete(connection)
-        if (this.#connections.size === 0) this.#lastClosed?.()
-        handlers.close?.(connection)
-      },
-      open: (connection) => {
-        this.#connections.add(connection)
-        handlers.open?.(connection)
-      },
-    }
-    this.#listener = new Listener(socket)
+    const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget } = options
+    if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
+    this.#maxConnections = maxConnections
+    const watch = exclusive ? reactor.watchExclusive : reactor.watch
+    this.#listener = new Listener(socket, {
+      budget,
+      // With its reactor the server ends as `close` ends it.
+      watch: (target, events, callback) => watch(target, events, callback, { ended: () => this.#listener.close() }),
+    })
+    const settings: ConnectionSettings<State> = { ...options, owner: this.#owner }
     this.#ended = this.#listener.run((accepted) => {
+      let state: State
       try {
-        new Connection(reactor, accepted, tracked, options.state?.() as State, options)
+        state = options.state?.() as State
       } catch (error) {
         accepted.close()
         throw error
       }
+      new Connection(reactor, accepted, handlers, state, settings)
     })
   }
 
@@ -60,42 +80,69 @@ export class Server<State = undefined> {
     return this.#listener.statistics
   }
 
+  /** Accepts no more until `resume`; what comes waits in the kernel's backlog. */
+  pause(): void {
+    this.#paused = true
+    this.#listener.pause()
+  }
+
+  /** Accepts again. */
+  resume(): void {
+    this.#paused = false
+    this.#acceptOn()
+  }
+
   /**
-   * Stops accepting and closes the listening socket. Fulfilled when the last connection is gone; rejected when an error
-   * had ended the accepting before.
+   * Stops accepting and closes the listening socket. Fulfilled when the last connection is gone, and the last stream that was
+   * made of one; rejected when an error had ended the accepting before. What is left after `timeout` **milliseconds** is
+   * aborted; by default nothing is.
    */
-  close(): Promise<void> {
+  close({ timeout }: { readonly timeout?: number | undefined } = {}): Promise<void> {
+    if (timeout !== undefined) checkInteger(timeout, 0, 0x7fff_ffff, 'timeout')
     this.#closed ??= this.#close()
+    if (timeout !== undefined) {
+      const late = setTimeout(() => this.#abortAll(), timeout)
+      const stop = () => clearTimeout(late)
+      this.#closed.then(stop, stop)
+    }
     return this.#closed
   }
 
   /** Stops accepting, and aborts all connections. */
   async abort(): Promise<void> {
     const closed = this.close()
-    for (const connection of this.#connections) connection.abort()
+    this.#abortAll()
     await closed
+  }
+
+  readonly #owner: ConnectionOwner<State> = {
+    open: (connection) => {
+      this.#connections.add(connection)
+      if (++this.#open >= this.#maxConnections) this.#listener.pause()
+    },
+    close: (connection) => {
+      this.#connections.delete(connection)
+    },
+    gone: () => {
+      if (--this.#open === 0) this.#lastClosed?.()
+      this.#acceptOn()
+    },
+  }
+
+  #abortAll(): void {
+    for (const connection of this.#connections) connection.abort()
+  }
+
+  #acceptOn(): void {
+    if (!this.#paused && this.#open < this.#maxConnections && !this.#listener.closed) this.#listener.resume()
   }
 
   async #close(): Promise<void> {
     this.#listener.close()
     await this.#ended
-    if (this.#connections.size === 0) return
+    if (this.#open === 0) return
     await new Promise<void>((resolve) => {
       this.#lastClosed = resolve
     })
   }
-}
-
-/**
- * Serves every connection that comes to a listening socket, which it takes over; one object of handlers for them all.
- * At a limit of descriptors it goes on accepting later, with a process warning.
- * @throws TypeError when the socket doesn't listen
- */
-export function serve<State = undefined>(
-  reactor: Reactor,
-  socket: Socket,
-  handlers: Handlers<State>,
-  options: ServeOptions<State> = {},
-): Server<State> {
-  return new Server(reactor, socket, handlers, options)
 }

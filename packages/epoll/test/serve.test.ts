@@ -14,7 +14,7 @@ import {
 } from '@linux-sockets/native-core'
 import { guardDescriptors, needProgram, runProgram, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Connection, type Handlers, Reactor, type Server, serve } from '../src/index.js'
+import { Connection, type Handlers, Reactor, type Server } from '../src/index.js'
 
 guardDescriptors()
 
@@ -28,8 +28,7 @@ function listening(): Socket {
 
 function echo(): { server: Server<{ chunks: number }>; port: number; reactor: Reactor } {
   const reactor = new Reactor()
-  const server = serve(
-    reactor,
+  const server = reactor.serve(
     listening(),
     {
       data(connection, chunk) {
@@ -119,7 +118,7 @@ describe('serve', () => {
     }
     const counter = new Counter()
     const reactor = new Reactor()
-    const server = serve(reactor, listening(), counter)
+    const server = reactor.serve(listening(), counter)
     const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
     client.end('three')
     expect(String(await buffer(client))).toBe('5')
@@ -133,14 +132,14 @@ describe('serve', () => {
       import { once } from 'node:events'
       import { connect } from 'node:net'
       import { AF_INET, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
-      import { Reactor, serve } from '@linux-sockets/epoll'
+      import { Reactor } from '@linux-sockets/epoll'
       const thrown = []
       process.on('uncaughtException', (error) => thrown.push(error.message))
       const socket = Socket.open(AF_INET, SOCK_STREAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       socket.listen()
       let states = 0
-      const server = serve(new Reactor(), socket, {
+      const server = new Reactor().serve(socket, {
         open: (connection) => connection.write(Buffer.from('hello')),
         data: () => {},
         close: () => { throw new Error('from close') },
@@ -169,7 +168,7 @@ describe('serve', () => {
   it('refuses a socket that does not listen, and leaves it to its owner', () => {
     using reactor = new Reactor()
     using socket = Socket.open(AF_INET, SOCK_STREAM)
-    expect(() => serve(reactor, socket, { data: () => {} })).toThrow(TypeError)
+    expect(() => reactor.serve(socket, { data: () => {} })).toThrow(TypeError)
     expect(socket.closed).toBe(false)
   })
 })

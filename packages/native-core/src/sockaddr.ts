@@ -12,3 +12,8 @@ export const sockaddr: Codec<SocketAddress, AddressLike> = {
   },
   decode: (view, length) => decodeAddress(new Uint8Array(view.buffer, view.byteOffset, length)),
 }
+
+/** The socket family that goes with an encoded address: `sa_family`, `AF_…`. */
+export function familyOf(sockaddr: Uint8Array): number {
+  return (sockaddr[0] as number) | ((sockaddr[1] as number) << 8)
+}

@@ -1,5 +1,5 @@
 /** Ours: the epoll reactor. */
-import { type Connection, type Framing, lines, Reactor, serve } from '@linux-sockets/epoll'
+import { type Connection, type Framing, lines, Reactor } from '@linux-sockets/epoll'
 import { AF_INET, type InetAddress, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
 import { TCP_NODELAY } from '@linux-sockets/tcp'
 import { mode, ready } from './control.js'
@@ -11,9 +11,8 @@ socket.listen()
 const reactor = new Reactor()
 const server =
   mode === 'echo'
-    ? serve(reactor, socket, { data: answer, drain: resume })
-    : serve<Framing>(
-        reactor,
+    ? reactor.serve(socket, { data: answer, drain: resume })
+    : reactor.serve<Framing>(
         socket,
         {
           data(connection, chunk) {

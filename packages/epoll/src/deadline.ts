@@ -1,0 +1,126 @@
+import { AsyncResource } from 'node:async_hooks'
+import { protect } from './registration.js'
+import { type LoopTimers, Timer } from './timers.js'
+
+/** How long things may take, each in **milliseconds**, 1 … 2³¹ − 1. Default: for ever. */
+export interface Timeouts {
+  /** Until the peer has taken the connection; for `Reactor.connect`. */
+  readonly connectTimeout?: number | undefined
+  /** With nothing read and nothing sent. */
+  readonly idleTimeout?: number | undefined
+  /** With nothing read, while reading is wanted: not paused, and the peer has not ended. Goes on after `end`. */
+  readonly readTimeout?: number | undefined
+  /** With nothing sent, while something waits to be sent. */
+  readonly writeTimeout?: number | undefined
+}
+
+/** Which time is over. */
+export type TimeoutKind = 'connect' | 'idle' | 'read' | 'write'
+
+/**
+ * The times of one connection, by a single timer that is set to the next one. What puts a time off only notes when that
+ * was: the timer finds out when it is called, so that a busy connection costs the wheel nothing.
+ */
+export class Deadlines {
+  readonly #limits: Readonly<Record<TimeoutKind, number>>
+  readonly #timers: LoopTimers
+  readonly #isAwaited: (kind: TimeoutKind) => boolean
+  readonly #expire: (kind: TimeoutKind) => void
+  readonly #timer: Timer
+  #lastRead: number
+  #lastWrite: number
+  /** When the timer is called. */
+  #wakeAt = Number.POSITIVE_INFINITY
+  #stopped = false
+
+  /** Undefined where nothing is limited. */
+  static of(
+    options: Timeouts,
+    connecting: boolean,
+    timers: LoopTimers,
+    isAwaited: (kind: TimeoutKind) => boolean,
+    expire: (kind: TimeoutKind) => void,
+  ): Deadlines | undefined {
+    const limits = {
+      connect: check('connectTimeout', options.connectTimeout),
+      idle: check('idleTimeout', options.idleTimeout),
+      read: check('readTimeout', options.readTimeout),
+      write: check('writeTimeout', options.writeTimeout),
+    }
+    if (!connecting) limits.connect = Number.POSITIVE_INFINITY
+    if (Object.values(limits).every((limit) => limit === Number.POSITIVE_INFINITY)) return undefined
+    return new Deadlines(limits, timers, isAwaited, expire)
+  }
+
+  private constructor(
+    limits: Record<TimeoutKind, number>,
+    timers: LoopTimers,
+    isAwaited: (kind: TimeoutKind) => boolean,
+    expire: (kind: TimeoutKind) => void,
+  ) {
+    this.#limits = limits
+    this.#timers = timers
+    this.#isAwaited = isAwaited
+    this.#expire = expire
+    this.#timer = new Timer(AsyncResource.bind(() => this.#look()))
+    this.#lastRead = this.#lastWrite = timers.refresh()
+    this.#arm()
+  }
+
+  /** The time of that kind begins now. */
+  begin(kind: 'read' | 'write'): void {
+    const now = this.#timers.refresh()
+    if (kind === 'read') this.#lastRead = now
+    else this.#lastWrite = now
+    if (now + this.#limits[kind] < this.#wakeAt) this.#arm()
+  }
+
+  /** The connection is there: all times begin. */
+  connected(): void {
+    this.#lastRead = this.#lastWrite = this.#timers.refresh()
+    this.#arm()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#timers.stop(this.#timer)
+  }
+
+  #dueOf(kind: TimeoutKind): number {
+    const limit = this.#limits[kind]
+    if (kind === 'read') return this.#lastRead + limit
+    if (kind === 'write') return this.#lastWrite + limit
+    return Math.max(this.#lastRead, this.#lastWrite) + limit
+  }
+
+  #look(): void {
+    const now = this.#timers.now
+    this.#wakeAt = Number.POSITIVE_INFINITY
+    for (const kind of KINDS) {
+      if (this.#stopped) return
+      if (!this.#isAwaited(kind) || this.#dueOf(kind) > now) continue
+      protect(() => this.#expire(kind))
+      if (kind !== 'write') this.#lastRead = now
+      if (kind !== 'read') this.#lastWrite = now
+    }
+    if (!this.#stopped) this.#arm()
+  }
+
+  #arm(): void {
+    const dues = KINDS.filter((kind) => this.#isAwaited(kind)).map((kind) => this.#dueOf(kind))
+    const due = Math.min(...dues)
+    if (due === this.#wakeAt) return
+    this.#wakeAt = due
+    if (due === Number.POSITIVE_INFINITY) this.#timers.stop(this.#timer)
+    else this.#timers.start(this.#timer, Math.max(due - this.#timers.refresh(), 0))
+  }
+}
+
+const KINDS: readonly TimeoutKind[] = ['connect', 'idle', 'read', 'write']
+
+function check(name: string, value: number | undefined): number {
+  if (value === undefined) return Number.POSITIVE_INFINITY
+  if (typeof value !== 'number') throw new TypeError(`${name} must be a number of milliseconds`)
+  if (!(value >= 1 && value < 2 ** 31)) throw new RangeError(`${name} must be from 1 to 2³¹ − 1 milliseconds`)
+  return value
+}
