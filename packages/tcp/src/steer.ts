@@ -54,7 +54,11 @@ export type Steering = 'cpu' | 'client'
 export function steerConnections(listener: AsFd, by: Steering, count: number): void {
   checkInteger(count, 1, 0xffff, 'count')
   if (!Object.hasOwn(hashes, by)) throw new TypeError(`by must be 'cpu' or 'client', not ${JSON.stringify(by)}`)
-  attachReusePortFilter(listener, [...hash, BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, count), BPF_STMT(BPF_RET | BPF_A, 0)])
+  attachReusePortFilter(listener, [
+    ...hashes[by],
+    BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, count),
+    BPF_STMT(BPF_RET | BPF_A, 0),
+  ])
 }
 
 const word = (offset: number) => BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset)
