@@ -7,6 +7,7 @@ import {
   SOCK_STREAM,
   Socket,
   setOption,
+  writable,
 } from '@linux-sockets/native-core'
 import {
   expectErrno,
@@ -166,6 +167,25 @@ describe('TCP_LINGER2', () => {
   })
 })
 
+describe('TCP_DEFER_ACCEPT', () => {
+  it('holds a connection back until it has data', async () => {
+    using listener = tcp.open()
+    setOption(listener, rows.TCP_DEFER_ACCEPT, 20)
+    listener.bind(anyPort)
+    listener.listen()
+    using silent = await connectTo(listener)
+    using talkative = await connectTo(listener)
+    for (const client of [talkative, silent]) {
+      expect(listener.accept()).toBeNull()
+      client.send(Buffer.from('hello'))
+      await readable(listener)
+      using accepted = listener.accept() as Socket
+      expect(accepted.peerAddress).toEqual(client.localAddress)
+      expect(accepted.recv(Buffer.alloc(10))).toBe(5)
+    }
+  })
+})
+
 describe('TCP_CONGESTION', () => {
   it('refuses an algorithm that does not exist, and a name that is too long', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
@@ -242,6 +262,13 @@ it('has the numbers of <linux/tcp.h>', (test) => {
   const recent = ['TCP_IS_MPTCP', 'TCP_RTO_MAX_MS', 'TCP_RTO_MIN_US', 'TCP_DELACK_MAX_US']
   expect(recent).toEqual(expect.arrayContaining(unknown))
 })
+
+async function connectTo(listener: Socket): Promise<Socket> {
+  const socket = tcp.open()
+  socket.connect(listener.localAddress)
+  await writable(socket)
+  return socket
+}
 
 /** In repair mode, about one of the queues. */
 function inQueue(queue: number): Kind<Socket> {
