@@ -1,0 +1,159 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import type { InetAddress, SystemError } from '@linux-sockets/native-core'
+import { guardDescriptors, needProgram, openDescriptors, skipUnless, withFault } from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { connect, listen, Server } from '../src/index.js'
+import { anyPort } from './loopback.js'
+
+guardDescriptors()
+
+const six = { family: 'ipv6', address: '::1', port: 0 } as const
+
+describe('connect', () => {
+  it.for([
+    ['socket:error=EMFILE', 'EMFILE'],
+    ['connect:error=EADDRNOTAVAIL', 'EADDRNOTAVAIL'],
+    ['connect:error=EAGAIN', 'EAGAIN'],
+    ['getsockopt:error=ENOBUFS', 'ENOBUFS'],
+    ['epoll_ctl:error=ENOSPC', 'ENOSPC'],
+  ] as const)('fails with what %s makes of one address, and goes on to the next', async ([fault, code], test) => {
+    skipUnless(test, needProgram('strace'))
+    const address = await closingServer()
+    const alone = await withFault(`${fault}:when=1`, () => connect(address))
+    expect(alone).toEqual({ outcome: { status: 'rejected', reason: expect.objectContaining({ code }) }, injected: 1 })
+
+    const { outcome, injected } = await withFault(`${fault}:when=1`, () => connect([address, address]))
+    expect([outcome.status, injected]).toEqual(['fulfilled', 1])
+    if (outcome.status === 'fulfilled') outcome.value.destroy()
+  })
+
+  it('fails with all errors when every attempt meets one', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const addresses = [anyPort, anyPort, anyPort]
+    const { outcome, injected } = await withFault('socket:error=ENFILE', () => connect(addresses))
+    expect([outcome.status, injected]).toEqual(['rejected', 3])
+    const { errors } = (outcome as PromiseRejectedResult).reason as AggregateError
+    expect(errors.map(({ code }) => code)).toEqual(['ENFILE', 'ENFILE', 'ENFILE'])
+  })
+
+  it('waits for the outcome of a call that a signal interrupts', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const address = await closingServer()
+    const { outcome } = await withFault('connect:error=EINTR:when=1', () => connect(address))
+    if (outcome.status === 'rejected') throw outcome.reason
+    outcome.value.destroy()
+  })
+
+  it('fails with what the sending of `fastOpen` meets', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const fastOpen = Buffer.from('first')
+    for (const code of ['ENOBUFS', 'EAGAIN']) {
+      const { outcome } = await withFault(`sendto:error=${code}:when=1`, () => connect(anyPort, { fastOpen }))
+      expect((outcome as PromiseRejectedResult).reason).toMatchObject({ code, syscall: 'sendto' })
+    }
+  })
+})
+
+describe('listen', () => {
+  it.for([
+    ['socket:error=EMFILE:when=2', 'EMFILE'],
+    ['setsockopt:error=ENOBUFS:when=2', 'ENOBUFS'],
+    ['bind:error=EACCES:when=2', 'EACCES'],
+    ['getsockname:error=ENOBUFS:when=1', 'ENOBUFS'],
+    ['listen:error=EINVAL:when=2', 'EINVAL'],
+    ['getsockopt:error=ENOBUFS:when=2', 'ENOBUFS'],
+    ['epoll_ctl:error=ENOSPC:when=2', 'ENOSPC'],
+  ] as const)('throws what %s says, and nothing stays open', async ([fault, code], test) => {
+    skipUnless(test, needProgram('strace'))
+    // So that no first watch of this thread opens its epoll instance meanwhile.
+    await using _other = listen(anyPort)
+    let leaked: unknown
+    const { outcome, injected } = await withFault(fault, () => {
+      const before = openDescriptors().length
+      try {
+        return listen([six, anyPort])
+      } finally {
+        leaked = openDescriptors().length - before
+      }
+    })
+    expect([injected, leaked]).toEqual([1, 0])
+    expect((outcome as PromiseRejectedResult).reason).toMatchObject({ code })
+  })
+
+  it.for(['bind', 'listen'])('chooses another port when %s finds the first one taken', async (syscall, test) => {
+    skipUnless(test, needProgram('strace'))
+    const { outcome, injected } = await withFault(`${syscall}:error=EADDRINUSE:when=2`, () => listen([six, anyPort]))
+    if (outcome.status === 'rejected') throw outcome.reason
+    const [first, second] = outcome.value.addresses as [InetAddress, InetAddress]
+    outcome.value.close()
+    expect([injected, second.port]).toEqual([1, first.port])
+  })
+
+  it('gives up when sixteen ports were taken, or the one that was asked for', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const several = await withFault('bind:error=EADDRINUSE:when=2+2', () => listen([six, anyPort]))
+    expect((several.outcome as PromiseRejectedResult).reason.code).toBe('EADDRINUSE')
+    expect(several.injected).toBe(16)
+    const one = await withFault('bind:error=EADDRINUSE', () => listen(anyPort))
+    expect((one.outcome as PromiseRejectedResult).reason.code).toBe('EADDRINUSE')
+    expect(one.injected).toBe(1)
+  })
+
+  it('ends at all addresses with what ends the accepting, and lets the accepted go on', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    await using server = listen([six, anyPort])
+    const running = server.run((stream) => stream.pipe(stream))
+    const [one, two] = server.addresses as [InetAddress, InetAddress]
+    const client = await connect(one)
+    client.write('before')
+    await once(client, 'data')
+    const { outcome } = await withFault('accept4:error=EINVAL:when=1', async () => {
+      // Reset with the listener, before it knows that it is connected or after.
+      const late = connect(two).then((stream) => stream.on('error', () => {}).resume())
+      await Promise.all([running, late.catch(() => {})])
+    })
+    expect((outcome as PromiseRejectedResult).reason as SystemError).toMatchObject({
+      code: 'EINVAL',
+      syscall: 'accept4',
+    })
+    expect([server.closed, server.connections.size]).toEqual([true, 1])
+    client.end('after')
+    expect(String(Buffer.concat(await client.toArray()))).toBe('after')
+    expect(await server.drain()).toBe(0)
+  })
+
+  it('closes a connection that it can not make a stream of, and ends', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const server = listen(anyPort)
+    expect(server).toBeInstanceOf(Server)
+    const client = await connect(server.address)
+    const gone = new Promise((resolve) =>
+      client
+        .on('error', () => {})
+        .resume()
+        .once('close', resolve),
+    )
+    // The connection waits already, and the first watch after that is the stream's.
+    const { outcome } = await withFault('epoll_ctl:error=ENOSPC:when=1', () => server[Symbol.asyncIterator]().next())
+    await gone
+    expect((outcome as PromiseRejectedResult).reason).toMatchObject({ code: 'ENOSPC' })
+    expect([server.closed, server.connections.size]).toEqual([true, 0])
+  })
+})
+
+/** Ends each connection at once. */
+async function closingServer(): Promise<InetAddress> {
+  const server = createServer((socket) =>
+    socket
+      .on('error', () => {})
+      .resume()
+      .end(),
+  ).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(async () => {
+    server.close()
+    await once(server, 'close')
+  })
+  return { ...anyPort, port: (server.address() as AddressInfo).port }
+}
