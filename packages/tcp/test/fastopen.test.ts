@@ -1,6 +1,6 @@
-import { resolve } from 'node:path'
 import { createNamespace, guardDescriptors, needNamespaces, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
+import { runInNamespace } from './loopback.js'
 
 guardDescriptors()
 
@@ -48,10 +48,7 @@ interface Told {
   readonly accepted: number
 }
 
-/**
- * Runs a script in a namespace that allows Fast Open, with an echo server. It runs the packages as they were built, since
- * only a whole process can be in a namespace.
- */
+/** Runs a script in a namespace that allows Fast Open, with an echo server. */
 async function inNamespace(script: string, prepare = ''): Promise<Told[]> {
   const namespace = createNamespace()
   await namespace.run('sh', ['-c', 'echo 3 > /proc/sys/net/ipv4/tcp_fastopen'])
@@ -108,6 +105,5 @@ async function inNamespace(script: string, prepare = ''): Promise<Told[]> {
     console.log(JSON.stringify(said))
     server.close()
   `
-  const args = ['--input-type=module', '--eval', program]
-  return JSON.parse(await namespace.run(process.execPath, args, { cwd: resolve(import.meta.dirname, '..') }))
+  return runInNamespace(namespace, program)
 }

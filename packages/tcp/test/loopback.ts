@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import {
   AF_INET,
   readable,
@@ -8,7 +9,7 @@ import {
   setOption,
   writable,
 } from '@linux-sockets/native-core'
-import type { Need } from '@linux-sockets/testkit'
+import type { Namespace, Need } from '@linux-sockets/testkit'
 import { onTestFinished } from 'vitest'
 import { TCP_MD5SIG } from '../src/options.js'
 
@@ -79,4 +80,14 @@ export function needMd5(): Need {
     if ((error as SystemError).code !== 'ENOPROTOOPT') throw error
     return 'this kernel has no TCP_MD5SIG'
   }
+}
+
+/**
+ * Runs a module in a namespace to its end, and returns the value that it printed as JSON. Only a whole process can be in
+ * a namespace, so that it imports the packages as they were built.
+ */
+export async function runInNamespace<T>(namespace: Namespace, program: string): Promise<T> {
+  const directory = resolve(import.meta.dirname, '..')
+  const args = ['--input-type=module', '--eval', program]
+  return JSON.parse(await namespace.run(process.execPath, args, { cwd: directory })) as T
 }

@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import {
   AF_INET,
   getOption,
@@ -25,7 +24,7 @@ import {
 import { expect, it } from 'vitest'
 import * as mptcp from '../src/mptcp.js'
 import { MPTCP_INFO, MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED, subflowAddresses, subflowInfo } from '../src/mptcp.js'
-import { connectedPair } from './loopback.js'
+import { connectedPair, runInNamespace } from './loopback.js'
 
 guardDescriptors()
 
@@ -67,10 +66,7 @@ it('tells of several subflows', async (test) => {
   await namespace.run('ip', ['address', 'add', '10.0.0.1/24', 'dev', 'lo'])
   await namespace.run('ip', ['mptcp', 'limits', 'set', 'subflows', '2'])
   await namespace.run('ip', ['mptcp', 'endpoint', 'add', '10.0.0.1', 'dev', 'lo', 'subflow'])
-  const said = await namespace.run(process.execPath, ['--input-type=module', '--eval', twoSubflows], {
-    cwd: resolve(import.meta.dirname, '..'),
-  })
-  const { addresses, states, total = 2 } = JSON.parse(said)
+  const { addresses, states, total = 2 } = await runInNamespace<Subflows>(namespace, twoSubflows)
   expect(addresses).toEqual(['127.0.0.1', '10.0.0.1'])
   expect(states).toEqual(['ESTABLISHED', 'ESTABLISHED'])
   expect(total).toBe(2) // left out before Linux 6.8
@@ -117,7 +113,12 @@ it('has the numbers of <linux/mptcp.h>', (test) => {
   expect(expectHeaderNumbers(['linux/mptcp.h'], [...options, ...numbers, ...offsets, ...sizes])).toEqual([])
 })
 
-/** With the package as it was built, since only a whole process can be in a namespace. */
+interface Subflows {
+  readonly addresses: string[]
+  readonly states: string[]
+  readonly total?: number
+}
+
 const twoSubflows = `
   import { setTimeout } from 'node:timers/promises'
   import { getOption, IPPROTO_MPTCP } from '@linux-sockets/native-core'

@@ -9,15 +9,24 @@ import {
   type InetAddress,
   type Listener,
   parseIpv4,
+  parseIpv6,
   SOCK_STREAM,
   Socket,
   type SocketAddress,
   type SocketStream,
 } from '@linux-sockets/native-core'
-import { expectErrno, guardDescriptors, needProgram, runPython, skipUnless } from '@linux-sockets/testkit'
+import {
+  createNamespace,
+  expectErrno,
+  guardDescriptors,
+  needNamespaces,
+  needProgram,
+  runPython,
+  skipUnless,
+} from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect, listen, steerConnections } from '../src/index.js'
-import { anyPort } from './loopback.js'
+import { anyPort, runInNamespace } from './loopback.js'
 
 guardDescriptors()
 
@@ -40,15 +49,49 @@ describe('steerConnections', () => {
     expect(answers).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 3))))
   })
 
-  it('tells IPv6 clients apart by their whole address', async () => {
+  it('reads the header of IPv4 where IPv6 listens for it as well', async () => {
     const [server] = group(4, { family: 'ipv6', address: '::', port: 0 }, false)
     const { port } = server.address as InetAddress
     steerConnections(server, 'client', 4)
-    // Where `::` listens for IPv4 as well, the header is that of IPv4.
     const answers = clients.map((client) => answersTo(client, { ...anyPort, port }))
     expect(await Promise.all(answers)).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 4))))
-    const answer = await answersTo('::1', { family: 'ipv6', address: '::1', port })
-    expect(answer).toEqual(Array(3).fill(String(mixed(1) % 4)))
+  })
+
+  it('tells IPv6 clients apart by each part of their address', async (test) => {
+    skipUnless(test, needNamespaces())
+    const addresses = ['fd00::1', 'fd00::2', 'fd00::1:0:0:1', 'fd00::1:0:0:0:1', 'fd00:7::1', 'fd00:7:0:9:8::1']
+    const namespace = createNamespace()
+    for (const address of addresses) {
+      await namespace.run('ip', ['address', 'add', `${address}/128`, 'dev', 'lo', 'nodad'])
+    }
+    const answers = await runInNamespace(
+      namespace,
+      `
+      import { text } from 'node:stream/consumers'
+      import { connect, listen, steerConnections } from '@linux-sockets/tcp'
+      const servers = []
+      for (let i = 0; i < 5; i++) {
+        const address = servers[0]?.address ?? { family: 'ipv6', address: '::', port: 0 }
+        const server = listen(address, { reusePort: true })
+        server.run((stream) => stream.resume().end(String(i)))
+        servers.push(server)
+      }
+      steerConnections(servers[0], 'client', 5)
+      const answers = []
+      for (const address of ${JSON.stringify(addresses)}) {
+        const localAddress = { family: 'ipv6', address, port: 0 }
+        answers.push(Number(await text(await connect({ ...servers[0].address, address: 'fd00::1' }, { localAddress }))))
+      }
+      console.log(JSON.stringify(answers))
+      process.exit()
+    `,
+    )
+    const expected = addresses.map((address) => {
+      const bytes = Buffer.from(parseIpv6(address, 'address'))
+      return mixed(bytes.readInt32BE(0) ^ bytes.readInt32BE(4) ^ bytes.readInt32BE(8) ^ bytes.readInt32BE(12)) % 5
+    })
+    expect(answers).toEqual(expected)
+    expect(new Set(expected).size).toBeGreaterThan(3)
   })
 
   it('gives connections to the listener of their CPU', async (test) => {
