@@ -1,12 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { createSecureServer, type Http2SecureServer } from 'node:http2'
-import { join } from 'node:path'
 import { buffer, text } from 'node:stream/consumers'
 import tls from 'node:tls'
 import type { SocketStream } from '@linux-sockets/native-core'
-import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
+import {
+  type Certificate,
+  guardDescriptors,
+  needProgram,
+  skipUnless,
+  temporaryCertificate,
+} from '@linux-sockets/testkit'
 import { expect, it, onTestFinished } from 'vitest'
 import { connect, listen } from '../src/index.js'
 import { anyPort } from './loopback.js'
@@ -19,7 +23,7 @@ const LARGE = 32 * 1024 * 1024
 
 it('carries a large transfer both ways, with name, CA and ALPN verified', async (test) => {
   skipUnless(test, needProgram('openssl'))
-  const pair = await certificate()
+  const pair = await temporaryCertificate()
   const data = randomBytes(4 * 1024 * 1024 + 1)
   const { client } = await converse(echoOver(pair), trusting(pair))
   await once(client, 'secureConnect')
@@ -34,7 +38,7 @@ it.for([
   ['a wrong ALPN', { ALPNProtocols: ['other'] }, 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL'],
 ] as const)('refuses %s', async ([_name, wrong, code], test) => {
   skipUnless(test, needProgram('openssl'))
-  const pair = await certificate()
+  const pair = await temporaryCertificate()
   const { client } = await converse(echoOver(pair), { ...trusting(pair), ...wrong } as tls.ConnectionOptions)
   const failure = new Promise((resolve) => client.once('error', resolve))
   const secure = once(client, 'secureConnect').then(
@@ -46,7 +50,7 @@ it.for([
 
 it('refuses a missing ALPN where the protocol needs one', async (test) => {
   skipUnless(test, needProgram('openssl'))
-  const pair = await certificate()
+  const pair = await temporaryCertificate()
   const unknown: unknown[] = []
   const server = createSecureServer(pair).on('unknownProtocol', (socket: tls.TLSSocket) => {
     unknown.push(socket.alpnProtocol)
@@ -59,7 +63,7 @@ it('refuses a missing ALPN where the protocol needs one', async (test) => {
 
 it.for(['client', 'server'] as const)('lets the %s end first, and the other go on', async (first, test) => {
   skipUnless(test, needProgram('openssl'))
-  const pair = await certificate()
+  const pair = await temporaryCertificate()
   const server = tls.createServer(pair)
   const secure = once(server, 'secureConnection')
   const { client } = await converse(server, trusting(pair))
@@ -75,7 +79,7 @@ it.for(['client', 'server'] as const)('lets the %s end first, and the other go o
 
 it.for(['TLSv1.2', 'TLSv1.3'] as const)('resumes a session of %s', async (version, test) => {
   skipUnless(test, needProgram('openssl'))
-  const pair = await certificate()
+  const pair = await temporaryCertificate()
   const server = echoOver(pair)
   const options: tls.ConnectionOptions = { ...trusting(pair), minVersion: version, maxVersion: version }
   const resumed: boolean[] = []
@@ -96,7 +100,7 @@ it.for(['the TLS socket', 'the stream under it'] as const)(
   'leaves nothing when %s is destroyed',
   async (what, test) => {
     skipUnless(test, needProgram('openssl'))
-    const pair = await certificate()
+    const pair = await temporaryCertificate()
     const server = tls.createServer({ ...pair, ALPNProtocols: ['echo'] })
     const secure = once(server, 'secureConnection')
     const { client, connected, streams } = await converse(server, trusting(pair))
@@ -125,11 +129,11 @@ async function untilEnd(socket: tls.TLSSocket): Promise<Buffer> {
 }
 
 /** What a client of `echoOver` that verifies everything says. */
-function trusting({ cert }: Pair): tls.ConnectionOptions {
+function trusting({ cert }: Certificate): tls.ConnectionOptions {
   return { ca: cert, servername: 'localhost', ALPNProtocols: ['echo'] }
 }
 
-function echoOver(pair: Pair): tls.Server {
+function echoOver(pair: Certificate): tls.Server {
   return tls.createServer({ ...pair, ALPNProtocols: ['echo'] }, (socket) => socket.pipe(socket))
 }
 
@@ -151,21 +155,6 @@ async function converse(
     for (const each of [...streams, connected]) each.on('error', () => {}).destroy()
   })
   return { client: tls.connect({ socket: connected, ...options }), connected, streams }
-}
-
-interface Pair {
-  readonly key: Buffer
-  readonly cert: Buffer
-}
-
-async function certificate(): Promise<Pair> {
-  const directory = temporaryDirectory()
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
-  await runProgram('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-    ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert],
-  ])
-  return { key: readFileSync(key), cert: readFileSync(cert) }
 }
 
 function sha256(data: Uint8Array): string {

@@ -2,6 +2,7 @@
  * What the tests of every package share. Private: it never appears in a published package's `dependencies`, and it
  * imports none of them, because native-core's own tests stand on it.
  */
+export { type Certificate, temporaryCertificate } from './certificate.js'
 export {
   collectGarbage,
   expectCloexec,

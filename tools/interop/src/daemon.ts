@@ -1,0 +1,118 @@
+import { chownSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AF_INET, type Ipv4Address, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import {
+  type Need,
+  type Program,
+  runProgram,
+  spawnProgram,
+  temporaryDirectory,
+  waitForLine,
+} from '@linux-sockets/testkit'
+import { onTestFinished } from 'vitest'
+
+/** Starts Redis in a directory of its own, and stops it when the running test ends. Returns its port. */
+export async function startRedis(): Promise<number> {
+  const port = reservePort()
+  const redis = spawnProgram('redis-server', [
+    ...['--port', String(port), '--bind', '127.0.0.1', '--dir', temporaryDirectory()],
+    ...['--save', '', '--appendonly', 'no', '--daemonize', 'no'],
+  ])
+  await waitForLine(redis, /Ready to accept connections/)
+  return port
+}
+
+/** Where Debian keeps PostgreSQL's programs; the newest version. */
+export function postgresPrograms(): string | undefined {
+  try {
+    const versions = readdirSync('/usr/lib/postgresql').sort((a, b) => Number(a) - Number(b))
+    return join('/usr/lib/postgresql', versions.at(-1) as string, 'bin')
+  } catch {
+    return undefined
+  }
+}
+
+/** PostgreSQL as Debian installs it. */
+export function needPostgres(): Need {
+  return postgresPrograms() === undefined ? 'postgresql is not installed' : null
+}
+
+/**
+ * Starts PostgreSQL with a new cluster, as its own user because it refuses to run as root, and stops it when the running test ends. Its
+ * user and database are called `postgres`.
+ */
+export async function startPostgres(): Promise<number> {
+  const port = reservePort()
+  const directory = temporaryDirectory()
+  const data = join(directory, 'data')
+  const owner = process.getuid?.() === 0 ? postgresUser() : undefined
+  if (owner !== undefined) chownSync(directory, owner.uid, owner.gid)
+  const options = { cwd: directory, ...owner }
+  const programs = postgresPrograms() as string
+  await runProgram(
+    join(programs, 'initdb'),
+    ['--pgdata', data, '--username=postgres', '--auth=trust', '--encoding=UTF8', '--no-locale', '--no-sync'],
+    options,
+  )
+  const settings = ['fsync=off', 'listen_addresses=127.0.0.1', `port=${port}`, `unix_socket_directories=${directory}`]
+  const postgres = spawnProgram(
+    join(programs, 'postgres'),
+    ['-D', data, ...settings.flatMap((setting) => ['-c', setting])],
+    options,
+  )
+  // Killed, it would leave its shared memory.
+  stopWith(postgres, 'SIGINT')
+  await waitForLine(postgres, /ready to accept connections/)
+  return port
+}
+
+/** Starts nginx with what stands inside of `http { server { listen …; } }`, and stops it when the running test ends. */
+export async function startNginx(server: string, http = '', listenOptions = ''): Promise<number> {
+  const port = reservePort()
+  const directory = temporaryDirectory()
+  const file = join(directory, 'nginx.conf')
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+  writeFileSync(
+    file,
+    `daemon off; master_process off; pid ${directory}/pid; error_log stderr notice;
+     events { worker_connections 256; }
+     http {
+       access_log off; client_max_body_size 0;
+       ${temporary.map((name) => `${name}_temp_path ${directory}/${name};`).join('\n')}
+       ${http}
+       server { listen 127.0.0.1:${port} ${listenOptions}; ${server} }
+     }`,
+  )
+  const nginx = spawnProgram('nginx', ['-p', directory, '-c', file, '-e', 'stderr'], {
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` },
+  })
+  // Written when it listens already.
+  await waitForLine(nginx, /nginx\/\d/)
+  return port
+}
+
+/**
+ * A port that the kernel gives to nobody while the running test has it, but to a server, which sets `SO_REUSEADDR` as
+ * this does: a socket that doesn't listen lets another one listen.
+ */
+function reservePort(): number {
+  const socket = Socket.open(AF_INET, SOCK_STREAM)
+  onTestFinished(() => socket.close())
+  setOption(socket, SO_REUSEADDR, true)
+  socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  return (socket.localAddress as Ipv4Address).port
+}
+
+function postgresUser(): { uid: number; gid: number } {
+  const entry = /^postgres:[^:]*:(\d+):(\d+):/m.exec(readFileSync('/etc/passwd', 'utf8'))
+  if (entry === null) throw new Error('there is no user postgres')
+  return { uid: Number(entry[1]), gid: Number(entry[2]) }
+}
+
+/** Registered after the program was started, so it comes before the killing. */
+function stopWith({ process, finished }: Program, signal: NodeJS.Signals): void {
+  onTestFinished(async () => {
+    process.kill(signal)
+    await finished
+  })
+}
