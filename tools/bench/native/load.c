@@ -8,6 +8,7 @@
  *   mode         echo: exchanges on connections that stay
  *                close: a connection for each exchange, which counts when the server has closed its side, too
  *                udp: the messages are datagrams
+ *                file: what comes back is not the messages but the file at `path`
  *   connections  that are open; of them `active` have exchanges, spread evenly (default: all)
  *   lines        1: the messages are lines of 8 … 2 · size − 8 bytes
  *   pid          of the server, whose CPU time is measured
@@ -16,11 +17,13 @@
  * It says {"open":N} when the connections are there and each that stays has had one exchange, waits for a byte on standard input, and says the result.
  */
 #define _GNU_SOURCE
+#include <sys/stat.h>
+
 #include "common.h"
 
 enum { PAYLOADS = 13, SOURCES = 16, EVENTS = 512, BUFFER = 256 * 1024, PATIENCE = 5000 };
 
-static const char *mode = "echo";
+static const char *mode = "echo", *path;
 static long port, pid, connections = 1, active, size = 64, depth = 1, by_lines;
 static double warm = 0.2, seconds = 1;
 
@@ -123,6 +126,25 @@ static void make_payloads(void) {
   }
 }
 
+/* What comes back where that isn't what was sent. */
+static char *response;
+static size_t response_length;
+
+static void read_response(void) {
+  const int fd = try(open(path, O_RDONLY | O_CLOEXEC), path);
+  struct stat status;
+  try(fstat(fd, &status), "fstat");
+  response_length = (size_t)status.st_size;
+  response = malloc(response_length);
+  if (response == NULL) die("malloc");
+  for (size_t at = 0; at < response_length;) {
+    const ssize_t count = read(fd, response + at, response_length - at);
+    if (count <= 0) die(path);
+    at += (size_t)count;
+  }
+  close(fd);
+}
+
 /* ---- Connections. */
 
 struct peer {
@@ -147,9 +169,13 @@ static const char *payload_of(const struct peer *peer) {
   return payloads[(peer->exchange + (size_t)(peer - peers)) % PAYLOADS];
 }
 
+static const char *expected_by(const struct peer *peer) { return response != NULL ? response : payload_of(peer); }
+
+static size_t expected_length(void) { return response != NULL ? response_length : payload_length; }
+
 static void fail(const struct peer *peer, const char *what) {
   fprintf(stderr, "connection %ld, exchange %u, after %zu of %zu bytes: %s\n", (long)(peer - peers), peer->exchange,
-          peer->received, payload_length, what);
+          peer->received, expected_length(), what);
   exit(1);
 }
 
@@ -205,7 +231,7 @@ static void close_peer(struct peer *peer) {
 
 /* The server has ended its side. */
 static void at_end(struct peer *peer) {
-  if (!leaving && (!reconnecting || peer->received < payload_length)) fail(peer, "the server has closed it");
+  if (!leaving && (!reconnecting || peer->received < expected_length())) fail(peer, "the server has closed it");
   close_peer(peer);
   if (leaving) return;
   count_exchange(peer);
@@ -223,11 +249,12 @@ static void receive_on(struct peer *peer, bool ending) {
       return;
     }
     if (datagrams && count != size) fail(peer, "a datagram of another length");
-    if (peer->received + (size_t)count > peer->sent) fail(peer, "more came back than was sent");
-    if (memcmp(buffer, payload_of(peer) + peer->received, (size_t)count) != 0) fail(peer, "other bytes came back");
+    if (peer->received + (size_t)count > (response != NULL ? response_length : peer->sent))
+      fail(peer, "more came back than was asked for");
+    if (memcmp(buffer, expected_by(peer) + peer->received, (size_t)count) != 0) fail(peer, "other bytes came back");
     peer->received += (size_t)count;
     if (measuring) bytes_received += (uint64_t)count;
-    if (peer->received == payload_length) {
+    if (peer->received == expected_length()) {
       if (!peer->greeted && !reconnecting) {
         /* The server has accepted it, and got to know it. */
         peer->greeted = true;
@@ -295,6 +322,7 @@ int main(int count, char **arguments) {
       known = true;
     }
     if (strcmp(arguments[i], "mode") == 0) mode = value;
+    else if (strcmp(arguments[i], "path") == 0) path = value;
     else if (strcmp(arguments[i], "warm") == 0) warm = atof(value);
     else if (strcmp(arguments[i], "seconds") == 0) seconds = atof(value);
     else if (!known) complain(arguments[i]);
@@ -303,6 +331,7 @@ int main(int count, char **arguments) {
   reconnecting = strcmp(mode, "close") == 0;
   if (active == 0) active = connections;
   make_payloads();
+  if (path != NULL) read_response();
   peers = calloc((size_t)connections, sizeof *peers);
   epoll = try(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
 

@@ -1,14 +1,23 @@
+/** What the programs are asked to do. */
+export type Mode = 'echo' | 'lines' | 'datagrams' | 'relay' | 'file' | 'connect' | 'descriptors'
+
 /** What is measured. */
 export interface Case {
   readonly name: string
   readonly title: string
-  /** What the servers are asked to do. */
-  readonly mode: 'echo' | 'lines'
-  /** For native/load.c. */
-  readonly load: Readonly<Record<string, string | number>>
+  readonly mode: Mode
+  /** For native/load.c; absent where the programs make their own. */
+  readonly load?: Load
+  /**
+   * That the cost is one for each GiB, not for each trip: how often what comes back to the load has gone through the
+   * server.
+   */
+  readonly passes?: number
   /** Whether the memory of its connections is measured, too. */
   readonly memory?: boolean
 }
+
+export type Load = Readonly<Record<string, string | number>>
 
 export const cases: readonly Case[] = [
   echo('echo-64x1', '64 B, 1 connection', 64, 1),
@@ -37,6 +46,29 @@ export const cases: readonly Case[] = [
     load: { size: 64, connections: 10_000, active: 100 },
     memory: true,
   },
+  {
+    name: 'datagrams',
+    title: 'UDP echo 64 B, 20 sockets with 4 each under way',
+    mode: 'datagrams',
+    // As many as a receive buffer of the usual size holds, so that none is lost.
+    load: { mode: 'udp', size: 64, depth: 4, connections: 20 },
+  },
+  {
+    name: 'relay',
+    title: 'proxy, 1 MiB there and back, 8 connections',
+    mode: 'relay',
+    load: { size: 1024 * 1024, connections: 8 },
+    passes: 2,
+  },
+  {
+    name: 'file',
+    title: 'a file of 1 MiB, 8 connections',
+    mode: 'file',
+    load: { mode: 'file', size: 64, connections: 8 },
+    passes: 1,
+  },
+  { name: 'connect', title: 'connect, accept, close; 50 at a time', mode: 'connect' },
+  { name: 'descriptors', title: 'pass a descriptor, receive it, close it', mode: 'descriptors' },
 ]
 
 function echo(name: string, title: string, size: number, connections: number): Case {

@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Mode } from './case.js'
 import { compile, home } from './directory.js'
 
-/** Who is measured: how its server is started for a mode. */
+/** Who is measured. */
 export interface Contender {
   readonly name: string
-  readonly command: (mode: string) => readonly string[]
+  /** How its program is started for a mode, which may need an argument; undefined where it has none. */
+  readonly command: (mode: Mode, argument?: string) => readonly string[] | undefined
   /** Whether it answers to questions for memory. */
   readonly tells: boolean
 }
@@ -15,39 +17,59 @@ export type Runtimes = Readonly<Record<string, string>>
 
 /** All that can be measured here, C first; `missing` says what can't. */
 export function contenders(runtimes: Runtimes): { readonly present: Contender[]; readonly missing: string[] } {
-  const present: Contender[] = [{ name: 'c', command: (mode) => [compile('server'), mode], tells: false }]
+  const present: Contender[] = [{ name: 'c', command: commandInC, tells: false }]
   const missing: string[] = []
-  const node = (suffix: string, program: string) => {
-    for (const server of ['reactor', 'streams', 'net']) {
-      const command = (mode: string) => [program, '--expose-gc', script(server), mode]
-      present.push({ name: `${server}${suffix}`, command, tells: true })
+  const add = (name: string, scripts: Scripts, ...runtime: string[]) => {
+    const command: Contender['command'] = (mode, argument = '') => {
+      const script = scripts[mode]
+      return script === undefined ? undefined : [...runtime, join(home, 'dist/servers', `${script}.js`), mode, argument]
     }
+    present.push({ name, command, tells: true })
   }
-  node('', process.execPath)
+  const addNode = (suffix: string, program: string) => {
+    for (const [name, scripts] of Object.entries(onNode)) add(`${name}${suffix}`, scripts, program, '--expose-gc')
+  }
+  addNode('', process.execPath)
   const { node26, bun, deno } = runtimes
-  if (isThere(node26)) node('@26', node26)
+  if (isThere(node26)) addNode('@26', node26)
   else missing.push('Node.js 26')
-  if (isThere(bun)) present.push({ name: 'bun', command: (mode) => [bun, script('bun'), mode], tells: true })
+  if (isThere(bun)) add('bun', both('bun'), bun)
   else missing.push('Bun')
-  if (isThere(deno)) {
-    const command = (mode: string) => [
-      deno,
-      'run',
-      '--allow-all',
-      '--quiet',
-      '--v8-flags=--expose-gc',
-      script('deno'),
-      mode,
-    ]
-    present.push({ name: 'deno', command, tells: true })
-  } else missing.push('Deno')
+  if (isThere(deno)) add('deno', both('deno'), deno, 'run', '--allow-all', '--quiet', '--v8-flags=--expose-gc')
+  else missing.push('Deno')
   return { present, missing }
+}
+
+/** Whose program for a mode is which of `src/servers`. */
+type Scripts = Readonly<Partial<Record<Mode, string>>>
+
+const onNode: Readonly<Record<string, Scripts>> = {
+  reactor: both('reactor'),
+  streams: both('streams'),
+  net: both('net'),
+  ours: { datagrams: 'datagrams', connect: 'connect', descriptors: 'descriptors' },
+  node: { datagrams: 'node-datagrams', relay: 'node-relay', file: 'node-file', connect: 'node-connect' },
+}
+
+function both(script: string): Scripts {
+  return { echo: script, lines: script }
+}
+
+function commandInC(mode: Mode, argument = ''): string[] {
+  switch (mode) {
+    case 'echo':
+    case 'lines':
+      return [compile('server'), mode]
+    case 'datagrams':
+      return [compile('datagrams')]
+    case 'relay':
+    case 'file':
+      return [compile('bulk'), mode, argument]
+    default:
+      return [compile('drive'), mode]
+  }
 }
 
 function isThere(program: string | undefined): program is string {
   return program !== undefined && existsSync(program)
-}
-
-function script(server: string): string {
-  return join(home, 'dist/servers', `${server}.js`)
 }

@@ -33,7 +33,7 @@ const wanted = chosen([...cases, { name: 'boundary' } as const], values.only, '-
 
 const reports: Report[] = []
 for (const one of wanted) {
-  if (!('load' in one)) {
+  if (!('mode' in one)) {
     await benchBoundary()
     continue
   }

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
-import type { Case } from './case.js'
+import type { Case, Load } from './case.js'
 import type { Contender } from './contender.js'
-import { compile } from './directory.js'
+import { compile, sampleFile } from './directory.js'
 import { processors } from './processors.js'
 import { Program } from './program.js'
 
-/** One round of one contender, as native/load.c reports it. */
+/** One round of one contender, as native/load.c reports it, or the program that needs no load. */
 export interface Round {
   readonly seconds: number
   readonly requests: number
@@ -16,11 +16,11 @@ export interface Round {
   /** Clock ticks in which the server was seen in user mode, and in the kernel. */
   readonly user: number
   readonly system: number
-  /** **Nanoseconds.** */
-  readonly p50: number
-  readonly p99: number
-  readonly p999: number
-  readonly max: number
+  /** **Nanoseconds**, as the load sees it. */
+  readonly p50?: number
+  readonly p99?: number
+  readonly p999?: number
+  readonly max?: number
 }
 
 /** **Bytes** for each idle connection, without the kernel's. */
@@ -44,14 +44,17 @@ export interface Settings {
   readonly progress: (text: string) => void
 }
 
-/** Measures a case: all servers are started and warmed up, then the rounds go through them in turns. */
+/** Measures a case: all who can do it are started and warmed up, then the rounds go through them in turns. */
 export async function measure(
   one: Case,
   servers: readonly Contender[],
   settings: Settings,
 ): Promise<Map<string, Outcome>> {
   const outcomes = new Map<string, Outcome>()
-  const running = new Map<Contender, { program: Program; port: number }>()
+  await using backend = one.mode === 'relay' ? startBackend() : undefined
+  const port = (await backend?.answer<Started>())?.port
+  const argument = one.mode === 'file' ? sampleFile() : port === undefined ? '' : String(port)
+  const running = new Map<Contender, { program: Program; port?: number | undefined }>()
   const attempt = async (contender: Contender, task: () => Promise<void>) => {
     try {
       await task()
@@ -63,15 +66,17 @@ export async function measure(
   }
   try {
     for (const contender of servers) {
+      const command = contender.command(one.mode, argument)
+      if (command === undefined) continue
       await attempt(contender, async () => {
-        const program = start(contender, one)
-        running.set(contender, { program, port: 0 })
-        const { port } = await program.answer<{ port: number }>()
+        const program = start(contender, command)
+        running.set(contender, { program })
+        const { port } = await program.answer<Started>()
         running.set(contender, { program, port })
         outcomes.set(contender.name, { rounds: [] })
         settings.progress(`${contender.name} warms up`)
         // Compilers in the runtimes need some thousand calls, and a second, before they are done.
-        await round(one.load, program, port, { seconds: settings.seconds, warm: settings.warm * 2 })
+        await round(one, program, port, { ...settings, warm: settings.warm * 2 })
       })
     }
     for (let i = 0; i < settings.rounds; i++) {
@@ -79,7 +84,7 @@ export async function measure(
         await attempt(contender, async () => {
           settings.progress(`round ${i + 1} of ${settings.rounds}: ${contender.name}`)
           const outcome = outcomes.get(contender.name) as { rounds: Round[] }
-          outcome.rounds.push(await round(one.load, program, port, settings))
+          outcome.rounds.push(await round(one, program, port, settings))
         })
       }
     }
@@ -96,35 +101,48 @@ export async function measure(
   return outcomes
 }
 
-function start(contender: Contender, { mode }: Case): Program {
-  const [command, ...args] = contender.command(mode) as [string, ...string[]]
-  return new Program(contender.name, processors().server, command, args)
+/** What a program says first. */
+interface Started {
+  readonly port?: number
+}
+
+function start(contender: Contender, [command, ...args]: readonly string[]): Program {
+  return new Program(contender.name, processors().server, command as string, args)
+}
+
+/** What a proxy passes on to. */
+function startBackend(): Program {
+  return new Program('the backend', processors().load, compile('server'), ['echo'])
 }
 
 async function round(
-  load: Case['load'],
+  { mode, load }: Pick<Case, 'mode' | 'load'>,
   server: Program,
-  port: number,
+  port: number | undefined,
   { seconds, warm }: Pick<Settings, 'seconds' | 'warm'>,
 ): Promise<Round> {
-  await using program = startLoad({ ...load, port, pid: server.pid, seconds, warm })
+  const patience = (seconds + warm) * 1000 + 30_000
+  if (load === undefined || port === undefined) return await server.ask<Round>(`${warm} ${seconds}`, patience)
+  const file = mode === 'file' && { path: sampleFile() }
+  await using program = startLoad({ ...load, ...file, port, pid: server.pid, seconds, warm })
   await program.answer()
-  return await program.ask<Round>('go', (seconds + warm) * 1000 + 30_000)
+  return await program.ask<Round>('go', patience)
 }
 
-function startLoad(settings: Case['load']): Program {
+function startLoad(settings: Load): Program {
   const args = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
   return new Program('the load', processors().load, compile('load'), args)
 }
 
 /** Of a server of its own, as memory that a process has had is used again, and then costs nothing. */
 async function measureMemory(one: Case, contender: Contender): Promise<Memory> {
-  await using server = start(contender, one)
-  const { port } = await server.answer<{ port: number }>()
+  await using server = start(contender, contender.command(one.mode) ?? [])
+  const { port } = await server.answer<Started>()
   // What is made once, by the first connections, is none of the others'.
-  await round({ ...one.load, connections: 100, active: 100 }, server, port, { seconds: 0.2, warm: 0 })
+  const few = { ...one, load: { ...one.load, connections: 100, active: 100 } }
+  await round(few, server, port, { seconds: 0.2, warm: 0 })
   const before = await memoryOf(server, contender.tells)
-  await using load = startLoad({ ...one.load, port })
+  await using load = startLoad({ ...one.load, port: port as number })
   const { open } = await load.answer<{ open: number }>()
   return perConnection(before, await memoryOf(server, contender.tells), open)
 }

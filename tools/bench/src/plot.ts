@@ -7,6 +7,8 @@ const drawn: readonly (readonly [contender: string, label: string, colour: strin
   ['net', 'node:net', '#d55e00'],
   ['bun', 'Bun', '#cc79a7'],
   ['deno', 'Deno', '#009e73'],
+  ['ours', 'ours', '#0072b2'],
+  ['node', 'Node.js', '#d55e00'],
 ]
 
 const LEFT = 240
@@ -44,7 +46,7 @@ export function plot(reports: readonly Report[]): string {
   const ends = y - LANE / 2
   const shown = drawn.filter(([name]) => groups.some(({ bars }) => bars.some(({ line }) => line.contender === name)))
   const legend = shown.map(([, label, colour], i) => {
-    const at = LEFT + i * 100
+    const at = LEFT + i * 80
     return `<rect x="${at}" y="32" width="11" height="11" fill="${colour}"/><text x="${at + 16}" y="42">${escaped(label)}</text>`
   })
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${ends + 24}" font-family="system-ui, sans-serif" font-size="12">
@@ -52,7 +54,7 @@ export function plot(reports: readonly Report[]): string {
 text { fill: #1f2328 } .value { font-size: 10px } .one { stroke: #1f2328; stroke-dasharray: 3 3 } .spread { stroke: #1f2328; stroke-width: 2 }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .one, .spread { stroke: #e6edf3 } }
 </style>
-<text x="${LEFT}" y="20" font-weight="600">Server CPU time per round trip, C = 1; less is better</text>
+<text x="${LEFT}" y="20" font-weight="600">CPU time, C = 1; less is better</text>
 ${legend.join('\n')}
 ${shapes.join('\n')}
 <path d="M${x(1)} ${TOP - 8}V${ends}" class="one"/><text x="${x(1)}" y="${ends + 16}" text-anchor="middle">1 = C</text>

@@ -7,15 +7,18 @@ export interface Line {
   readonly contender: string
   /** Why there is nothing else. */
   readonly failure?: string
-  /** Round trips a second. */
+  /** Round trips a second; in bulk, **MiB** a second. */
   readonly throughput?: Spread
-  /** **Microseconds** of the server's CPU time for each round trip; of those, in user mode and in the kernel. */
+  /**
+   * **Microseconds** of the server's CPU time for each round trip, in bulk **milliseconds** for each GiB; of those, in user
+   * mode and in the kernel.
+   */
   readonly cpu?: Spread
   readonly user?: number
   readonly system?: number
-  /** CPU time over that of the C server, and of node:net, in the same rounds. */
+  /** CPU time over that of the C server, and of what Node.js has, in the same rounds. */
   readonly overC?: Spread
-  readonly overNet?: Spread
+  readonly overNode?: Spread
   /** **Microseconds.** */
   readonly p50?: Spread
   readonly p99?: Spread
@@ -27,16 +30,20 @@ export interface Line {
 export interface Report {
   readonly name: string
   readonly title: string
+  /** Whether it is about bytes, not about trips. */
+  readonly bulk: boolean
   readonly lines: readonly Line[]
 }
 
 export function report(one: Case, outcomes: ReadonlyMap<string, Outcome>): Report {
+  const c = roundsOf(outcomes, 'c')
+  const node = roundsOf(outcomes, 'net') ?? roundsOf(outcomes, 'node')
   const lines = [...outcomes].map(([contender, outcome]) =>
     'failure' in outcome
       ? { contender, failure: outcome.failure }
-      : lineOf(contender, outcome, roundsOf(outcomes, 'c'), roundsOf(outcomes, 'net')),
+      : { contender, ...lineOf(one, outcome.rounds, c, node), ...(outcome.memory && { memory: outcome.memory }) },
   )
-  return { name: one.name, title: one.title, lines }
+  return { name: one.name, title: one.title, bulk: one.passes !== undefined, lines }
 }
 
 function roundsOf(outcomes: ReadonlyMap<string, Outcome>, name: string): readonly Round[] | undefined {
@@ -45,45 +52,48 @@ function roundsOf(outcomes: ReadonlyMap<string, Outcome>, name: string): readonl
 }
 
 function lineOf(
-  contender: string,
-  { rounds, memory }: { readonly rounds: readonly Round[]; readonly memory?: Memory },
+  { passes }: Case,
+  rounds: readonly Round[],
   c: readonly Round[] | undefined,
-  net: readonly Round[] | undefined,
-): Line {
-  const of = (value: (round: Round) => number) => spread(rounds.map(value))
+  node: readonly Round[] | undefined,
+): Omit<Line, 'contender'> {
+  const cost = ({ cpu, requests, bytes }: Round) =>
+    passes === undefined ? cpu / 1e3 / requests : cpu / 1e6 / ((bytes * passes) / 2 ** 30)
   const costs = rounds.map(cost)
   const ticks = rounds.reduce((sum, { user, system }) => sum + user + system, 0)
   const inUser = ticks === 0 ? 0 : rounds.reduce((sum, { user }) => sum + user, 0) / ticks
   const cpu = spread(costs)
+  const latency = (part: 'p50' | 'p99' | 'p999') => {
+    const values = rounds.map((round) => round[part]).filter((value) => value !== undefined)
+    return values.length === 0 ? {} : { [part]: spread(values.map((value) => value / 1000)) }
+  }
   return {
-    contender,
-    throughput: of(({ requests, seconds }) => requests / seconds),
+    throughput: spread(
+      rounds.map(
+        ({ requests, bytes, seconds }) => (passes === undefined ? requests : (bytes * passes) / 2 ** 20) / seconds,
+      ),
+    ),
     cpu,
     user: cpu.median * inUser,
     system: cpu.median * (1 - inUser),
     ...(c && { overC: ratios(costs, c.map(cost)) }),
-    ...(net && { overNet: ratios(costs, net.map(cost)) }),
-    p50: of(({ p50 }) => p50 / 1000),
-    p99: of(({ p99 }) => p99 / 1000),
-    p999: of(({ p999 }) => p999 / 1000),
-    ...(memory && { memory }),
+    ...(node && { overNode: ratios(costs, node.map(cost)) }),
+    ...latency('p50'),
+    ...latency('p99'),
+    ...latency('p999'),
   }
 }
 
-function cost({ cpu, requests }: Round): number {
-  return cpu / 1000 / requests
-}
-
 /** The report as text for a terminal. */
-export function table({ name, title, lines }: Report): string {
+export function table({ name, title, bulk, lines }: Report): string {
   const head = [
     '',
-    'trips/s',
-    'CPU µs',
+    bulk ? 'MiB/s' : 'trips/s',
+    bulk ? 'ms/GiB' : 'CPU µs',
     'user',
     'kernel',
     '÷ C',
-    '÷ node:net',
+    '÷ Node',
     'p50 µs',
     'p99',
     'p99.9',
@@ -102,7 +112,7 @@ export function table({ name, title, lines }: Report): string {
           number(line.user, 2),
           number(line.system, 2),
           around(line.overC),
-          around(line.overNet),
+          around(line.overNode),
           number(line.p50?.median),
           number(line.p99?.median),
           number(line.p999?.median),

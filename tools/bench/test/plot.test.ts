@@ -9,7 +9,7 @@ it('draws a bar for each contender that was measured, as well-formed XML', async
     { contender: 'reactor', overC: value },
     { contender: 'net', failure: 'broken' },
   ]
-  const svg = plot([{ name: 'one', title: 'small & <many>', lines }])
+  const svg = plot([{ name: 'one', title: 'small & <many>', bulk: false, lines }])
   const script = `
 import sys, xml.dom.minidom
 picture = xml.dom.minidom.parseString(sys.argv[1])

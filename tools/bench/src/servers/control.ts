@@ -5,6 +5,12 @@ import { getHeapStatistics } from 'node:v8'
 /** What the server does with the bytes: sends them back, or answers each line with itself. */
 export const mode = process.argv[2] as 'echo' | 'lines'
 
+/** Of a proxy, the port of what is behind it; of a server of files, a path. */
+export const argument = process.argv[3] as string
+
+/** **Bytes** that ask for a file. */
+export const REQUEST = 64
+
 /** Tells the benchmark the port, answers its questions for memory, and ends when the benchmark ends. */
 export function ready(port: number): void {
   process.stdin.setEncoding('utf8')
