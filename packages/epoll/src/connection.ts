@@ -292,7 +292,7 @@ export class Connection<State = undefined> implements AsFd {
     // Reading first: the error that a write meets would end the connection and with it the bytes that came before.
     try {
       if ((events & ~EPOLLOUT) !== 0) this.#read((events & ~(EPOLLIN | EPOLLOUT)) !== 0)
-      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#peerEnded || this.#paused)) this.#breakIfFailed()
+      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#peerEnded || this.#closing)) this.#breakIfFailed()
     } finally {
       if ((events & EPOLLOUT) !== 0 && this.#armed) this.#flush()
     }
@@ -407,8 +407,9 @@ export class Connection<State = undefined> implements AsFd {
       this.#break(new SystemError(errno.ENOBUFS, 'write', `${queued} bytes queued`))
       return
     }
-    if (this.#queue.length === 0) this.#deadlines?.begin('write')
+    const first = this.#queue.length === 0
     this.#queue.push(rest)
+    if (first) this.#deadlines?.begin('write')
     const { connectionTotals } = this.#reactor
     if (queued > this.#statistics.queueHighWater) this.#statistics.queueHighWater = queued
     if (queued > connectionTotals.queueHighWater) connectionTotals.queueHighWater = queued

@@ -27,8 +27,8 @@ export class Deadlines {
   readonly #isAwaited: (kind: TimeoutKind) => boolean
   readonly #expire: (kind: TimeoutKind) => void
   readonly #timer: Timer
-  #lastRead: number
-  #lastWrite: number
+  /** When the time of each kind has begun. */
+  readonly #begun: Record<TimeoutKind, number>
   /** When the timer is called. */
   #wakeAt = Number.POSITIVE_INFINITY
   #stopped = false
@@ -63,21 +63,22 @@ export class Deadlines {
     this.#isAwaited = isAwaited
     this.#expire = expire
     this.#timer = new Timer(AsyncResource.bind(() => this.#look()))
-    this.#lastRead = this.#lastWrite = timers.refresh()
+    const now = timers.refresh()
+    this.#begun = { connect: now, idle: now, read: now, write: now }
     this.#arm()
   }
 
-  /** The time of that kind begins now. */
+  /** The time of that kind begins now, and that of idleness. */
   begin(kind: 'read' | 'write'): void {
     const now = this.#timers.refresh()
-    if (kind === 'read') this.#lastRead = now
-    else this.#lastWrite = now
+    this.#begun[kind] = this.#begun.idle = now
     if (now + this.#limits[kind] < this.#wakeAt) this.#arm()
   }
 
   /** The connection is there: all times begin. */
   connected(): void {
-    this.#lastRead = this.#lastWrite = this.#timers.refresh()
+    const now = this.#timers.refresh()
+    for (const kind of KINDS) this.#begun[kind] = now
     this.#arm()
   }
 
@@ -87,10 +88,7 @@ export class Deadlines {
   }
 
   #dueOf(kind: TimeoutKind): number {
-    const limit = this.#limits[kind]
-    if (kind === 'read') return this.#lastRead + limit
-    if (kind === 'write') return this.#lastWrite + limit
-    return Math.max(this.#lastRead, this.#lastWrite) + limit
+    return this.#begun[kind] + this.#limits[kind]
   }
 
   #look(): void {
@@ -99,9 +97,8 @@ export class Deadlines {
     for (const kind of KINDS) {
       if (this.#stopped) return
       if (!this.#isAwaited(kind) || this.#dueOf(kind) > now) continue
+      this.#begun[kind] = now
       protect(() => this.#expire(kind))
-      if (kind !== 'write') this.#lastRead = now
-      if (kind !== 'read') this.#lastWrite = now
     }
     if (!this.#stopped) this.#arm()
   }

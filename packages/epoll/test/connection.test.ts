@@ -424,4 +424,134 @@ describe('Connection', () => {
     reactor.close()
     for (const socket of [fast, fastPeer, slow, slowPeer]) socket.close()
   })
+
+  it('calls drain at the low mark, once for each time that write returned false', async () => {
+    const { connection, peer, closed } = connected(
+      { drain: (c) => c.state.push(`drain at ${c.queued <= 20_000}`) },
+      { highWaterMark: 100_000, lowWaterMark: 20_000 },
+    )
+    setOption(connection, SO_SNDBUF, 4096)
+    while (connection.queued === 0) connection.write(Buffer.alloc(50_000))
+    expect(connection.write(Buffer.alloc(100_000))).toBe(false)
+    expect(connection.write(Buffer.alloc(1))).toBe(false)
+    const reading = readAll(peer)
+    while (connection.queued > 0) await setImmediate()
+    expect(connection.state).toEqual(['drain at true'])
+    expect(connection.write(Buffer.alloc(1))).toBe(true)
+    connection.end()
+    await reading
+    peer.close()
+    await closed
+  })
+
+  it('sends corked pieces in one call, in order, when the last cork is drawn', async () => {
+    const { connection, peer, closed } = connected({})
+    const { writes } = connection.statistics
+    connection.cork()
+    connection.cork()
+    for (const piece of ['a', 'b', 'c'.repeat(5000), 'd']) connection.write(Buffer.from(piece))
+    connection.uncork()
+    expect(peer.recv(Buffer.alloc(1))).toBe(null)
+    connection.uncork()
+    expect(connection.statistics.writes - writes).toBe(1)
+    const got = Buffer.alloc(10_000)
+    expect(peer.recv(got)).toBe(5003)
+    expect(got.toString('utf8', 0, 5003)).toBe(`ab${'c'.repeat(5000)}d`)
+    connection.uncork()
+    connection.cork()
+    connection.write(Buffer.from('last'))
+    connection.end()
+    expect(String(await readAll(peer))).toBe('last')
+    peer.close()
+    await closed
+  })
+
+  it('closes behind the last byte without the peer’s end', async () => {
+    const { connection, peer, closed } = connected({})
+    setOption(connection, SO_SNDBUF, 4096)
+    const sent = randomBytes(500_000)
+    connection.write(sent)
+    connection.close()
+    connection.close()
+    expect(connection.closed).toBe(false)
+    expect(digest(await readAll(peer))).toBe(digest(sent))
+    await closed
+    expect(connection.state).toEqual(['close'])
+    peer.close()
+    const idle = connected({})
+    idle.connection.close()
+    expect(idle.connection.closed).toBe(true)
+    idle.peer.close()
+  })
+
+  it('counts what goes through, and the reactor all of it together', async () => {
+    const reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const handlers: Handlers<undefined> = { data: (c, chunk) => void c.write(chunk) }
+    const one = new Connection(reactor, a, handlers, undefined)
+    const empty = one.statistics
+    b.send(Buffer.from('12345'))
+    while (one.bytesWritten < 5) await setImmediate()
+    expect(one.statistics).toMatchObject({ bytesRead: 5, bytesWritten: 5, writes: 1, queueHighWater: 0 })
+    expect(one.statistics.reads).toBeGreaterThanOrEqual(1)
+    expect(empty.bytesRead).toBe(0)
+    setOption(one, SO_SNDBUF, 4096)
+    while (one.queued === 0) one.write(Buffer.alloc(100_000))
+    const { wouldBlocks, queueHighWater, bytesWritten } = one.statistics
+    expect(wouldBlocks).toBeGreaterThan(0)
+    expect(queueHighWater).toBe(one.queued)
+    one.abort()
+    expect(reactor.statistics).toMatchObject({
+      registered: 0,
+      connections: { bytesRead: 5, bytesWritten, queueHighWater },
+    })
+    expect(reactor.statistics.turns).toBeGreaterThan(0)
+    expect(reactor.statistics.events).toBeGreaterThan(0)
+    expect(reactor.statistics.busy).toBeGreaterThanOrEqual(reactor.statistics.longestTurn)
+    b.close()
+    reactor.close()
+  })
+
+  it('reads into the same memory, and makes nothing new for what is small', async () => {
+    const chunks: Buffer[] = []
+    const { peer, closed } = connected({ data: (_, chunk) => chunks.push(chunk) })
+    for (let i = 0; i < 3; i++) {
+      peer.send(Buffer.alloc(64))
+      while (chunks.length <= i) await setImmediate()
+    }
+    expect(chunks[1]).toBe(chunks[0])
+    expect(chunks[2]).toBe(chunks[0])
+    peer.send(Buffer.alloc(5000))
+    while (chunks.length < 4) await setImmediate()
+    expect(chunks[3]?.buffer).toBe(chunks[0]?.buffer)
+    peer.close()
+    await closed
+  })
+
+  it('becomes a stream that goes on where it was, and is closed for its handlers', async () => {
+    const reactor = new Reactor()
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const calls: string[] = []
+    const connection = new Connection(
+      reactor,
+      mine,
+      { data: (_, chunk) => calls.push(String(chunk)), close: () => calls.push('close') },
+      undefined,
+    )
+    setOption(connection, SO_SNDBUF, 4096)
+    const queued = randomBytes(300_000)
+    connection.write(queued)
+    expect(connection.queued).toBeGreaterThan(0)
+    const stream = connection.toStream()
+    expect(calls).toEqual(['close'])
+    expect(() => connection.toStream()).toThrow('EBADF')
+    stream.end('behind it')
+    const got = await readAll(peer)
+    expect(digest(got)).toBe(digest(Buffer.concat([queued, Buffer.from('behind it')])))
+    peer.send(Buffer.from('and back'))
+    peer.close()
+    expect(String(Buffer.concat(await stream.toArray()))).toBe('and back')
+    expect(reactor.size).toBe(0)
+    reactor.close()
+  })
 })

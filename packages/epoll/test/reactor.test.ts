@@ -1,9 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { AF_UNIX, EPOLLET, EPOLLIN, EPOLLOUT, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
 import { expectErrno, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Reactor } from '../src/index.js'
+import { Reactor, wake } from '../src/index.js'
 
 guardDescriptors()
 
@@ -231,6 +231,96 @@ describe('Reactor', () => {
     expect(reactor.size).toBe(1)
     b.send(hello)
     await seen.promise
+    a.close()
+    b.close()
+  })
+
+  it('lets the process end although something is registered, where it was unreferenced', async () => {
+    const script = `
+      import { AF_UNIX, EPOLLIN, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Reactor } from '@linux-sockets/epoll'
+      const reactor = new Reactor()
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      const registration = reactor.register(a, EPOLLIN, () => console.log('woken')).unref().unref()
+      reactor.waker(() => {})
+      process.on('exit', () => console.log('ends', reactor.size))
+    `
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said.trim()).toBe('ends 2')
+  })
+
+  it('is woken as often as it was called, in the context of whoever asked for it', async () => {
+    using reactor = new Reactor()
+    const storage = new AsyncLocalStorage<string>()
+    const woken = signal<string>()
+    const waker = storage.run('mine', () => reactor.waker((count) => woken.fulfil(`${storage.getStore()} ${count}`)))
+    const other = waker.dup()
+    wake(waker)
+    wake(other)
+    wake(other)
+    expect(await woken.promise).toBe('mine 3')
+    waker.close()
+    wake(other)
+    other.close()
+    expect(() => wake(other)).toThrow('EBADF')
+    expect(() => reactor.waker(null as never)).toThrow(TypeError)
+    expect(reactor.size).toBe(0)
+  })
+
+  it('runs a thread by itself until it is stopped, and Node’s timers and promises with it', async () => {
+    using reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    let turns = 0
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      reactor.register(from, EPOLLIN | EPOLLET, async () => {
+        turns++
+        from.recv(buffer)
+        await null
+        to.closed || from.send(hello)
+      })
+    }
+    const running = reactor.run()
+    a.send(hello)
+    while (turns < 100) await setTimeout(1)
+    reactor.stop()
+    await running
+    const stoppedAt = turns
+    while (turns < stoppedAt + 10) await setImmediate()
+    const again = reactor.run()
+    reactor.close()
+    await again
+    await reactor.run()
+    a.close()
+    b.close()
+  })
+
+  it('drives what watches: level-triggered, changed, stopped, and ended with it', async () => {
+    const reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    b.send(hello)
+    for (const watch of [reactor.watch, reactor.watchExclusive]) {
+      const seen: number[] = []
+      const watching = watch(a, EPOLLIN, (events) => seen.push(events))
+      while (seen.length < 3) await setImmediate()
+      expect(new Set(seen)).toEqual(new Set([EPOLLIN]))
+      watching.update(EPOLLOUT)
+      expect(watching.events).toBe(EPOLLOUT)
+      while (!seen.includes(EPOLLOUT)) await setImmediate()
+      watching.stop()
+      watching.update(EPOLLIN)
+      const count = seen.length
+      for (let turn = 0; turn < 3; turn++) await setImmediate()
+      expect(seen.length).toBe(count)
+    }
+    let ended = 0
+    reactor.watch(a, 0, () => {}, { ended: () => ended++ })
+    reactor.watch(b, 0, () => {}, { ended: () => ended++ }).stop()
+    reactor.close()
+    reactor.close()
+    expect(ended).toBe(1)
     a.close()
     b.close()
   })

@@ -1,20 +1,26 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { setImmediate } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import {
   AF_INET,
   AF_INET6,
   IPV6_V6ONLY,
   type Ipv6Address,
+  OwnedFd,
   SOCK_STREAM,
   Socket,
   setOption,
 } from '@linux-sockets/native-core'
 import { guardDescriptors, needProgram, runProgram, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Connection, type Handlers, Reactor, type Server } from '../src/index.js'
+import { Connection, type Handlers, Reactor, type Server, wake } from '../src/index.js'
 
 guardDescriptors()
 
@@ -130,7 +136,9 @@ describe('serve', () => {
   it('closes the connection whose state can not be made, and aborts all although a handler throws', async () => {
     const script = `
       import { once } from 'node:events'
-      import { connect } from 'node:net'
+      import { createServer } from 'node:http'
+import { connect } from 'node:net'
+import { join } from 'node:path'
       import { AF_INET, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
       import { Reactor } from '@linux-sockets/epoll'
       const thrown = []
@@ -170,5 +178,127 @@ describe('serve', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     expect(() => reactor.serve(socket, { data: () => {} })).toThrow(TypeError)
     expect(socket.closed).toBe(false)
+  })
+
+  it('lets what is beyond maxConnections wait, and takes it later', async () => {
+    using reactor = new Reactor()
+    let most = 0
+    const server = reactor.serve(
+      listening(),
+      {
+        open() {
+          most = Math.max(most, server.connections.size)
+        },
+        data: (connection, chunk) => void connection.write(chunk),
+      },
+      { maxConnections: 2 },
+    )
+    const { port } = server.address as Ipv6Address
+    const clients = await Promise.all(
+      Array.from({ length: 7 }, async () => {
+        const client = connect(port, '127.0.0.1')
+        client.end('x')
+        return String(await buffer(client))
+      }),
+    )
+    expect(clients).toEqual(Array(7).fill('x'))
+    expect(most).toBe(2)
+    await server.close()
+    using unused = listening()
+    expect(() => reactor.serve(unused, { data: () => {} }, { maxConnections: 0 })).toThrow(RangeError)
+  })
+
+  it('accepts nothing while it is paused', async () => {
+    const { server, port, reactor } = echo()
+    server.pause()
+    const client = connect(port, '127.0.0.1')
+    await once(client, 'connect')
+    client.write('x')
+    for (let turn = 0; turn < 5; turn++) await setImmediate()
+    expect(server.statistics.accepted).toBe(0)
+    server.resume()
+    expect(String((await once(client, 'data'))[0])).toBe('x')
+    client.end().resume()
+    await server.close()
+    reactor.close()
+  })
+
+  it('aborts what has not ended in time', async () => {
+    const { server, port, reactor } = echo()
+    const client = connect(port, '127.0.0.1')
+    client.write('x')
+    await once(client, 'data')
+    const reset = once(client, 'error')
+    await server.close({ timeout: 20 })
+    expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
+    expect(() => server.close({ timeout: -1 })).toThrow(RangeError)
+    reactor.close()
+  })
+
+  it('waits for streams that were made of its connections; node:http runs on them', async () => {
+    const reactor = new Reactor()
+    const http = createServer((request, response) => response.end(`you asked for ${request.url}`))
+    const server = reactor.serve(listening(), {
+      open: (connection) => void http.emit('connection', connection.toStream({ allowHalfOpen: true })),
+      data: () => {},
+    })
+    const { port } = server.address as Ipv6Address
+    const response = await fetch(`http://127.0.0.1:${port}/this`, { headers: { connection: 'close' } })
+    expect(await response.text()).toBe('you asked for /this')
+    expect(server.connections.size).toBe(0)
+    await server.close()
+    http.close()
+    expect(reactor.size).toBe(0)
+    reactor.close()
+  })
+
+  it('shares one listening socket with Workers, each with an instance of its own', async () => {
+    const socket = listening()
+    const { port } = socket.localAddress as Ipv6Address
+    const program = `
+      const { parentPort, workerData } = require('node:worker_threads')
+      Promise.all([import(workerData.core), import(workerData.epoll)]).then(([{ Socket }, { Reactor, wake }]) => {
+        const reactor = new Reactor()
+        const server = reactor.serve(Socket.adopt(workerData.fd), {
+          data: (connection, chunk) => void connection.write(chunk),
+        }, { exclusive: true })
+        const waker = reactor.waker(async () => {
+          await server.close()
+          parentPort.postMessage({ accepted: server.statistics.accepted })
+          waker.close()
+          reactor.close()
+        })
+        reactor.run()
+        parentPort.postMessage({ waker: waker.dup().release() })
+      })`
+    const workers = [0, 1].map(
+      () =>
+        new Worker(program, {
+          eval: true,
+          workerData: {
+            fd: socket.dup().release(),
+            core: import.meta.resolve('@linux-sockets/native-core'),
+            epoll: pathToFileURL(join(import.meta.dirname, '../dist/index.js')).href,
+          },
+        }),
+    )
+    const wakers = await Promise.all(
+      workers.map(async (worker) => OwnedFd.adopt((await once(worker, 'message'))[0].waker as number)),
+    )
+    const echoed = await Promise.all(
+      Array.from({ length: 40 }, async (_, i) => {
+        const client = connect(port, '127.0.0.1')
+        client.end(`client ${i}`)
+        return String(await buffer(client))
+      }),
+    )
+    expect(echoed).toEqual(Array.from({ length: 40 }, (_, i) => `client ${i}`))
+    const said = workers.map((worker) => once(worker, 'message'))
+    const exits = workers.map((worker) => once(worker, 'exit'))
+    for (const waker of wakers) wake(waker)
+    const accepted = (await Promise.all(said)).map(([{ accepted }]) => accepted as number)
+    expect(accepted.reduce((sum, count) => sum + count)).toBe(40)
+    await Promise.all(exits)
+    for (const owned of [...wakers, socket]) owned.close()
   })
 })

@@ -1,0 +1,132 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import {
+  AF_INET,
+  getOption,
+  type Ipv4Address,
+  SO_KEEPALIVE,
+  SOCK_STREAM,
+  Socket,
+  type SocketAddress,
+  setOption,
+} from '@linux-sockets/native-core'
+import { expectErrno, guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { type Connection, type ConnectOptions, type Handlers, Reactor } from '../src/index.js'
+
+guardDescriptors()
+
+/** What happens to a connection that is opened, until it is closed. */
+async function connectAndWait(
+  address: SocketAddress,
+  handlers: Partial<Handlers<string[]>>,
+  options: ConnectOptions<string[]> = {},
+  begun: (connection: Connection<string[]>) => void = () => {},
+): Promise<string[]> {
+  const reactor = new Reactor()
+  onTestFinished(() => reactor.close())
+  return await new Promise((resolve) => {
+    const all: Handlers<string[]> = {
+      open: ({ state }) => state.push('open'),
+      data: ({ state }, chunk) => state.push(chunk.toString()),
+      error: ({ state }, error) => state.push((error as NodeJS.ErrnoException).code ?? ''),
+      ...handlers,
+      close: ({ state }) => resolve(state),
+    }
+    begun(reactor.connect(address, all, { state: () => [], ...options }))
+  })
+}
+
+async function echoServer(): Promise<Ipv4Address> {
+  const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
+  onTestFinished(() => void server.close())
+  await once(server, 'listening')
+  return { family: 'ipv4', address: '127.0.0.1', port: (server.address() as AddressInfo).port }
+}
+
+describe('Reactor.connect', () => {
+  it('opens a connection, and sends what was written before', async () => {
+    const calls = await connectAndWait(await echoServer(), {}, {}, (connection) => {
+      expect(connection.connecting).toBe(true)
+      expect(connection.write(Buffer.from('early'))).toBe(true)
+      expect(connection.queued).toBe(5)
+      connection.end()
+      expect(connection.closed).toBe(false)
+    })
+    expect(calls).toEqual(['open', 'early'])
+  })
+
+  it('reports a refusal, once, and was never open', async () => {
+    const listener = Socket.open(AF_INET, SOCK_STREAM)
+    listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    const calls = await connectAndWait(listener.localAddress, {}, {}, (connection) => {
+      connection.write(Buffer.from('for nobody'))
+    })
+    listener.close()
+    expect(calls).toEqual(['ECONNREFUSED'])
+  })
+
+  it('gives up after connectTimeout, whatever the handler of other times says', async () => {
+    // Whose queue is full answers no SYN.
+    const listener = Socket.open(AF_INET, SOCK_STREAM)
+    listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listener.listen(0)
+    const fillers = Array.from({ length: 3 }, () => {
+      const filler = Socket.open(AF_INET, SOCK_STREAM)
+      filler.connect(listener.localAddress)
+      return filler
+    })
+    const kinds: string[] = []
+    const calls = await connectAndWait(
+      listener.localAddress,
+      { timeout: (_, kind) => kinds.push(kind) },
+      { connectTimeout: 30, idleTimeout: 1 },
+    )
+    expect(calls).toEqual(['ETIMEDOUT'])
+    expect(kinds).toEqual([])
+    for (const socket of [...fillers, listener]) socket.close()
+  })
+
+  it('sets options and binds before it connects', async () => {
+    const calls = await connectAndWait(
+      await echoServer(),
+      {
+        open(connection) {
+          connection.state.push(String(getOption(connection, SO_KEEPALIVE)))
+          connection.abort()
+        },
+      },
+      {
+        localAddress: { family: 'ipv4', address: '127.0.0.3', port: 0 },
+        prepare: (socket) => setOption(socket, SO_KEEPALIVE, true),
+      },
+    )
+    expect(calls).toEqual(['true'])
+  })
+
+  it('connects to a Unix socket, which is there at once', async () => {
+    const path = join(temporaryDirectory(), 'socket')
+    const server = createServer((socket) => socket.end('hello')).listen(path)
+    onTestFinished(() => void server.close())
+    await once(server, 'listening')
+    expect(await connectAndWait({ family: 'unix', path }, {})).toEqual(['open', 'hello'])
+  })
+
+  it('throws what fails at once, and leaves nothing open', () => {
+    using reactor = new Reactor()
+    const handlers = { data: () => {} }
+    expectErrno(() => reactor.connect({ family: 'unix', path: '/nowhere/socket' }, handlers), 'ENOENT')
+    expect(() => reactor.connect('localhost:80' as never, handlers)).toThrow(TypeError)
+    const address = { family: 'ipv4', address: '127.0.0.1', port: 1 } as const
+    expect(() => reactor.connect(address, handlers, { connectTimeout: 0 })).toThrow(RangeError)
+    expect(reactor.size).toBe(0)
+  })
+
+  it('may be aborted while it is under way', async () => {
+    const calls = await connectAndWait(await echoServer(), {}, {}, (connection) =>
+      queueMicrotask(() => connection.abort()),
+    )
+    expect(calls).toEqual([])
+  })
+})

@@ -1,0 +1,144 @@
+import { AF_UNIX, SHUT_WR, SO_SNDBUF, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { guardDescriptors } from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
+
+guardDescriptors()
+
+/** A connection, its peer, and its calls with the milliseconds after its making at which they came. */
+function connected(options: ConnectionOptions, handlers: Partial<Handlers<undefined>> = {}) {
+  const reactor = new Reactor()
+  const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+  onTestFinished(() => {
+    reactor.close()
+    peer.close()
+  })
+  const calls: string[] = []
+  const started = performance.now()
+  let took = 0
+  let connection!: Connection
+  const closed = new Promise<void>((resolve) => {
+    const all: Handlers<undefined> = {
+      data: () => {},
+      error: (_, error) => calls.push((error as NodeJS.ErrnoException).code ?? ''),
+      ...handlers,
+      close: () => {
+        took = performance.now() - started
+        resolve()
+      },
+    }
+    connection = new Connection(reactor, mine, all, undefined, options)
+  })
+  return { connection, peer, calls, closed, took: () => took, reactor }
+}
+
+describe('timeouts', () => {
+  it.each(['idleTimeout', 'readTimeout'] as const)('%s breaks a silent connection, and not before', async (name) => {
+    const { calls, closed, took, reactor } = connected({ [name]: 50 })
+    await closed
+    expect(calls).toEqual(['ETIMEDOUT'])
+    expect(took()).toBeGreaterThanOrEqual(50)
+    expect(reactor.timers.size).toBe(0)
+  })
+
+  it('writeTimeout breaks a connection whose peer takes nothing, and lets a silent one be', async () => {
+    const { connection, calls, closed, took } = connected({ writeTimeout: 50 })
+    setOption(connection, SO_SNDBUF, 4096)
+    while (connection.queued === 0) connection.write(Buffer.alloc(100_000))
+    await closed
+    expect(calls).toEqual(['ETIMEDOUT'])
+    expect(took()).toBeGreaterThanOrEqual(50)
+
+    const silent = connected(
+      { writeTimeout: 1, idleTimeout: 60 },
+      { timeout: (c, kind) => void [c.abort(), kinds.push(kind)] },
+    )
+    const kinds: string[] = []
+    await silent.closed
+    expect(kinds).toEqual(['idle'])
+  })
+
+  it('puts the time off with every byte, whichever way it goes', async () => {
+    const { connection, peer, calls, closed } = connected({ idleTimeout: 200 })
+    const byte = Buffer.alloc(1)
+    let turns = 0
+    const started = performance.now()
+    // Never as long as the limit between two of them, unless the machine stands still.
+    const timer = setInterval(() => {
+      if (++turns % 2 === 0) peer.send(byte)
+      else connection.write(byte)
+      if (turns < 30) return
+      clearInterval(timer)
+    }, 10)
+    await closed
+    clearInterval(timer)
+    expect(calls).toEqual(['ETIMEDOUT'])
+    expect(performance.now() - started).toBeGreaterThanOrEqual(200 + 10)
+    expect(turns).toBe(30)
+  })
+
+  it('tells a handler, again and again, and the connection goes on', async () => {
+    const kinds: string[] = []
+    const { closed, connection } = connected(
+      { idleTimeout: 10, readTimeout: 15 },
+      {
+        timeout: (c, kind) => {
+          kinds.push(kind)
+          if (kinds.length === 6) c.abort()
+        },
+      },
+    )
+    await closed
+    expect(connection.closed).toBe(true)
+    expect(new Set(kinds)).toEqual(new Set(['idle', 'read']))
+    expect(kinds.length).toBe(6)
+  })
+
+  it('counts no time for reading that nobody wants', async () => {
+    const kinds: string[] = []
+    const timeout = (c: Connection, kind: string) => {
+      kinds.push(kind)
+      c.abort()
+    }
+    const paused = connected({ readTimeout: 1, idleTimeout: 50 }, { timeout })
+    paused.connection.pause()
+    await paused.closed
+    const ended = connected({ readTimeout: 20, idleTimeout: 50 }, { timeout, end: () => {} })
+    ended.peer.shutdown(SHUT_WR)
+    await ended.closed
+    expect(kinds).toEqual(['idle', 'idle'])
+  })
+
+  it('begins anew with resume', async () => {
+    const { connection, calls, closed, took } = connected({ readTimeout: 30 })
+    connection.pause()
+    setTimeout(() => connection.resume(), 60)
+    await closed
+    expect(calls).toEqual(['ETIMEDOUT'])
+    // Timers of Node count whole milliseconds.
+    expect(took()).toBeGreaterThanOrEqual(89)
+  })
+
+  it('ends a connection whose peer never ends its side', async () => {
+    const { connection, calls, closed } = connected({ readTimeout: 20 })
+    connection.end()
+    await closed
+    expect(calls).toEqual(['ETIMEDOUT'])
+  })
+
+  it.each([
+    ['idleTimeout', 0, RangeError],
+    ['readTimeout', Number.NaN, RangeError],
+    ['writeTimeout', 2 ** 31, RangeError],
+    ['connectTimeout', '1', TypeError],
+    ['highWaterMark', -1, RangeError],
+    ['maxQueued', '1', TypeError],
+    ['lowWaterMark', 1 << 20, RangeError],
+  ])('refuses %s of %s, and closes the socket', (name, value, ErrorClass) => {
+    using reactor = new Reactor()
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    expect(() => new Connection(reactor, mine, { data: () => {} }, undefined, { [name]: value })).toThrow(ErrorClass)
+    expect(mine.closed).toBe(true)
+    peer.close()
+  })
+})
