@@ -1,0 +1,558 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { openSync, readFileSync } from 'node:fs'
+import http from 'node:http'
+import net, { type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import {
+  type InetAddress,
+  OwnedFd,
+  pipe,
+  readable,
+  readv,
+  SHUT_WR,
+  SO_LINGER,
+  SO_SNDBUF,
+  Socket,
+  SocketStream,
+  setOption,
+  writable,
+} from '@linux-sockets/native-core'
+import {
+  guardDescriptors,
+  needProgram,
+  runProgram,
+  runPython,
+  skipUnless,
+  temporaryDirectory,
+  withFault,
+} from '@linux-sockets/testkit'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { connect as connectTcp, listen, type RelayProgress, relay } from '../src/index.js'
+import { anyPort, connectedPair } from './loopback.js'
+
+guardDescriptors()
+
+const MiB = 1024 * 1024
+
+const kinds = [
+  ['TCP', tcpPair],
+  ['Unix', unixPair],
+] as const
+
+describe.each(kinds)('relay over %s', (_name, connect) => {
+  it('passes both ways at once, through small buffers, to peers that read as they like', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const [there, back] = [randomBytes(3 * MiB + 1), randomBytes(2 * MiB + 7)]
+    const seen: RelayProgress[] = []
+    const relaying = relay(a, b, { onProgress: (progress) => seen.push(progress) })
+    const sending = [send(left, there), send(right, back)]
+    const [atLeft, atRight] = await Promise.all([readSlowly(left), readSlowly(right), ...sending])
+    expect(sha256(atRight)).toBe(sha256(there))
+    expect(sha256(atLeft)).toBe(sha256(back))
+    expect(await relaying).toEqual({ aToB: there.length, bToA: back.length })
+    expect(seen.at(-1)).toEqual({ aToB: there.length, bToA: back.length, held: 0 })
+    expect([a.closed, b.closed]).toEqual([true, true])
+  })
+
+  it('carries an end through, and goes on the other way', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const relaying = relay(a, b)
+    await send(left, Buffer.from('question'))
+    expect(String(await readSlowly(right))).toBe('question')
+    const answer = randomBytes(MiB)
+    const got = readSlowly(left)
+    await send(right, answer)
+    expect(sha256(await got)).toBe(sha256(answer))
+    expect(await relaying).toEqual({ aToB: 8, bToA: MiB })
+  })
+
+  it('waits for a peer that stalls, and holds no more than the pipe does', async () => {
+    const { left, right, a, b } = await joined(connect)
+    let last: RelayProgress | undefined
+    const relaying = relay(a, b, {
+      onProgress: (progress) => {
+        last = progress
+      },
+    })
+    const data = randomBytes(8 * MiB)
+    const sending = send(left, data)
+    for (let before = -1; before !== last?.aToB || last.held === 0; ) {
+      before = last?.aToB ?? -1
+      for (let i = 0; i < 100; i++) await turn()
+    }
+    expect(last.held).toBeLessThanOrEqual(2 * MiB)
+    expect(last.aToB).toBeLessThan(data.length)
+    right.shutdown(SHUT_WR)
+    const [got] = await Promise.all([readSlowly(right), sending])
+    expect(sha256(got)).toBe(sha256(data))
+    expect(await relaying).toEqual({ aToB: data.length, bToA: 0 })
+  })
+
+  it('takes streams with what they have read and not yet written', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const [first, second] = [new SocketStream(a, { allowHalfOpen: true }), new SocketStream(b, { allowHalfOpen: true })]
+    left.send(Buffer.from('CONNECT\nhello'))
+    const [line] = await once(first, 'data')
+    first.pause()
+    expect(String(line)).toBe('CONNECT\nhello')
+    first.unshift(Buffer.from('hello'))
+    const greeting = randomBytes(MiB)
+    first.write(greeting)
+    const relaying = relay(first, second)
+    const sending = send(left, Buffer.from(' and more'))
+    await send(right, Buffer.from('answer'))
+    const [atLeft, atRight] = await Promise.all([readSlowly(left), readSlowly(right), sending])
+    expect(String(atRight)).toBe('hello and more')
+    expect(sha256(atLeft)).toBe(sha256(Buffer.concat([greeting, Buffer.from('answer')])))
+    expect(await relaying).toEqual({ aToB: 14, bToA: 6 })
+    expect([first.destroyed, second.destroyed]).toEqual([true, true])
+  })
+
+  it('passes on more unread bytes than a pipe holds', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const unread = randomBytes(MiB)
+    const stream = new SocketStream(a, { allowHalfOpen: true })
+    stream.unshift(unread)
+    const relaying = relay(stream, b)
+    const sending = [send(left, Buffer.from('more')), send(right, Buffer.alloc(0))]
+    const [got] = await Promise.all([readSlowly(right), ...sending])
+    expect(sha256(got)).toBe(sha256(Buffer.concat([unread, Buffer.from('more')])))
+    expect(await relaying).toEqual({ aToB: MiB + 4, bToA: 0 })
+  })
+
+  it('settles at once when aborted, closes both, and has told how far it was', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const controller = new AbortController()
+    const reason = new Error('enough')
+    let last: RelayProgress | undefined
+    const relaying = relay(a, b, {
+      signal: controller.signal,
+      onProgress: (progress) => {
+        last = progress
+      },
+    })
+    const outcome = relaying.catch((error) => error)
+    const sending = send(left, Buffer.alloc(8 * MiB)).catch(() => {})
+    while (last === undefined || last.held === 0) await turn()
+    controller.abort(reason)
+    expect(await outcome).toBe(reason)
+    expect([a.closed, b.closed]).toEqual([true, true])
+    await sending
+    // A reset takes what had not arrived. Over AF_UNIX there is no reset.
+    const { length, error } = await readToEnd(right)
+    expect(length).toBeLessThanOrEqual(last.aToB)
+    if (connect === unixPair) expect([length, error]).toEqual([last.aToB, undefined])
+    else expect(error).toBe('ECONNRESET')
+  })
+
+  it('ends at its idle timeout, which whatever moves puts off', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const outcome = relay(a, b, { idleTimeout: 60 }).catch((error) => error)
+    const begin = performance.now()
+    for (let i = 0; i < 4; i++) {
+      left.send(Buffer.from('.'))
+      await readable(right)
+      right.recv(Buffer.alloc(1))
+      await new Promise((resolve) => setTimeout(resolve, 30))
+    }
+    expect(await outcome).toMatchObject({ code: 'ETIMEDOUT', syscall: 'splice' })
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(120)
+    expect([a.closed, b.closed]).toEqual([true, true])
+  })
+
+  it('fails when somebody closes one of the two', async () => {
+    const { a, b } = await joined(connect)
+    const relaying = relay(a, b)
+    const outcome = relaying.catch((error) => error)
+    await turn()
+    b.close()
+    expect(await outcome).toMatchObject({ code: 'EBADF' })
+    expect(a.closed).toBe(true)
+  })
+
+  it('copies what passes to taps, and waits for them', async () => {
+    const { left, right, a, b } = await joined(connect)
+    const [there, back] = [randomBytes(2 * MiB + 5), randomBytes(MiB)]
+    const tap = pipe()
+    const path = join(temporaryDirectory(), 'tap')
+    using file = OwnedFd.adopt(openSync(path, 'w'))
+    let last: RelayProgress | undefined
+    const onProgress = (progress: RelayProgress) => {
+      last = progress
+    }
+    const relaying = relay(a, b, { tap: { aToB: tap.write, bToA: file }, onProgress })
+    const sending = [send(left, there), send(right, back)]
+    const reading = Promise.all([readSlowly(left), readSlowly(right)])
+    while (last === undefined || last.aToB === 0 || last.bToA < back.length) await turn()
+    for (let i = 0; i < 200; i++) await turn()
+    // Nobody has read from the pipe yet.
+    expect(last.aToB).toBeLessThan(there.length)
+    const copied = readPipe(tap.read)
+    const [[atLeft, atRight]] = await Promise.all([reading, ...sending])
+    expect(await relaying).toEqual({ aToB: there.length, bToA: back.length })
+    tap.write.close()
+    expect(sha256(atRight)).toBe(sha256(there))
+    expect(sha256(await copied)).toBe(sha256(there))
+    expect(sha256(atLeft)).toBe(sha256(back))
+    expect(sha256(readFileSync(path))).toBe(sha256(back))
+    tap.read.close()
+  })
+
+  it('fails with its tap', async () => {
+    const { left, a, b } = await joined(connect)
+    const tap = pipe()
+    tap.read.close()
+    const outcome = relay(a, b, { tap: { aToB: tap.write } }).catch((error) => error)
+    left.send(Buffer.from('x'))
+    expect(await outcome).toMatchObject({ code: 'EPIPE', syscall: 'splice' })
+    expect([a.closed, b.closed, tap.write.closed]).toEqual([true, true, false])
+    tap.write.close()
+  })
+})
+
+describe('relay', () => {
+  it.each(['while it is idle', 'while the other stalls'])('passes a reset on, %s', async (when) => {
+    const { left, right, a, b } = await joined(tcpPair)
+    let last: RelayProgress | undefined
+    const relaying = relay(a, b, {
+      onProgress: (progress) => {
+        last = progress
+      },
+    })
+    const outcome = relaying.catch((error) => error)
+    if (when === 'while the other stalls') {
+      // No more than the window takes: what is beyond it would make the kernel pass over the reset.
+      while (last === undefined || last.held === 0) {
+        left.send(Buffer.alloc(20_000))
+        for (let i = 0; i < 20; i++) await turn()
+      }
+      reset(left)
+    } else {
+      await turn()
+      reset(left)
+    }
+    expect(await outcome).toMatchObject({ code: 'ECONNRESET' })
+    expect([a.closed, b.closed]).toEqual([true, true])
+    expect((await readToEnd(right)).error).toBe('ECONNRESET')
+  })
+
+  it('passes on what came before a close half-way, and resets who sends to it', async () => {
+    const { left, right, a, b } = await joined(tcpPair)
+    const outcome = relay(a, b).catch((error) => error)
+    right.send(Buffer.from('only this'))
+    await readable(left)
+    right.close()
+    const buffer = Buffer.alloc(20)
+    expect(buffer.toString('latin1', 0, left.recv(buffer) as number)).toBe('only this')
+    await readable(left)
+    expect(left.recv(buffer)).toBe(0)
+    // The peer's end is no sign that it doesn't read any more: the next bytes learn it.
+    const sending = send(left, Buffer.alloc(8 * MiB))
+    expect(['EPIPE', 'ECONNRESET']).toContain((await outcome).code)
+    await expect(sending).rejects.toThrow()
+  })
+
+  it('closes both when a stream has ended, is destroyed, or is not written in time', async () => {
+    for (const spoil of [
+      (stream: SocketStream) => stream.end(),
+      (stream: SocketStream) => stream.destroy(),
+      (stream: SocketStream) => stream.write(Buffer.alloc(16 * MiB)),
+    ]) {
+      const { a, b } = await joined(tcpPair)
+      const [stream, other] = [new SocketStream(a), new SocketStream(b)]
+      spoil(stream)
+      const outcome = await relay(stream, other, { idleTimeout: 50 }).catch((error) => error)
+      expect(['EPIPE', 'ETIMEDOUT']).toContain(outcome.code)
+      expect([a.closed, b.closed, stream.destroyed, other.destroyed]).toEqual([true, true, true, true])
+    }
+  })
+
+  it('closes both for a signal that was there first', async () => {
+    const reason = new Error('never wanted')
+    const { a, b } = await joined(tcpPair)
+    await expect(relay(a, b, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    const { a: c, b: d } = await joined(tcpPair)
+    const [stream, other] = [new SocketStream(c), new SocketStream(d)]
+    await expect(relay(stream, other, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    expect([a, b, c, d].every((socket) => socket.closed)).toBe(true)
+  })
+
+  it('leaves the sockets alone when it is called wrongly', async () => {
+    const { a, b } = await joined(tcpPair)
+    await expect(relay(a, a)).rejects.toThrow(TypeError)
+    await expect(relay(a, b, { idleTimeout: 0 })).rejects.toThrow(RangeError)
+    expect([a.closed, b.closed]).toEqual([false, false])
+  })
+
+  it('ends with what onProgress throws', async () => {
+    const { left, a, b } = await joined(tcpPair)
+    const mistake = new Error('a mistake')
+    const onProgress = () => {
+      throw mistake
+    }
+    const outcome = relay(a, b, { onProgress }).catch((error) => error)
+    left.send(Buffer.from('x'))
+    expect(await outcome).toBe(mistake)
+  })
+
+  it('calls back in the async context of its caller', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const { left, right, a, b } = await joined(tcpPair)
+    const seen = new Set<unknown>()
+    const relaying = storage.run('caller', () => relay(a, b, { onProgress: () => seen.add(storage.getStore()) }))
+    await Promise.all([
+      send(left, Buffer.alloc(4 * MiB)),
+      send(right, Buffer.from('x')),
+      readSlowly(left),
+      readSlowly(right),
+    ])
+    await relaying
+    expect([...seen]).toEqual(['caller'])
+  })
+
+  it('passes many small pieces on, more than a pipe has places', async () => {
+    const { left, right, a, b } = await joined(tcpPair)
+    // Before anybody reads: they stand one by one in the queue.
+    for (let i = 0; i < 500; i++) left.send(Buffer.from([i]))
+    const relaying = relay(a, b)
+    left.shutdown(SHUT_WR)
+    right.shutdown(SHUT_WR)
+    expect((await readSlowly(right)).equals(Buffer.from(Array.from({ length: 500 }, (_, i) => i)))).toBe(true)
+    expect(await relaying).toEqual({ aToB: 500, bToA: 0 })
+  })
+
+  it('stands between curl and an HTTP server', async (test) => {
+    skipUnless(test, needProgram('curl'))
+    const body = randomBytes(3 * MiB)
+    const server = http.createServer((request, response) => {
+      request.resume().on('end', () => response.end(body))
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(async () => {
+      server.close()
+      server.closeAllConnections()
+    })
+    const { port, relays } = proxyTo((server.address() as AddressInfo).port)
+    const directory = temporaryDirectory()
+    const [sent, got] = [join(directory, 'sent'), join(directory, 'got')]
+    await runProgram('sh', ['-c', `head -c 2000000 /dev/urandom > ${sent}`])
+    await runProgram('curl', ['-sS', `http://127.0.0.1:${port}/`, '--data-binary', `@${sent}`, '-o', got])
+    expect(sha256(readFileSync(got))).toBe(sha256(body))
+    const [passed] = await Promise.all(relays)
+    expect(passed?.aToB).toBeGreaterThan(2_000_000)
+    expect(passed?.bToA).toBeGreaterThan(body.length)
+  })
+
+  it.each([
+    ['socat', (port: number) => `socat -t9 - TCP:127.0.0.1:${port}`],
+    ['nc', (port: number) => `nc -N 127.0.0.1 ${port}`],
+  ])('stands between %s and an echo', async (program, command) => {
+    if (needProgram(program) !== null) return console.warn(`skipped: ${needProgram(program)}`)
+    const { port, relays } = proxyTo(await echoPort())
+    const directory = temporaryDirectory()
+    const script = `head -c 3000000 /dev/urandom | tee ${directory}/sent | ${command(port)} | sha256sum; sha256sum < ${directory}/sent`
+    const [back, sent] = (await runProgram('sh', ['-c', script])).split('\n')
+    expect(back).toBe(sent)
+    expect(await Promise.all(relays)).toEqual([{ aToB: 3_000_000, bToA: 3_000_000 }])
+  })
+
+  it('stands between a Python client that stalls, half-closes and resets, and an echo', async (test) => {
+    skipUnless(test, needProgram('python3'))
+    const { port, relays } = proxyTo(await echoPort())
+    expect(await runPython(PYTHON_CLIENT, String(port))).toBe('the same\nonly the end\n')
+    const [first, second, third] = await Promise.allSettled(relays)
+    expect(first).toMatchObject({ value: { aToB: 2_000_000, bToA: 2_000_000 } })
+    expect(second).toMatchObject({ value: { aToB: 0, bToA: 0 } })
+    expect(third).toMatchObject({ reason: { code: 'ECONNRESET' } })
+  })
+
+  it.for([
+    ['splice:error=ENOMEM:when=1', 'ENOMEM', 1],
+    ['splice:error=EIO:when=3', 'EIO', 1],
+    ['splice:error=ECONNRESET:when=7', 'ECONNRESET', 1],
+    ['pipe2:error=EMFILE:when=1', 'EMFILE', 1],
+    ['pipe2:error=ENFILE:when=2', 'ENFILE', 1],
+    ['pipe2:error=EMFILE:when=3', 'EMFILE', 1],
+    ['epoll_ctl:error=ENOSPC:when=1', 'ENOSPC', 1],
+    ['epoll_ctl:error=ENOMEM:when=2', 'ENOMEM', 1],
+    ['tee:error=ENOMEM:when=1', 'ENOMEM', 1],
+    ['shutdown:error=ENOTCONN:when=1', 'ENOTCONN', 1],
+    ['splice:error=EAGAIN:when=1..9', 'done', 9],
+    ['splice:error=EINTR:when=1..9', 'done', 9],
+    ['fcntl:error=EPERM:when=1..3', 'done', 3],
+  ] as const)('survives %s, with %s', async ([fault, expected, faults], test) => {
+    skipUnless(test, needProgram('strace'))
+    const { left, right, a, b } = await joined(unixPair)
+    using tap = OwnedFd.adopt(openSync('/dev/null', 'w'))
+    const data = randomBytes(MiB)
+    let told = 0
+    const sending = send(left, data).catch(() => {})
+    const reading = readSlowly(right)
+    right.shutdown(SHUT_WR)
+    const { outcome, injected } = await withFault(fault, () =>
+      relay(a, b, {
+        tap: { aToB: tap },
+        onProgress: ({ aToB }) => {
+          told = aToB
+        },
+      }),
+    )
+    expect(outcome.status === 'fulfilled' ? 'done' : outcome.reason.code).toBe(expected)
+    expect(injected).toBe(faults)
+    // Over AF_UNIX, what has been passed on arrives in spite of what comes after.
+    const got = await reading
+    expect(got.equals(data.subarray(0, told))).toBe(true)
+    if (expected === 'done') expect(told).toBe(data.length)
+    await sending
+    expect([a.closed, b.closed]).toEqual([true, true])
+  })
+})
+
+const PYTHON_CLIENT = `
+import os, socket, struct, sys, threading, time
+address = ('127.0.0.1', int(sys.argv[1]))
+data = os.urandom(2000000)
+
+peer = socket.create_connection(address)
+def send():
+    peer.sendall(data)
+    peer.shutdown(socket.SHUT_WR)
+sender = threading.Thread(target=send)
+sender.start()
+time.sleep(0.05)
+got = b''
+while chunk := peer.recv(70000):
+    got += chunk
+sender.join()
+print('the same' if got == data else 'other bytes')
+peer.close()
+
+peer = socket.create_connection(address)
+peer.shutdown(socket.SHUT_WR)
+print('only the end' if peer.recv(1) == b'' else 'bytes')
+peer.close()
+
+peer = socket.create_connection(address)
+peer.sendall(b'x')
+peer.recv(1)
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+peer.close()
+`
+
+interface Joined {
+  /** The peers. */
+  readonly left: Socket
+  readonly right: Socket
+  /** What is relayed. */
+  readonly a: Socket
+  readonly b: Socket
+}
+
+async function joined(connect: () => Promise<[Socket, Socket]>): Promise<Joined> {
+  const [left, a] = await connect()
+  const [b, right] = await connect()
+  return { left, right, a, b }
+}
+
+async function tcpPair(): Promise<[Socket, Socket]> {
+  const small = (socket: Socket) => setOption(socket, SO_SNDBUF, 60_000)
+  const { connected, accepted } = await connectedPair(small, small)
+  return [accepted, connected]
+}
+
+async function unixPair(): Promise<[Socket, Socket]> {
+  const pair = Socket.pair()
+  for (const socket of pair) setOption(socket, SO_SNDBUF, 8192)
+  onTestFinished(() => {
+    for (const socket of pair) socket.close()
+  })
+  return pair
+}
+
+/** All of it, in pieces of any size, and then the end. */
+async function send(socket: Socket, data: Buffer): Promise<void> {
+  for (let at = 0, i = 0; at < data.length; i++) {
+    const sent = socket.send(data, 0, at, Math.min(1 + ((i * 7919) % 90_000), data.length - at))
+    if (sent === null) await writable(socket)
+    else at += sent
+  }
+  socket.shutdown(SHUT_WR)
+}
+
+/** All that comes until the end, in reads of any size, with pauses in between. */
+async function readSlowly(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for (let i = 0; ; i++) {
+    const buffer = Buffer.alloc(1 + ((i * 7919) % 100_000))
+    const count = socket.recv(buffer)
+    if (count === null) await readable(socket)
+    else if (count === 0) return Buffer.concat(chunks)
+    else chunks.push(buffer.subarray(0, count))
+    if (i % 5 === 0) await turn()
+  }
+}
+
+async function readToEnd(socket: Socket): Promise<{ length: number; error?: string }> {
+  let length = 0
+  const buffer = Buffer.alloc(MiB)
+  try {
+    for (;;) {
+      const count = socket.recv(buffer)
+      if (count === 0) return { length }
+      if (count === null) await readable(socket)
+      else length += count
+    }
+  } catch (error) {
+    return { length, error: (error as { code: string }).code }
+  }
+}
+
+async function readPipe(end: OwnedFd): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for (;;) {
+    const buffer = Buffer.alloc(100_000)
+    const count = readv(end, [buffer])
+    if (count === 0) return Buffer.concat(chunks)
+    if (count === null) await readable(end)
+    else chunks.push(buffer.subarray(0, count))
+  }
+}
+
+function reset(socket: Socket): void {
+  setOption(socket, SO_LINGER, 0)
+  socket.close()
+}
+
+/** A proxy of the running test, that relays every connection. */
+function proxyTo(target: number) {
+  const relays: ReturnType<typeof relay>[] = []
+  const listener = listen(anyPort, { stream: { allowHalfOpen: true } })
+  onTestFinished(() => listener.close())
+  listener.run((client) => {
+    const relaying = connectTcp({ ...anyPort, port: target }, { stream: { allowHalfOpen: true } }).then((upstream) =>
+      relay(client, upstream),
+    )
+    relaying.catch(() => {})
+    relays.push(relaying)
+  })
+  return { port: (listener.address as InetAddress).port, relays }
+}
+
+async function echoPort(): Promise<number> {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => socket.on('error', () => {}).pipe(socket))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(async () => {
+    server.close()
+    await once(server, 'close')
+  })
+  return (server.address() as AddressInfo).port
+}
+
+function sha256(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
+}
