@@ -1,9 +1,9 @@
-import { checkInteger, type Encoder, encodeAddress, raw, type SocketAddress } from '@linux-sockets/native-core'
+import { type AddressLike, checkInteger, type Encoder, encodeAddress, raw } from '@linux-sockets/native-core'
 
 /** A key for the segments from and to a peer. */
 export interface Md5Key {
   /** The peer, of the socket's own family. The port doesn't matter. */
-  readonly address: SocketAddress
+  readonly address: AddressLike
   /** 1 … 80 **bytes**; empty to take the peer's key away. */
   readonly key: Uint8Array
 }
@@ -45,7 +45,7 @@ const TCP_MD5SIG_FLAG_IFINDEX = 2
 
 const keyBytes = raw(80)
 
-function encodeMd5(address: SocketAddress, key: Uint8Array, view: DataView, what: string): number {
+function encodeMd5(address: AddressLike, key: Uint8Array, view: DataView, what: string): number {
   const target = new Uint8Array(view.buffer, view.byteOffset, 216).fill(0)
   target.set(encodeAddress(address))
   const length = keyBytes.encode(key, new DataView(view.buffer, view.byteOffset + 136, 80), `${what}.key`)

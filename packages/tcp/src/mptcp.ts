@@ -5,7 +5,7 @@ import { TCP_INFO, type TcpInfo } from './info.js'
 export const SOL_MPTCP = 284
 
 // `MptcpInfo.flags`: <linux/mptcp.h>
-/** The connection is about to fall back to plain TCP. */
+/** The connection has fallen back to plain TCP. Seen by sock_diag(7) only: the socket has no `MPTCP_INFO` any more. */
 export const MPTCP_INFO_FLAG_FALLBACK = 1
 /** The peer has told its key, so that more subflows can be made. */
 export const MPTCP_INFO_FLAG_REMOTE_KEY_RECEIVED = 2
