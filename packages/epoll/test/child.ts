@@ -1,0 +1,58 @@
+import { type Program, spawnProgram, waitForLine } from '@linux-sockets/testkit'
+
+/** A server in a process of its own. */
+export interface ServerProcess {
+  readonly program: Program
+  readonly port: number
+  /** Has the script's `orders[name]` called, and returns what it answered. */
+  ask<T = undefined>(name: string): Promise<T>
+  /** Lets the server end by itself, and throws unless it does so in good order. */
+  end(): Promise<void>
+}
+
+/**
+ * Starts a script that has `listening`, a socket, `reactor` and `orders`, and that makes `server` of them, in Node, or as the last
+ * arguments of a `wrapper`.
+ */
+export async function startServer(
+  script: string,
+  { wrapper = [], flags = [] }: { readonly wrapper?: readonly string[]; readonly flags?: readonly string[] } = {},
+): Promise<ServerProcess> {
+  const [command = '', ...args] = [...wrapper, process.execPath, ...flags, '--input-type=module', '-e', around(script)]
+  const program = spawnProgram(command, args, { cwd: import.meta.dirname })
+  const port = Number((await waitForLine(program, /^port /)).slice(5))
+  let asked = 0
+  return {
+    program,
+    port,
+    async ask(name) {
+      const number = ++asked
+      program.process.stdin?.write(`${number} ${name}\n`)
+      const line = await waitForLine(program, new RegExp(`^${number} `))
+      return JSON.parse(line.slice(line.indexOf(' ')))
+    },
+    async end() {
+      program.process.stdin?.end()
+      const { code, signal, stderr } = await program.finished
+      if (code !== 0) throw new Error(`the server ended with ${signal ?? code}: ${stderr}`)
+    },
+  }
+}
+
+const around = (script: string) => `
+  import { createInterface } from 'node:readline'
+  import { AF_INET, SOCK_STREAM, Socket, setOption, SO_SNDBUF } from '@linux-sockets/native-core'
+  import { Reactor } from '@linux-sockets/epoll'
+  const listening = Socket.open(AF_INET, SOCK_STREAM)
+  listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  listening.listen(4096)
+  const reactor = new Reactor()
+  const orders = {}
+  ${script}
+  console.log('port', server.address.port)
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [number, name] = line.split(' ')
+    console.log(number, JSON.stringify((await orders[name]()) ?? null))
+  }
+  await server.abort()
+  reactor.close()`
