@@ -1,8 +1,9 @@
-import { chownSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AF_INET, type Ipv4Address, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
 import {
   type Need,
+  needProgram,
   type Program,
   runProgram,
   spawnProgram,
@@ -64,6 +65,11 @@ export async function startPostgres(): Promise<number> {
   stopWith(postgres, 'SIGINT')
   await waitForLine(postgres, /ready to accept connections/)
   return port
+}
+
+/** nginx, which is not in everybody's `PATH`. */
+export function needNginx(): Need {
+  return existsSync('/usr/sbin/nginx') ? null : needProgram('nginx')
 }
 
 /** Starts nginx with what stands inside of `http { server { listen …; } }`, and stops it when the running test ends. */
