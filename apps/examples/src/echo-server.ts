@@ -5,7 +5,7 @@
  *     socat - TCP:localhost:7777
  */
 import { pathToFileURL } from 'node:url'
-import { Reactor, type Server, serve } from '@linux-sockets/epoll'
+import { Reactor, type Server } from '@linux-sockets/epoll'
 import {
   AF_INET6,
   formatAddress,
