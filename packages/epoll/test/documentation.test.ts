@@ -6,6 +6,28 @@ guardDescriptors()
 
 const directory = resolve(import.meta.dirname, '..')
 
-it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
-  expect(await runDocumented(directory, program)).toMatch(/^echo on 127\.0\.0\.1:\d+\nechoed hello\n$/)
+const ECHO = /^echo on 127\.0\.0\.1:\d+\nechoed hello\n$/
+
+/** What each program prints, in the order of the documentation. */
+const OUTPUTS = [
+  ECHO,
+  ECHO,
+  /^8388608 bytes came, and no more than 80 KiB waited\n$/,
+  /^are you asleep\?\n$/,
+  /^HELLO\nERR_FRAME_TOO_LONG\n$/,
+  /^you asked for \/this\n$/,
+  /^a Worker echoed hello\n$/,
+]
+
+const programs = documentedPrograms(directory)
+
+it.each(programs.map((program, i) => ({ ...program, output: OUTPUTS[i] })))(
+  'the program of $place runs',
+  async ({ output, ...program }) => {
+    expect(await runDocumented(directory, program)).toMatch(output as RegExp)
+  },
+)
+
+it('knows what every program prints', () => {
+  expect(programs.length).toBe(OUTPUTS.length)
 })
