@@ -47,7 +47,7 @@ const onNode: Readonly<Record<string, Scripts>> = {
   reactor: both('reactor'),
   streams: both('streams'),
   net: both('net'),
-  ours: { datagrams: 'datagrams', connect: 'connect', descriptors: 'descriptors' },
+  ours: { datagrams: 'datagrams', relay: 'relay', file: 'file', connect: 'connect', descriptors: 'descriptors' },
   node: { datagrams: 'node-datagrams', relay: 'node-relay', file: 'node-file', connect: 'node-connect' },
 }
 

@@ -79,7 +79,7 @@ it('measures round trips, their latency and their cost', async () => {
 it('measures what a connection holds on a server of its own', async () => {
   const net = present.filter(({ name }) => name === 'net')
   const idle = cases.find(({ memory }) => memory) as (typeof cases)[number]
-  const one = { ...idle, load: { size: 64, connections: 1000, active: 10 } }
+  const one = { ...idle, load: { size: 64, connections: 300, active: 10 } }
   const outcome = (await measure(one, net, { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} })).get('net')
   const memory = outcome && 'rounds' in outcome ? outcome.memory : undefined
   // A net.Socket with its streams.

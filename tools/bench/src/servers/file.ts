@@ -1,0 +1,21 @@
+/** Ours: each 64 bytes that come are answered with a file. */
+import { open } from 'node:fs/promises'
+import { type InetAddress, type SocketStream, setOption } from '@linux-sockets/native-core'
+import { listen, sendFile, TCP_NODELAY } from '@linux-sockets/tcp'
+import { argument, REQUEST, ready } from './control.js'
+
+const file = await open(argument)
+const server = listen(
+  { family: 'ipv4', address: '127.0.0.1', port: 0 },
+  { prepare: (socket) => setOption(socket, TCP_NODELAY, true) },
+)
+server.run(answer)
+ready((server.address as InetAddress).port)
+
+async function answer(stream: SocketStream): Promise<void> {
+  let asked = 0
+  for await (const chunk of stream) {
+    asked += chunk.length
+    for (; asked >= REQUEST; asked -= REQUEST) await sendFile(stream, file)
+  }
+}
