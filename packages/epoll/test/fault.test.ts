@@ -1,0 +1,151 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { guardDescriptors, needProgram, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import { type ServerProcess, startServer } from './child.js'
+
+guardDescriptors()
+
+/** An echo server that notes what its handlers are told, and first queues `greeting`. */
+const script = (greeting = 0) => `
+  const told = []
+  const server = reactor.serve(listening, {
+    open(connection) {
+      told.push('open')
+      if (${greeting} === 0) return
+      connection.cork()
+      connection.write(Buffer.alloc(${greeting}, 'g'))
+      connection.uncork()
+    },
+    data(connection, chunk) { if (!connection.write(chunk)) connection.pause() },
+    drain: (connection) => connection.resume(),
+    error: (_connection, error) => { told.push(error.syscall + ' ' + error.code) },
+    close() { told.push('close') },
+  })
+  process.on('warning', () => {})
+  orders.told = () => told.splice(0)
+  orders.wouldBlocks = () => reactor.connectionTotals.wouldBlocks
+  orders.statistics = () => server.statistics
+  orders.size = () => reactor.size`
+
+/** Lets system calls of the server fail: `accept4:error=EMFILE:when=1`, for each thread by itself. */
+async function faultyServer(faults: readonly string[], greeting?: number, trace = '/dev/null'): Promise<ServerProcess> {
+  const calls = faults.map((fault) => fault.split(':', 1)[0])
+  const injections = faults.flatMap((fault) => ['-e', `inject=${fault}`])
+  const wrapper = ['strace', '-f', '-q', '-o', trace, '-e', `trace=${calls.join()}`, ...injections]
+  return await startServer(script(greeting), { wrapper })
+}
+
+/** Sends, and returns everything that comes back until the server has closed. */
+async function exchange({ port }: ServerProcess, data: string | Uint8Array): Promise<Buffer> {
+  const client = connect({ port, host: '127.0.0.1', noDelay: true })
+  client.end(data)
+  return await buffer(client)
+}
+
+/** The same, where the server may break it off. */
+async function attempt(server: ServerProcess, data: string): Promise<string> {
+  return await exchange(server, data).then(String, (error: NodeJS.ErrnoException) => `${error.code}`)
+}
+
+describe('interrupted system calls', () => {
+  it('are made again, and nobody notices', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const interrupted = ['?epoll_wait', '?epoll_pwait2', 'epoll_pwait', 'accept4', 'recvfrom', 'sendto', 'sendmsg']
+    const trace = join(temporaryDirectory(), 'trace')
+    const server = await faultyServer(
+      interrupted.map((call) => `${call}:error=EINTR:when=2+2`),
+      0,
+      trace,
+    )
+    const sent = Buffer.from(Array.from({ length: 300_000 }, (_, i) => i % 251))
+    for (let i = 0; i < 3; i++) expect((await exchange(server, sent)).equals(sent)).toBe(true)
+    expect(await server.ask('told')).toEqual(Array.from({ length: 3 }, () => ['open', 'close']).flat())
+    await server.end()
+    const injected = readFileSync(trace, 'utf8').matchAll(/(accept4|recvfrom|sendto|epoll_p?wait)\(.*EINTR.*INJECTED/g)
+    expect(new Set([...injected].map(([, call]) => call?.replace('pwait', 'wait')))).toEqual(
+      new Set(['epoll_wait', 'accept4', 'recvfrom', 'sendto']),
+    )
+  })
+})
+
+describe('a receive that fails', () => {
+  it.for(['ECONNRESET', 'ENOBUFS', 'ENOMEM', 'ETIMEDOUT'])(
+    'with %s ends the connection, and no other',
+    async (code, test) => {
+      skipUnless(test, needProgram('strace'))
+      const server = await faultyServer([`recvfrom:error=${code}:when=2`])
+      const other = connect(server.port, '127.0.0.1')
+      other.write('a')
+      await once(other, 'data')
+      expect(await attempt(server, 'lost')).not.toBe('lost')
+      expect(await server.ask('told')).toEqual(['open', 'open', `recv ${code}`, 'close'])
+
+      other.end('b')
+      expect(String(await buffer(other))).toBe('b')
+      expect(await attempt(server, 'next')).toBe('next')
+      expect(await server.ask('told')).toEqual(['close', 'open', 'close'])
+      expect(await server.ask('size')).toBe(1)
+      await server.end()
+    },
+  )
+
+  it('with EAGAIN waits for the next bytes', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const server = await faultyServer(['recvfrom:error=EAGAIN:when=1'])
+    const client = connect({ port: server.port, host: '127.0.0.1', noDelay: true })
+    client.write('a')
+    await expect.poll(() => server.ask('wouldBlocks')).toBe(1)
+    client.end('b')
+    expect(String(await buffer(client))).toBe('ab')
+    expect(await server.ask('told')).toEqual(['open', 'close'])
+    await server.end()
+  })
+})
+
+describe('a send that fails', () => {
+  const calls = [
+    ['sendto', 'send', 0],
+    ['sendmsg', 'sendmsg', 10],
+  ] as const
+  const codes = ['ECONNRESET', 'EPIPE', 'ENOBUFS', 'ENOMEM']
+  it.for(calls.flatMap((call) => codes.map((code) => [...call, code] as const)))(
+    'ends the connection, and no other: %s (%s, %i bytes queued) with %s',
+    async ([call, syscall, greeting, code], test) => {
+      skipUnless(test, needProgram('strace'))
+      const server = await faultyServer([`${call}:error=${code}:when=1`], greeting)
+      expect(await attempt(server, 'lost')).not.toContain('lost')
+      expect(await server.ask('told')).toEqual(['open', `${syscall} ${code}`, 'close'])
+      expect(await attempt(server, 'next')).toBe(`${'g'.repeat(greeting)}next`)
+      expect(await server.ask('told')).toEqual(['open', 'close'])
+      expect(await server.ask('size')).toBe(1)
+      await server.end()
+    },
+  )
+
+  it('with EAGAIN is made again when the socket takes bytes', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const server = await faultyServer(['sendto:error=EAGAIN:when=1+2'])
+    for (const text of ['one', 'two', 'three']) expect(await attempt(server, text)).toBe(text)
+    expect(await server.ask('wouldBlocks')).toBeGreaterThanOrEqual(2)
+    await server.end()
+  })
+})
+
+describe('an accept that fails', () => {
+  it.for(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ECONNABORTED', 'EPROTO', 'EAGAIN'])(
+    'with %s only puts off who waits',
+    async (code, test) => {
+      skipUnless(test, needProgram('strace'))
+      const server = await faultyServer([`accept4:error=${code}:when=1`])
+      expect(await attempt(server, 'patient')).toBe('patient')
+      expect(await attempt(server, 'next')).toBe('next')
+      const { accepted, errors } = await server.ask<{ accepted: number; errors: number }>('statistics')
+      expect([accepted, errors]).toEqual([2, code === 'EAGAIN' ? 0 : 1])
+      await server.end()
+    },
+  )
+})
