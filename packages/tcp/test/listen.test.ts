@@ -197,12 +197,13 @@ for host in '::1', '127.0.0.1', '127.0.0.2':
   it('are all free of a port that one of them has taken', async (test) => {
     skipUnless(test, needNamespaces())
     const namespace = createNamespace()
-    await namespace.run('sysctl', ['-w', 'net.ipv4.ip_local_port_range=40000 40004'])
+    await namespace.run('sysctl', ['-w', 'net.ipv4.ip_local_port_range=40000 40011'])
     const program = `
       import { readdirSync } from 'node:fs'
       import { listen } from '@linux-sockets/tcp'
       const at = (port) => ({ family: 'ipv4', address: '127.0.0.1', port })
-      const taken = [40000, 40001, 40003, 40004].map((port) => listen(at(port)))
+      const ports = Array.from({ length: 12 }, (_, i) => 40000 + i).filter((port) => port !== 40002)
+      const taken = ports.map((port) => listen(at(port)))
       const both = [{ family: 'ipv6', address: '::1', port: 0 }, at(0)]
       for (let round = 0; round < 10; round++) {
         const server = listen(both)
