@@ -51,7 +51,7 @@ export interface ConnectOptions {
   readonly onAttempt?: ((attempt: ConnectAttempt) => void) | undefined
   /** `IPPROTO_…`: `IPPROTO_MPTCP` for multipath TCP. Default 0: TCP. */
   readonly protocol?: number | undefined
-  /** For the stream. */
+  /** For the stream. Its `watch` serves the attempts, too. */
   readonly stream?: SocketStreamOptions | undefined
 }
 
@@ -227,10 +227,11 @@ class Race {
 
   #follow(address: AddressLike, socket: Socket): void {
     const lost = () => this.#finish(attempt, errno.EBADF)
+    const watchFunction = this.#options.stream?.watch ?? watch
     const attempt: Attempt = {
       address,
       socket,
-      watch: watch(socket, EPOLLOUT, () => this.#finish(attempt), { ended: lost }),
+      watch: watchFunction(socket, EPOLLOUT, () => this.#finish(attempt), { ended: lost }),
     }
     this.#running.add(attempt)
     this.#ready = false

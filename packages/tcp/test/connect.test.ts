@@ -5,6 +5,8 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
+  EPOLLIN,
+  EPOLLOUT,
   encodeAddress,
   getOption,
   type Ipv4Address,
@@ -13,6 +15,7 @@ import {
   type SocketAddress,
   type SystemError,
   setOption,
+  watch,
 } from '@linux-sockets/native-core'
 import {
   connectNamespaces,
@@ -189,6 +192,20 @@ describe('connect', () => {
   it('hands options to the stream', async () => {
     const stream = await connect(await echoServer(), { stream: { highWaterMark: 77 } })
     expect(stream.readableHighWaterMark).toBe(77)
+    await closed(stream)
+  })
+
+  it('watches attempts and the stream with the function given', async () => {
+    const watched: number[] = []
+    const stream = await connect(await echoServer(), {
+      stream: {
+        watch: (target, events, callback, options) => {
+          watched.push(events)
+          return watch(target, events, callback, options)
+        },
+      },
+    })
+    expect(watched).toEqual([EPOLLOUT, EPOLLIN])
     await closed(stream)
   })
 
