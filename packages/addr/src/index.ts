@@ -1,6 +1,7 @@
 /**
- * Names to socket addresses and back: getaddrinfo, getnameinfo and the interfaces of the machine. Lookups run on threads
- * of their own, so that a slow one holds up neither the file system nor the next lookup.
+ * Names to socket addresses and back: getaddrinfo, getnameinfo, the text of addresses, and the interfaces of the machine
+ * with their changes. Lookups run on threads of their own, so that a slow one holds up neither the file system nor the next
+ * lookup.
  *
  *     import { interfaces, resolve, reverse } from '@linux-sockets/addr'
  *
@@ -23,6 +24,7 @@ export {
   parseIpv6,
 } from '@linux-sockets/native-core'
 export * from './candidates.js'
+export { type InterfaceChange, type InterfaceWatch, type WatchInterfacesOptions, watchInterfaces } from './changes.js'
 export * from './error.js'
 export * from './interfaces.js'
 export type { LookupOptions } from './lookup.js'

@@ -1,15 +1,7 @@
-import {
-  type InetAddress,
-  type InterfaceAddress,
-  interfaceAddresses,
-  interfaceIndexOf,
-  type PacketAddress,
-  parseIpv4,
-  parseIpv6,
-  type SocketAddress,
-} from '@linux-sockets/native-core'
+import type { InetAddress } from '@linux-sockets/native-core'
+import { readInterfaces } from './link.js'
 
-// Flags of an interface: <net/if.h>, netdevice(7)
+// Flags of an interface: <linux/if.h>, netdevice(7)
 
 /** Switched on. */
 export const IFF_UP = 0x1
@@ -33,18 +25,51 @@ export const IFF_MASTER = 0x400
 export const IFF_SLAVE = 0x800
 /** Can multicast. */
 export const IFF_MULTICAST = 0x1000
+/** The driver has a carrier; `IFF_RUNNING` waits for what is above it, such as a login to the network. Linux 2.6.17. */
+export const IFF_LOWER_UP = 0x10000
+/** Has a carrier and waits for something above it. Linux 2.6.17. */
+export const IFF_DORMANT = 0x20000
+
+// Flags of an address: <linux/if_addr.h>, rtnetlink(7)
+
+/** IPv4: another address of the network is the one that packets are sent from. IPv6: temporary, RFC 8981. */
+export const IFA_F_SECONDARY = 0x01
+/** No duplicates of it are looked for. */
+export const IFA_F_NODAD = 0x02
+/** May be used although duplicates are still looked for, RFC 4429. */
+export const IFA_F_OPTIMISTIC = 0x04
+/** Somebody else has it: it can't be bound to. */
+export const IFA_F_DADFAILED = 0x08
+/** The home address of a mobile node, RFC 6275. */
+export const IFA_F_HOMEADDRESS = 0x10
+/** Its preferred lifetime is over: not for new connections. */
+export const IFA_F_DEPRECATED = 0x20
+/** Duplicates of it are looked for: it can't be bound to yet. */
+export const IFA_F_TENTATIVE = 0x40
+/** Has no lifetime: was set by hand. */
+export const IFA_F_PERMANENT = 0x80
+/** Temporary addresses are made of it. Linux 3.14. */
+export const IFA_F_MANAGETEMPADDR = 0x100
+/** Came without a route to its network. Linux 3.14. */
+export const IFA_F_NOPREFIXROUTE = 0x200
+/** A multicast group is joined with it. Linux 3.19. */
+export const IFA_F_MCAUTOJOIN = 0x400
+/** Made of a secret, RFC 7217. Linux 4.1. */
+export const IFA_F_STABLE_PRIVACY = 0x800
 
 /** An address of an interface; with its port of 0 it can be bound to. */
 export type AddressOnInterface = InetAddress & {
   /** The bits of the network part: 24 of `192.0.2.1/24`. */
   readonly prefixLength: number
+  /** `IFA_F_…` */
+  readonly flags: number
   /** The broadcast address of an IPv4 network. */
   readonly broadcast?: string
-  /** The other end of a point-to-point link. */
+  /** The other end of a point-to-point link, whose network the prefix then is of. */
   readonly peer?: string
 }
 
-/** An interface, and what getifaddrs(3) knows of it. */
+/** An interface, and its addresses. */
 export interface NetworkInterface {
   /** `'eth0'` */
   readonly name: string
@@ -52,64 +77,20 @@ export interface NetworkInterface {
   readonly index: number
   /** `IFF_…` */
   readonly flags: number
+  /** The longest packet in **bytes**, without the header of the link. */
+  readonly mtu: number
   /** The hardware address, `'02:00:5e:10:00:01'`; all zeros on loopback, absent where the link has none. */
   readonly mac?: string
-  /** Its IPv4 and IPv6 addresses. */
+  /** Its IPv4 and IPv6 addresses; a link-local one has its `scope`. */
   readonly addresses: readonly AddressOnInterface[]
 }
 
 /**
- * getifaddrs(3): the interfaces of this machine (of its network namespace) in the order of their indexes, also those that
- * are down or have no address.
- * @see {@link https://man7.org/linux/man-pages/man3/getifaddrs.3.html getifaddrs(3)}
+ * The interfaces of this machine (of its network namespace) in the order of their indexes, also those that are down or
+ * have no address. As getifaddrs(3) does it, by rtnetlink, which has the MTU and the flags of addresses, too.
+ * @throws SystemError `EAGAIN` when they changed all the while, `EMFILE`, …
+ * @see {@link https://man7.org/linux/man-pages/man7/rtnetlink.7.html rtnetlink(7)}
  */
 export function interfaces(): NetworkInterface[] {
-  const byName = new Map<string, InterfaceAddress[]>()
-  for (const entry of interfaceAddresses()) {
-    const name = linkName(entry.name)
-    byName.set(name, [...(byName.get(name) ?? []), entry])
-  }
-  return [...byName].map(([name, found]) => describe(name, found)).sort((a, b) => a.index - b.index)
-}
-
-/** An IPv4 address may have a label of its own, `eth0:1`; no interface has a colon in its name. */
-function linkName(label: string): string {
-  return label.split(':', 1)[0] as string
-}
-
-function describe(name: string, entries: readonly InterfaceAddress[]): NetworkInterface {
-  const link = entries.map(({ address }) => address).find(isPacket)
-  const mac = link?.address?.length ? macText(link.address) : undefined
-  return {
-    name,
-    index: link?.ifindex ?? interfaceIndexOf(name),
-    flags: entries[0]?.flags ?? 0,
-    ...(mac !== undefined && { mac }),
-    addresses: entries.flatMap(addressOf),
-  }
-}
-
-function addressOf({ address, netmask, broadcast, flags }: InterfaceAddress): AddressOnInterface[] {
-  if (!isInet(address)) return []
-  const prefixLength = isInet(netmask) ? countBits(netmask) : 0
-  // The C library repeats the address itself where there is neither broadcast nor peer.
-  if (!isInet(broadcast) || broadcast.address === address.address) return [{ ...address, prefixLength }]
-  return [{ ...address, prefixLength, [flags & IFF_POINTOPOINT ? 'peer' : 'broadcast']: broadcast.address }]
-}
-
-function countBits(netmask: InetAddress): number {
-  const bytes = netmask.family === 'ipv4' ? parseIpv4(netmask.address) : parseIpv6(netmask.address)
-  return bytes.reduce((bits, byte) => bits + byte.toString(2).replaceAll('0', '').length, 0)
-}
-
-function isInet(address: SocketAddress | null): address is InetAddress {
-  return address?.family === 'ipv4' || address?.family === 'ipv6'
-}
-
-function isPacket(address: SocketAddress | null): address is PacketAddress {
-  return address?.family === 'packet'
-}
-
-function macText(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+  return [...readInterfaces().values()].sort((a, b) => a.index - b.index)
 }

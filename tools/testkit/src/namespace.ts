@@ -10,7 +10,7 @@ import { type Program, runProgram, spawnProgram } from './program.js'
 export interface Namespace {
   readonly name: string
   /** Runs a program in it to its end and returns what it wrote. */
-  run(command: string, args?: readonly string[], options?: SpawnOptions): Promise<string>
+  run(command: string, args?: readonly string[], options?: Parameters<typeof runProgram>[2]): Promise<string>
   /** Starts a program in it; killed when the running test ends. */
   spawn(command: string, args?: readonly string[], options?: SpawnOptions): Program
 }
