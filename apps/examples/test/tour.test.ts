@@ -1,6 +1,9 @@
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join, resolve } from 'node:path'
-import { guardDescriptors, runProgram, spawnProgram } from '@linux-sockets/testkit'
+import { text } from 'node:stream/consumers'
+import { guardDescriptors, type Program, runProgram, spawnProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 
 guardDescriptors()
@@ -26,6 +29,23 @@ describe('the tour', () => {
   })
 })
 
+describe('the echo server', () => {
+  it.each(['SIGINT', 'SIGTERM'] as const)('lets those who are there finish on %s', async (signal) => {
+    const server = spawnProgram(process.execPath, [join(built, 'echo-server.js'), '0'])
+    const [, port] = await said(server, /:(\d+), for up to/)
+    const client = connect(Number(port), '127.0.0.1')
+    client.write('before')
+    expect(String((await once(client, 'data'))[0])).toBe('before')
+    server.process.kill(signal)
+    await said(server, /1 connections have/)
+    client.end(' and after')
+    expect(await text(client)).toBe(' and after')
+    const { code, stdout } = await server.finished
+    expect(stdout).toMatch(/0 connections of 1, 0 broken; 16 B in, 16 B out/)
+    expect(code).toBe(0)
+  })
+})
+
 describe('every story', () => {
   const ended = readdirSync(resolve(import.meta.dirname, '../src')).filter(
     (file) => !['tour.ts', 'report.ts', 'echo-server.ts'].includes(file),
@@ -36,3 +56,16 @@ describe('every story', () => {
     expect(said.trim()).not.toBe('')
   })
 })
+
+/** Waits until a program has printed that. */
+async function said(program: Program, pattern: RegExp): Promise<RegExpExecArray> {
+  for (;;) {
+    const match = pattern.exec(program.stdout)
+    if (match !== null) return match
+    if (program.process.stdout === null) throw new Error('nothing is heard of it')
+    await Promise.race([
+      once(program.process.stdout, 'data'),
+      program.finished.then(({ stderr }) => Promise.reject(new Error(stderr))),
+    ])
+  }
+}
