@@ -74,7 +74,7 @@ static void bury(struct pair *pair) {
 static void relay_on(struct pair *pair, uint32_t events) {
   if (pair->dead) return;
   if (!pair->connected) {
-    /* Of the two only the backend's says EPOLLOUT without EPOLLIN first, and before it nothing can be moved. */
+    /* Until then splice(2) fails. */
     struct tcp_info info;
     socklen_t length = sizeof info;
     getsockopt(pair->there.to, IPPROTO_TCP, TCP_INFO, &info, &length);
@@ -87,6 +87,7 @@ static void relay_on(struct pair *pair, uint32_t events) {
   } else if (again) {
     /* Reports again what is ready, after the others had their turn. */
     epoll_set(epoll, EPOLL_CTL_MOD, pair->there.from, BOTH, pair);
+    epoll_set(epoll, EPOLL_CTL_MOD, pair->there.to, BOTH, pair);
   }
 }
 

@@ -11,8 +11,12 @@ static struct mmsghdr messages[BATCH];
 
 static void wait_for(int epoll, int fd, uint32_t events) {
   epoll_set(epoll, EPOLL_CTL_MOD, fd, events, &messages);
-  struct epoll_event event;
-  while (epoll_wait(epoll, &event, 1, -1) < 1 || event.data.ptr == NULL) leave_with_parent();
+  for (;;) {
+    struct epoll_event event;
+    if (epoll_wait(epoll, &event, 1, -1) < 1) continue;
+    if (event.data.ptr != NULL) return;
+    leave_with_parent();
+  }
 }
 
 int main(void) {

@@ -55,9 +55,9 @@ export const cases: readonly Case[] = [
   },
   {
     name: 'relay',
-    title: 'proxy, 1 MiB there and back, 8 connections',
+    title: 'proxy, 256 KiB there and back, 8 connections',
     mode: 'relay',
-    load: { size: 1024 * 1024, connections: 8 },
+    load: { size: 256 * 1024, connections: 8 },
     passes: 2,
   },
   {

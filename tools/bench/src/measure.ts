@@ -126,7 +126,9 @@ async function round(
   const file = mode === 'file' && { path: sampleFile() }
   await using program = startLoad({ ...load, ...file, port, pid: server.pid, seconds, warm })
   await program.answer()
-  return await program.ask<Round>('go', patience)
+  const result = await program.ask<Round>('go', patience)
+  if (result.requests === 0) throw new Error(`no round trip was over after ${seconds} seconds`)
+  return result
 }
 
 function startLoad(settings: Load): Program {

@@ -79,7 +79,7 @@ it('measures round trips, their latency and their cost', async () => {
 it('measures what a connection holds on a server of its own', async () => {
   const net = present.filter(({ name }) => name === 'net')
   const idle = cases.find(({ memory }) => memory) as (typeof cases)[number]
-  const one = { ...idle, load: { size: 64, connections: 300, active: 10 } }
+  const one = { ...idle, load: { size: 64, connections: 2000, active: 10 } }
   const outcome = (await measure(one, net, { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} })).get('net')
   const memory = outcome && 'rounds' in outcome ? outcome.memory : undefined
   // A net.Socket with its streams.
@@ -93,7 +93,7 @@ it.for(others)('measures %s', async (name) => {
   const one = cases.find((candidate) => candidate.name === name) as (typeof cases)[number]
   const here = present.filter(({ name }) => ['c', 'ours', 'node'].includes(name))
   // The load compares every byte.
-  const outcomes = await measure(one, here, { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} })
+  const outcomes = await measure(one, here, { rounds: 1, seconds: 0.3, warm: 0.05, progress: () => {} })
   expect(outcomes.size).toBeGreaterThan(1)
   for (const [contender, outcome] of outcomes) {
     expect(outcome, contender).not.toHaveProperty('failure')
