@@ -100,6 +100,8 @@ export class Connection<State = undefined> implements AsFd {
   #paused = false
   #peerEnded = false
   #ending = false
+  /** Whether the FIN is on its way. A second shutdown(2) would fail with `ENOTCONN` where the peer has ended, too. */
+  #finished = false
   /** Whether to close behind the last byte, without the peer's end. */
   #closing = false
   #closed = false
@@ -447,6 +449,8 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   #finish(): void {
+    if (this.#finished) return
+    this.#finished = true
     try {
       this.#socket.shutdown(SHUT_WR)
     } catch (error) {
