@@ -133,7 +133,13 @@ export class Connection<State = undefined> implements AsFd {
       this.#lowWaterMark = lowWaterMark
       this.#maxQueued = maxQueued
       checkMarks(lowWaterMark, highWaterMark, maxQueued)
-      this.#deadlines = Deadlines.of(options, connecting, reactor.timers, this.#isAwaited, this.#expire)
+      this.#deadlines = Deadlines.of(
+        options,
+        connecting,
+        reactor.timers,
+        (kind) => this.#isAwaited(kind),
+        (kind) => this.#expire(kind),
+      )
       // A Unix socket stops reading where descriptors came along, or another writer's bytes begin.
       this.#readsWhole = [AF_INET, AF_INET6].includes(getOption(socket, SO_DOMAIN))
       this.#registration = reactor.register(
@@ -465,7 +471,7 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   /** Whether the time of that kind runs. */
-  readonly #isAwaited = (kind: TimeoutKind): boolean => {
+  #isAwaited(kind: TimeoutKind): boolean {
     switch (kind) {
       case 'connect':
         return this.#connecting
@@ -478,7 +484,7 @@ export class Connection<State = undefined> implements AsFd {
     }
   }
 
-  readonly #expire = (kind: TimeoutKind): void => {
+  #expire(kind: TimeoutKind): void {
     if (kind !== 'connect' && this.#handlers.timeout !== undefined) this.#handlers.timeout(this, kind)
     else this.#break(new SystemError(errno.ETIMEDOUT, SYSCALL_OF[kind], `${kind} timeout`))
   }
