@@ -1,0 +1,253 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { type AddressLike, AF_INET, type Ipv4Address, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import { guardDescriptors, type Need, needProgram, skipUnless, spawnProgram, waitForLine } from '@linux-sockets/testkit'
+import { describe, expect, it } from 'vitest'
+import { Connection, Reactor } from '../src/index.js'
+import { startServer } from './child.js'
+
+guardDescriptors()
+
+function listening(): Socket {
+  const socket = Socket.open(AF_INET, SOCK_STREAM)
+  socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  socket.listen(1024)
+  return socket
+}
+
+describe('a reader that is slow', () => {
+  it('makes an echo stop reading, and gets everything in the end', async () => {
+    using reactor = new Reactor()
+    const highWaterMark = 100_000
+    const server = reactor.serve(
+      listening(),
+      {
+        data(connection, chunk) {
+          if (!connection.write(chunk)) connection.pause()
+        },
+        drain: (connection) => connection.resume(),
+      },
+      { highWaterMark },
+    )
+    const client = connect((server.address as Ipv4Address).port, '127.0.0.1').pause()
+    await once(client, 'connect')
+    const sent = Buffer.alloc(32 << 20, 'x')
+    client.end(sent)
+    // Until neither side takes any more.
+    await expect.poll(() => [...server.connections][0]?.queued ?? 0).toBeGreaterThan(highWaterMark)
+    let received = 0
+    for await (const chunk of client) received += chunk.length
+    expect(received).toBe(sent.length)
+    await server.close()
+    // What one receive brought is queued before anybody can say stop.
+    expect(reactor.connectionTotals.queueHighWater).toBeLessThanOrEqual(highWaterMark + 64 * 1024)
+  })
+
+  it('is dropped at the bound where nobody heeds the mark', async () => {
+    using reactor = new Reactor()
+    const errors: unknown[] = []
+    const server = reactor.serve(
+      listening(),
+      {
+        data: (connection, chunk) => void connection.write(chunk),
+        error: (_connection, error) => errors.push((error as NodeJS.ErrnoException).code),
+      },
+      { maxQueued: 1 << 20 },
+    )
+    const client = connect((server.address as Ipv4Address).port, '127.0.0.1').pause()
+    const closed = new Promise((resolve) => client.on('error', resolve))
+    client.write(Buffer.alloc(64 << 20))
+    await closed
+    await server.close()
+    expect(errors).toEqual(['ENOBUFS'])
+    expect(reactor.connectionTotals.queueHighWater).toBeLessThanOrEqual(1 << 20)
+  })
+})
+
+describe('clients that say half a request and no more', () => {
+  it('are ended by the read timeout, and the others are served', async () => {
+    using reactor = new Reactor()
+    const errors: unknown[] = []
+    const server = reactor.serve(
+      listening(),
+      {
+        data: (connection, chunk) => {
+          if (chunk.at(-1) === 0x0a) connection.write(chunk)
+        },
+        error: (_connection, error) => errors.push((error as NodeJS.ErrnoException).code),
+      },
+      { readTimeout: 1000 },
+    )
+    const dial = () => connect((server.address as Ipv4Address).port, '127.0.0.1').on('error', () => {})
+    const slow = Array.from({ length: 100 }, () => {
+      const client = dial()
+      client.write('GET /')
+      return once(client, 'close')
+    })
+    let gone = false
+    const allGone = Promise.all(slow).then(() => {
+      gone = true
+    })
+    const polite = dial()
+    let exchanges = 0
+    while (!gone) {
+      polite.write('GET / HTTP/1.0\n')
+      await once(polite, 'data')
+      exchanges++
+    }
+    await allGone
+    expect(errors).toEqual(new Array(100).fill('ETIMEDOUT'))
+    expect(exchanges).toBeGreaterThan(10)
+    expect(server.connections.size).toBe(1)
+    polite.destroy()
+    await server.close()
+  })
+})
+
+describe('a client that never stops sending', () => {
+  it('keeps nobody from being served', async () => {
+    using reactor = new Reactor()
+    let greedyReads = 0
+    const data = Buffer.alloc(256 * 1024)
+    const source = new Map<Connection, Socket>()
+    // Its socket is full again before the next receive: without a budget the first turn would never end.
+    const refill = (socket: Socket) => {
+      while (socket.send(data) !== null);
+    }
+    const greedy = Array.from({ length: 3 }, () => {
+      const target = listening()
+      const socket = Socket.open(AF_INET, SOCK_STREAM)
+      socket.connect(target.localAddress)
+      const accepted = target.accept() as Socket
+      target.close()
+      const connection = new Connection(
+        reactor,
+        accepted,
+        {
+          data: (from) => {
+            greedyReads++
+            refill(source.get(from) as Socket)
+          },
+        },
+        undefined,
+      )
+      source.set(connection, socket)
+      refill(socket)
+      return { connection, socket }
+    })
+    const server = reactor.serve(listening(), { data: (connection, chunk) => void connection.write(chunk) })
+    const readsAt: number[] = []
+    let finished = () => {}
+    const done = new Promise<void>((resolve) => {
+      finished = resolve
+    })
+    reactor.connect(server.address as AddressLike, {
+      open: (polite) => void polite.write(Buffer.from('ping')),
+      data: (polite, chunk) => {
+        readsAt.push(greedyReads)
+        if (readsAt.length < 50) polite.write(chunk)
+        else polite.end()
+      },
+      close: () => finished(),
+    })
+    await done
+    for (const { connection, socket } of greedy) {
+      connection.abort()
+      socket.close()
+    }
+    await server.close()
+    expect(greedyReads).toBeGreaterThan(50)
+    // Ping and pong take two turns, of four receives for each greedy one, and their rests.
+    const between = readsAt.slice(1).map((reads, i) => reads - (readsAt[i] as number))
+    expect(between.sort((a, b) => a - b)[25]).toBeLessThanOrEqual(6 * 4 * greedy.length)
+  })
+})
+
+describe('a flood of connections', () => {
+  it('beyond the limit of descriptors is survived', async () => {
+    const server = await startServer(
+      `process.on('warning', () => {})
+      const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })
+      orders.statistics = () => server.statistics`,
+      { wrapper: ['sh', '-c', 'ulimit -n 64; exec "$0" "$@"'] },
+    )
+    const dial = () => connect(server.port, '127.0.0.1').on('error', () => {})
+    const flood = Array.from({ length: 200 }, dial)
+    const gone = flood.map((client) => once(client.resume(), 'close'))
+    // Those that got no place are closed, not left waiting.
+    await expect
+      .poll(() => server.ask<{ dropped: number }>('statistics'), { timeout: 10_000 })
+      .toMatchObject({
+        dropped: expect.toSatisfy((dropped: number) => dropped > 0),
+      })
+    for (const client of flood) client.destroy()
+    await Promise.all(gone)
+    const client = dial()
+    client.write('still here')
+    expect(String((await once(client, 'data'))[0])).toBe('still here')
+    client.destroy()
+    await server.end()
+  })
+})
+
+describe('10 000 idle connections', () => {
+  it('take less than 1 KiB of the heap each, and any of them is served at once', async (test) => {
+    skipUnless(test, needProgram('python3'), needDescriptors(COUNT + 100))
+    const server = await startServer(
+      `const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })
+      orders.open = () => server.connections.size
+      orders.heap = () => {
+        for (let i = 0; i < 4; i++) gc()
+        const { heapUsed, external } = process.memoryUsage()
+        return heapUsed + external
+      }`,
+      { wrapper: ['sh', '-c', `ulimit -n ${COUNT + 100}; exec "$0" "$@"`], flags: ['--expose-gc'] },
+    )
+    const clients = spawnProgram('sh', [
+      '-c',
+      `ulimit -n ${COUNT + 100}; exec python3 -u -c "$0" "$@"`,
+      CLIENTS,
+      `${server.port}`,
+    ])
+    await waitForLine(clients, /^100 /)
+    const before = await server.ask<number>('heap')
+    clients.process.stdin?.write(`${COUNT - 100}\n`)
+    await waitForLine(clients, new RegExp(`^${COUNT} `))
+    await expect.poll(() => server.ask('open'), { timeout: 10_000 }).toBe(COUNT)
+    const after = await server.ask<number>('heap')
+    expect((after - before) / (COUNT - 100)).toBeLessThanOrEqual(1024)
+    clients.process.stdin?.write('0\n')
+    await waitForLine(clients, /^served/)
+    clients.process.kill('SIGKILL')
+    await expect.poll(() => server.ask('open'), { timeout: 10_000 }).toBe(0)
+    await server.end()
+  })
+})
+
+const COUNT = 10_000
+
+/** Opens as many connections as it is told, and has one in a hundred of them echo something in the end. */
+const CLIENTS = `
+import socket, struct, sys
+clients = []
+def dial(count):
+    for _ in range(count):
+        s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+        # They end with a reset, and leave no port waiting.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        clients.append(s)
+    print(len(clients), 'open')
+dial(100)
+dial(int(sys.stdin.readline()))
+sys.stdin.readline()
+for s in clients[::100]: s.sendall(b'ping')
+for s in clients[::100]: assert s.recv(4) == b'ping'
+print('served')
+sys.stdin.readline()
+`
+
+function needDescriptors(count: number): Need {
+  const { status } = spawnSync('sh', ['-c', `ulimit -n ${count}`])
+  return status === 0 ? null : `not allowed to open ${count} descriptors`
+}
