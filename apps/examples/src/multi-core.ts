@@ -1,0 +1,182 @@
+/**
+ * An echo server on several cores: each Worker has a listening socket of its own at one port (SO_REUSEPORT), among which
+ * the kernel shares out the connections, and runs a reactor of its own until it is woken to stop.
+ *
+ *     node dist/multi-core.js          clients of its own, then the totals
+ *     node dist/multi-core.js 7777     until Ctrl-C; try `socat - TCP:localhost:7777`
+ */
+import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parentPort, Worker, workerData } from 'node:worker_threads'
+import { Reactor, wake } from '@linux-sockets/epoll'
+import {
+  AF_INET,
+  formatAddress,
+  type Ipv4Address,
+  OwnedFd,
+  SO_REUSEPORT,
+  SOCK_STREAM,
+  Socket,
+  setOption,
+} from '@linux-sockets/native-core'
+import { size } from './report.js'
+
+const CLIENTS = 64
+const PER_CLIENT = 256 * 1024
+
+/** How long connections have to finish, and how long nothing may move, in milliseconds. */
+const PATIENCE = 10_000
+
+/** What a Worker has done. */
+interface Totals {
+  readonly accepted: number
+  readonly bytes: number
+  readonly turns: number
+}
+
+/** An echo server of several Workers. */
+export class MultiCoreEcho {
+  readonly address: Ipv4Address
+  readonly #workers: readonly { readonly worker: Worker; readonly waker: OwnedFd }[]
+
+  private constructor(address: Ipv4Address, workers: readonly { worker: Worker; waker: OwnedFd }[]) {
+    this.address = address
+    this.#workers = workers
+  }
+
+  /** Fulfilled when every Worker listens. */
+  static async start(count: number, { address, port }: Ipv4Address): Promise<MultiCoreEcho> {
+    // It never listens, so it gets no connection; but it holds the port until they all have it.
+    using place = openAt({ family: 'ipv4', address, port })
+    const local = place.localAddress as Ipv4Address
+    const starting = Array.from({ length: count }, () => new Worker(new URL(import.meta.url), { workerData: local }))
+    try {
+      const wakers = await Promise.all(starting.map((worker) => once(worker, 'message')))
+      const workers = starting.map((worker, i) => ({ worker, waker: OwnedFd.adopt(wakers[i]?.[0] as number) }))
+      return new MultiCoreEcho(local, workers)
+    } catch (error) {
+      await Promise.all(starting.map((worker) => worker.terminate()))
+      throw error
+    }
+  }
+
+  /** Lets the connections finish, ends the Workers, and returns what each has done. */
+  stop(): Promise<Totals[]> {
+    return Promise.all(
+      this.#workers.map(async ({ worker, waker }) => {
+        const ended = Promise.all([once(worker, 'message'), once(worker, 'exit')])
+        wake(waker)
+        waker.close()
+        const [[totals]] = (await ended) as [[Totals], unknown]
+        return totals
+      }),
+    )
+  }
+}
+
+function openAt(address: Ipv4Address): Socket {
+  const socket = Socket.open(AF_INET, SOCK_STREAM)
+  try {
+    setOption(socket, SO_REUSEPORT, true)
+    socket.bind(address)
+    return socket
+  } catch (error) {
+    socket.close()
+    throw error
+  }
+}
+
+/** What each Worker does. */
+async function serveUntilWoken(address: Ipv4Address): Promise<void> {
+  const socket = openAt(address)
+  socket.listen()
+  const reactor = new Reactor()
+  const server = reactor.serve(
+    socket,
+    {
+      data(connection, chunk) {
+        if (!connection.write(chunk)) connection.pause()
+      },
+      drain(connection) {
+        connection.resume()
+      },
+    },
+    { idleTimeout: PATIENCE },
+  )
+  const waker = reactor.waker(async () => {
+    waker.close()
+    await server.close({ timeout: PATIENCE })
+    reactor.stop()
+  })
+  // The number goes to the thread that wakes this one, and with it the duty to close it.
+  parentPort?.postMessage(waker.dup().release())
+  await reactor.run()
+
+  const { turns, connections } = reactor.statistics
+  const totals: Totals = { accepted: server.statistics.accepted, bytes: connections.bytesRead, turns }
+  parentPort?.postMessage(totals)
+  reactor.close()
+}
+
+/** Has many clients echoed at once, and returns what each Worker did for them. */
+export async function echoOnManyCores(): Promise<string> {
+  const count = Math.min(Math.max(availableParallelism(), 2), 4)
+  const echo = await MultiCoreEcho.start(count, { family: 'ipv4', address: '127.0.0.1', port: 0 })
+  const reactor = new Reactor()
+  let totals: Totals[] = []
+  try {
+    await Promise.all(Array.from({ length: CLIENTS }, (_, i) => sendAndCompare(reactor, echo.address, i)))
+  } finally {
+    reactor.close()
+    totals = await echo.stop()
+  }
+  const accepted = totals.reduce((sum, worker) => sum + worker.accepted, 0)
+  if (accepted !== CLIENTS) throw new Error(`${accepted} connections were accepted, not ${CLIENTS}`)
+  return describe(totals)
+}
+
+function describe(totals: readonly Totals[]): string {
+  return totals
+    .map(({ accepted, bytes, turns }, i) => `Worker ${i + 1}: ${accepted} connections, ${size(bytes)}, ${turns} turns`)
+    .join('\n')
+}
+
+/** Each client sends bytes of its own, and must get back just those. */
+function sendAndCompare(reactor: Reactor, address: Ipv4Address, client: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let compared = 0
+    const connection = reactor.connect(
+      address,
+      {
+        data(connection, chunk) {
+          compared += chunk.length
+          if (chunk.every((byte) => byte === client)) return
+          reject(new Error(`client ${client} got back what it didn’t send`))
+          connection.abort()
+        },
+        error: (_connection, error) => reject(error),
+        close() {
+          if (compared === PER_CLIENT) resolve()
+          else reject(new Error(`client ${client} got back ${compared} bytes of ${PER_CLIENT}`))
+        },
+      },
+      { connectTimeout: PATIENCE, idleTimeout: PATIENCE },
+    )
+    connection.write(Buffer.alloc(PER_CLIENT, client))
+    connection.end()
+  })
+}
+
+async function run(port: number): Promise<void> {
+  const echo = await MultiCoreEcho.start(availableParallelism(), { family: 'ipv4', address: '0.0.0.0', port })
+  console.log(`echo on ${formatAddress(echo.address)}, on ${availableParallelism()} cores; Ctrl-C ends it`)
+  await once(process, 'SIGINT')
+  console.log(describe(await echo.stop()))
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (parentPort !== null) await serveUntilWoken(workerData as Ipv4Address)
+  else if (process.argv[2] === undefined) console.log(await echoOnManyCores())
+  else await run(Number(process.argv[2]))
+}
