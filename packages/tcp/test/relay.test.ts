@@ -4,17 +4,21 @@ import { once } from 'node:events'
 import { openSync, readFileSync } from 'node:fs'
 import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import {
   type InetAddress,
+  ioctl,
   OwnedFd,
   pipe,
   readable,
   readv,
   SHUT_WR,
+  SIOCINQ,
   SO_LINGER,
+  SO_RCVBUFFORCE,
   SO_SNDBUF,
+  SO_SNDBUFFORCE,
   Socket,
   SocketStream,
   setOption,
@@ -23,6 +27,7 @@ import {
 import {
   guardDescriptors,
   needProgram,
+  needRoot,
   runProgram,
   runPython,
   skipUnless,
@@ -113,14 +118,14 @@ describe.each(kinds)('relay over %s', (_name, connect) => {
 
   it('passes on more unread bytes than a pipe holds', async () => {
     const { left, right, a, b } = await joined(connect)
-    const unread = randomBytes(MiB)
+    const unread = randomBytes(3 * MiB)
     const stream = new SocketStream(a, { allowHalfOpen: true })
     stream.unshift(unread)
     const relaying = relay(stream, b)
     const sending = [send(left, Buffer.from('more')), send(right, Buffer.alloc(0))]
     const [got] = await Promise.all([readSlowly(right), ...sending])
     expect(sha256(got)).toBe(sha256(Buffer.concat([unread, Buffer.from('more')])))
-    expect(await relaying).toEqual({ aToB: MiB + 4, bToA: 0 })
+    expect(await relaying).toEqual({ aToB: 3 * MiB + 4, bToA: 0 })
   })
 
   it('settles at once when aborted, closes both, and has told how far it was', async () => {
@@ -324,6 +329,50 @@ describe('relay', () => {
     expect(await relaying).toEqual({ aToB: 500, bToA: 0 })
   })
 
+  it('waits for nothing to pass on what was read before', async (test) => {
+    skipUnless(test, needRoot())
+    const large = (socket: Socket) => setOption(socket, SO_SNDBUFFORCE, 16 * MiB)
+    const [left, a] = await tcpPair()
+    const { connected: b, accepted: right } = await connectedPair(large, large)
+    const stream = new SocketStream(a, { allowHalfOpen: true })
+    stream.unshift(randomBytes(4 * MiB))
+    const relaying = relay(stream, b)
+    let got = 0
+    for (const buffer = Buffer.alloc(MiB); got < 4 * MiB; got += right.recv(buffer) as number) await readable(right)
+    left.shutdown(SHUT_WR)
+    right.shutdown(SHUT_WR)
+    expect(await relaying).toEqual({ aToB: 4 * MiB, bToA: 0 })
+  })
+
+  it('lets others have their turn', async (test) => {
+    skipUnless(test, needRoot())
+    const large = (socket: Socket) => {
+      setOption(socket, SO_RCVBUFFORCE, 16 * MiB)
+      setOption(socket, SO_SNDBUFFORCE, 16 * MiB)
+    }
+    const { connected: left, accepted: a } = await connectedPair(large, large)
+    const { connected: b, accepted: right } = await connectedPair(large, large)
+    const data = Buffer.alloc(8 * MiB)
+    for (let at = 0, sent: number | null = 0; at < data.length && sent !== null; at += sent ?? 0)
+      sent = left.send(data, 0, at)
+    left.shutdown(SHUT_WR)
+    right.shutdown(SHUT_WR)
+    while (ioctl(a, SIOCINQ) < 6 * MiB) await turn()
+    const steps: number[] = []
+    let before = 0
+    const relaying = relay(a, b, {
+      onProgress: ({ aToB }) => {
+        steps.push(aToB - before)
+        before = aToB
+      },
+    })
+    await readSlowly(right)
+    await relaying
+    // A turn begins nothing more after 1 MiB, and what it begins is 1 MiB at most.
+    expect(Math.max(...steps)).toBeLessThan(2 * MiB)
+    expect(Math.max(...steps)).toBeGreaterThan(MiB / 2)
+  })
+
   it('stands between curl and an HTTP server', async (test) => {
     skipUnless(test, needProgram('curl'))
     const body = randomBytes(3 * MiB)
@@ -409,6 +458,65 @@ describe('relay', () => {
     if (expected === 'done') expect(told).toBe(data.length)
     await sending
     expect([a.closed, b.closed]).toEqual([true, true])
+  })
+
+  it.for([
+    ['nothing to pass on', ''],
+    ['a peer that reads nothing of much', 'await push()'],
+    ['an end behind what is not read', 'await push(); left.shutdown(SHUT_WR)'],
+    ['an end on both sides behind what is not read', 'right.shutdown(SHUT_WR); await push(); left.shutdown(SHUT_WR)'],
+    [
+      'notices in an error queue',
+      `// SO_TIMESTAMPING: SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_ID
+       setOptionInt(b, SOL_SOCKET, 37, 2 | 16 | 128)
+       left.send(Buffer.from('stamped'))`,
+    ],
+    ['a tap that takes nothing', 'await push()'],
+  ] as const)('rests with %s', async ([what, script], test) => {
+    skipUnless(test, needProgram('strace'))
+    const program = `
+      import { statSync } from 'node:fs'
+      import * as core from '@linux-sockets/native-core'
+      import { relay } from '@linux-sockets/tcp'
+      const { AF_INET, ioctl, pipe, readable, SHUT_WR, SIOCINQ, SOCK_STREAM, SO_SNDBUF, SOL_SOCKET, Socket } = core
+      const { setOption, setOptionInt } = core
+      const pair = async () => {
+        const listener = Socket.open(AF_INET, SOCK_STREAM)
+        setOption(listener, SO_SNDBUF, 60_000)
+        listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+        listener.listen()
+        const connected = Socket.open(AF_INET, SOCK_STREAM)
+        connected.connect(listener.localAddress)
+        await readable(listener)
+        const accepted = listener.accept()
+        listener.close()
+        return [accepted, connected]
+      }
+      const pause = (time) => new Promise((resolve) => setTimeout(resolve, time))
+      // Until some of it stays where it is, but no more than the window takes: the end shall arrive too.
+      const push = async () => {
+        for (let stuck = 0; stuck < 50; stuck++) {
+          if (ioctl(a, SIOCINQ) === 0) stuck = left.send(Buffer.alloc(10_000)) * 0
+          await pause(2)
+        }
+      }
+      const [left, a] = await pair()
+      const [b, right] = await pair()
+      const tap = ${what.startsWith('a tap')} ? { aToB: pipe().write } : undefined
+      relay(a, b, { tap }).catch((error) => console.log(error))
+      ${script}
+      await pause(120)
+      statSync('/begin', { throwIfNoEntry: false })
+      await pause(120)
+      statSync('/end', { throwIfNoEntry: false })
+      process.exit()`
+    const log = join(temporaryDirectory(), 'strace')
+    const trace = ['-o', log, '-e', 'trace=epoll_wait,epoll_pwait,splice,recvmsg,getsockopt,stat,statx,newfstatat']
+    const node = [process.execPath, '--input-type=module', '--eval', program]
+    const cwd = resolve(import.meta.dirname, '..')
+    expect(await runProgram('strace', [...trace, ...node], { cwd })).toBe('')
+    const rest = /"\/begin"[\s\S]*"\/end"/.exec(readFileSync(log, 'utf8'))?.[0].split('\n') as string[]
+    expect(rest.length).toBeLessThan(12)
   })
 })
 
