@@ -1,0 +1,295 @@
+/**
+ * Calls to procedures elsewhere: JSON behind its length, answers in any order by the number of their request, and times
+ * after which nobody waits any more.
+ *
+ *     node dist/rpc.js
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import {
+  type Connection,
+  encodeLength,
+  type Framing,
+  type Handlers,
+  lengthPrefixed,
+  Reactor,
+  type Server,
+  Timer,
+} from '@linux-sockets/epoll'
+import { type AddressLike, AF_INET, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+
+/** The longest message, in bytes. */
+const MESSAGE_LIMIT = 1024 * 1024
+
+/** While so many requests of one connection are being answered, no more are read: they wait with the peer. */
+const MOST_RUNNING = 100
+
+/** How long a call may take where nothing else is said, and how long connecting may, in milliseconds. */
+const PATIENCE = 5000
+
+/** Procedures by name. What goes in and comes out must survive JSON. */
+// biome-ignore lint/suspicious/noExplicitAny: each procedure has parameters of its own.
+export type Procedures = Record<string, (...parameters: any[]) => unknown>
+
+interface Request {
+  readonly id: number
+  readonly name: string
+  readonly parameters: unknown[]
+}
+
+/** One of both. */
+interface Answer {
+  readonly id: number
+  readonly result?: unknown
+  readonly error?: string
+}
+
+/** @throws TypeError for what JSON doesn't know, RangeError for what is too long */
+function encode(message: Request | Answer): Buffer {
+  const body = Buffer.from(JSON.stringify(message))
+  if (body.length > MESSAGE_LIMIT)
+    throw new RangeError(`a message has ${body.length} bytes, more than ${MESSAGE_LIMIT}`)
+  return body
+}
+
+/** Sends the length and the message with one call. Returns what `write` does. */
+function send(connection: Connection<unknown>, message: Buffer): boolean {
+  connection.cork()
+  connection.write(encodeLength(message.length))
+  const more = connection.write(message)
+  connection.uncork()
+  return more
+}
+
+/** What the server knows of a connection. */
+interface Caller {
+  readonly framing: Framing
+  running: number
+  /** Whether the answers wait for the caller to read them. */
+  full: boolean
+  /** Whether it has sent its last request. */
+  ended: boolean
+}
+
+class RpcHandlers implements Handlers<Caller> {
+  readonly #procedures: Procedures
+
+  constructor(procedures: Procedures) {
+    this.#procedures = procedures
+  }
+
+  data(connection: Connection<Caller>, chunk: Buffer): void {
+    try {
+      connection.state.framing.push(chunk, (frame) => void this.#answer(connection, asRequest(frame)))
+    } catch {
+      // Behind what is no message the stream has no meaning.
+      connection.abort()
+      return
+    }
+    this.#regulate(connection)
+  }
+
+  drain(connection: Connection<Caller>): void {
+    connection.state.full = false
+    this.#regulate(connection)
+  }
+
+  end(connection: Connection<Caller>): void {
+    connection.state.ended = true
+    this.#regulate(connection)
+  }
+
+  async #answer(connection: Connection<Caller>, request: Request): Promise<void> {
+    const { state } = connection
+    state.running++
+    const answer = await this.#run(request)
+    state.running--
+    if (!send(connection, answer)) state.full = true
+    this.#regulate(connection)
+  }
+
+  async #run({ id, name, parameters }: Request): Promise<Buffer> {
+    try {
+      // Not what every object has: `constructor`, `toString`, …
+      const procedure = Object.hasOwn(this.#procedures, name) ? this.#procedures[name] : undefined
+      if (procedure === undefined) throw new Error(`there is no procedure ${name}`)
+      return encode({ id, result: await procedure(...parameters) })
+    } catch (error) {
+      return encode({ id, error: String(error instanceof Error ? error.message : error).slice(0, 1000) })
+    }
+  }
+
+  /** Takes no more requests than can be answered; the last answer is the end. */
+  #regulate(connection: Connection<Caller>): void {
+    const { running, full, ended } = connection.state
+    if (ended) {
+      if (running === 0) connection.end()
+    } else if (full || running >= MOST_RUNNING) connection.pause()
+    else connection.resume()
+  }
+}
+
+function asRequest(frame: Buffer): Request {
+  const message: Partial<Request> | null = JSON.parse(String(frame))
+  const { id, name, parameters } = message ?? {}
+  if (typeof id !== 'number' || typeof name !== 'string' || !Array.isArray(parameters))
+    throw new TypeError('no request')
+  return { id, name, parameters }
+}
+
+/** Answers calls on the loopback interface, at a port that the kernel chooses. */
+export function serveProcedures(reactor: Reactor, procedures: Procedures): Server<Caller> {
+  const socket = Socket.open(AF_INET, SOCK_STREAM)
+  try {
+    setOption(socket, SO_REUSEADDR, true)
+    socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    socket.listen()
+  } catch (error) {
+    socket.close()
+    throw error
+  }
+  const state = () => ({ framing: lengthPrefixed({ limit: MESSAGE_LIMIT }), running: 0, full: false, ended: false })
+  return reactor.serve(socket, new RpcHandlers(procedures), { state, writeTimeout: PATIENCE })
+}
+
+/** A call whose answer has not come. */
+interface Call {
+  readonly resolve: (result: unknown) => void
+  readonly reject: (error: Error) => void
+  readonly timer: Timer
+}
+
+/** Calls the procedures of a server, as many at a time as you like, over one connection. */
+export class RpcClient<Known extends Procedures> {
+  readonly #reactor: Reactor
+  readonly #connection: Connection
+  readonly #calls = new Map<number, Call>()
+  #lastId = 0
+  #failure: Error | undefined
+  #ended = false
+
+  constructor(reactor: Reactor, address: AddressLike) {
+    this.#reactor = reactor
+    const framing = lengthPrefixed({ limit: MESSAGE_LIMIT })
+    this.#connection = reactor.connect(
+      address,
+      {
+        data: (connection, chunk) => {
+          try {
+            framing.push(chunk, (frame) => this.#settle(JSON.parse(String(frame))))
+          } catch (error) {
+            this.#failure = error as Error
+            connection.abort()
+          }
+        },
+        error: (_connection, error) => {
+          this.#failure = error
+        },
+        close: () => this.#failAll(),
+      },
+      { connectTimeout: PATIENCE },
+    )
+  }
+
+  /** Calls a procedure. Rejected with what it threw, when the connection is gone, and after `timeout` **milliseconds**. */
+  call<Name extends keyof Known & string>(
+    name: Name,
+    parameters: Parameters<Known[Name]>,
+    { timeout = PATIENCE }: { readonly timeout?: number } = {},
+  ): Promise<Awaited<ReturnType<Known[Name]>>> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended || this.#connection.closed) throw this.#failure ?? new Error('the connection is closed')
+      const id = ++this.#lastId
+      const request = encode({ id, name, parameters })
+      const timer = new Timer(() => {
+        // An answer that comes later belongs to nobody.
+        this.#calls.delete(id)
+        reject(new Error(`${name} took more than ${timeout} ms`))
+      })
+      this.#reactor.timers.start(timer, timeout)
+      this.#calls.set(id, { resolve: resolve as Call['resolve'], reject, timer })
+      send(this.#connection, request)
+    })
+  }
+
+  /** Calls no more; what was called is still answered. */
+  close(): void {
+    this.#ended = true
+    this.#connection.end()
+  }
+
+  #settle({ id, result, error }: Answer): void {
+    const call = this.#calls.get(id)
+    if (call === undefined) return
+    this.#calls.delete(id)
+    this.#reactor.timers.stop(call.timer)
+    if (error === undefined) call.resolve(result)
+    else call.reject(new Error(error))
+  }
+
+  #failAll(): void {
+    for (const { timer, reject } of this.#calls.values()) {
+      this.#reactor.timers.stop(timer)
+      reject(this.#failure ?? new Error('the connection was closed before the answer'))
+    }
+    this.#calls.clear()
+  }
+}
+
+const procedures = {
+  add: (a: number, b: number) => a + b,
+  later: async (milliseconds: number, what: string) => {
+    await sleep(milliseconds)
+    return what
+  },
+  tooMuch: () => 'x'.repeat(MESSAGE_LIMIT),
+  fail: (): never => {
+    throw new Error('this one always fails')
+  },
+}
+
+/** Makes calls of every kind, and returns what came of them. */
+export async function callProcedures(): Promise<string> {
+  const reactor = new Reactor()
+  const server = serveProcedures(reactor, procedures)
+  const client = new RpcClient<typeof procedures>(reactor, server.address)
+  const seen: string[] = []
+  try {
+    const numbers = Array.from({ length: 1000 }, (_, i) => i)
+    const sums = await Promise.all(numbers.map((i) => client.call('add', [i, i])))
+    if (!sums.every((sum, i) => sum === 2 * i)) throw new Error('an answer went to another call')
+    seen.push(`${sums.length} calls at once, each with its own answer`)
+
+    const order: string[] = []
+    const calls = [client.call('later', [50, 'the first call']), client.call('later', [1, 'the second call'])]
+    await Promise.all(calls.map(async (call) => order.push(await call)))
+    seen.push(`answered in this order: ${order.join(', ')}`)
+
+    seen.push(`rejected: ${await reasonOf(client.call('fail', []))}`)
+    seen.push(`rejected: ${await reasonOf(client.call('tooMuch', []))}`)
+    seen.push(`rejected: ${await reasonOf(client.call('later', [200, 'too late'], { timeout: 20 }))}`)
+    const unknown = client as unknown as RpcClient<{ constructor: () => void }>
+    seen.push(`rejected: ${await reasonOf(unknown.call('constructor', []))}`)
+
+    // Who has ended still gets the answer.
+    const last = client.call('later', [20, 'the last answer'])
+    client.close()
+    seen.push(`after the end: ${await last}`)
+    seen.push(`rejected: ${await reasonOf(client.call('add', [1, 1]))}`)
+    await server.close({ timeout: PATIENCE })
+    return seen.join('\n')
+  } finally {
+    reactor.close()
+  }
+}
+
+async function reasonOf(call: Promise<unknown>): Promise<string> {
+  try {
+    await call
+  } catch (error) {
+    return (error as Error).message
+  }
+  throw new Error('a call succeeded that can’t')
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) console.log(await callProcedures())
