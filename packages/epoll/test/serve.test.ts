@@ -136,9 +136,7 @@ describe('serve', () => {
   it('closes the connection whose state can not be made, and aborts all although a handler throws', async () => {
     const script = `
       import { once } from 'node:events'
-      import { createServer } from 'node:http'
-import { connect } from 'node:net'
-import { join } from 'node:path'
+      import { connect } from 'node:net'
       import { AF_INET, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
       import { Reactor } from '@linux-sockets/epoll'
       const thrown = []
