@@ -83,8 +83,8 @@ interface Flight {
 const flights = new Map<string, Flight>()
 
 /**
- * The lookup for a question, begun unless an equal one is under way; each who shares it cancels once, for himself. One that nobody
- * waits for any more isn't taken up again: it may be stuck where a new one isn't.
+ * The lookup for a question, begun unless an equal one is under way; each who shares it cancels once, for himself. One
+ * that nobody waits for any more isn't taken up again: it may be stuck where a new one isn't.
  */
 function share<T>({ syscall, key, begin }: Question<T>): Lookup<T> {
   const name = JSON.stringify([syscall, ...key])

@@ -106,6 +106,7 @@ describe('parseAddress', () => {
     ['[::ffff:192.0.2.1]:80', { family: 'ipv6', address: '::ffff:192.0.2.1', port: 80 }],
     ['[fe80::1%lo]:80', { family: 'ipv6', address: 'fe80::1', port: 80, scope: 1 }],
     ['[fe80::1%4294967295]:80', { family: 'ipv6', address: 'fe80::1', port: 80, scope: 4294967295 }],
+    ['[ff01::1%lo]:80', { family: 'ipv6', address: 'ff01::1', port: 80, scope: 1 }],
     ['[2001:db8::1%7]:80', { family: 'ipv6', address: '2001:db8::1', port: 80, scope: 7 }],
     ['[fe80::1%0]:80', { family: 'ipv6', address: 'fe80::1', port: 80 }],
   ])('reads %s', (text, expected) => expect(parseAddress(text)).toEqual(expected))
@@ -174,8 +175,9 @@ describe('parseAddress', () => {
     }
   })
 
+  // But for the groups of an interface (ff01::), whose scopes musl doesn't read.
   it('reads scopes as getaddrinfo does', async () => {
-    const hosts = ['fe80::1', 'febf::1', 'fec0::1', 'ff02::1', 'ff12::1', 'ff01::1', 'ff05::1', '2001:db8::1', '::1']
+    const hosts = ['fe80::1', 'febf::1', 'fec0::1', 'ff02::1', 'ff12::1', 'ff05::1', '2001:db8::1', '::1']
     const zones = ['lo', 'nothing', '0', '1', '001', '77', '4294967295', '4294967296', '1x', '+1', '', ' 1']
     const cases = hosts.flatMap((host) => zones.map((zone) => `${host}%${zone}`))
     const theirs = await Promise.all(
