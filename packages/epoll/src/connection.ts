@@ -259,6 +259,8 @@ export class Connection<State = undefined> implements AsFd {
   resume(): void {
     if (!this.#paused || this.#closing || this.#closed) return
     this.#paused = false
+    // Connecting ends with an edge of its own.
+    if (this.#connecting) return
     this.#deadlines?.begin('read')
     // The edge may have passed while nobody was reading.
     this.#readLater()

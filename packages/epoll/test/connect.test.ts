@@ -38,6 +38,22 @@ async function connectAndWait(
   })
 }
 
+/** A listener whose queue is full, so that it answers no SYN; and those who fill it. */
+function busyListener(): Socket {
+  const listener = Socket.open(AF_INET, SOCK_STREAM)
+  listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  listener.listen(0)
+  const fillers = Array.from({ length: 3 }, () => {
+    const filler = Socket.open(AF_INET, SOCK_STREAM)
+    filler.connect(listener.localAddress)
+    return filler
+  })
+  onTestFinished(() => {
+    for (const socket of [...fillers, listener]) socket.close()
+  })
+  return listener
+}
+
 async function echoServer(): Promise<Ipv4Address> {
   const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
   onTestFinished(() => void server.close())
@@ -68,24 +84,38 @@ describe('Reactor.connect', () => {
   })
 
   it('gives up after connectTimeout, whatever the handler of other times says', async () => {
-    // Whose queue is full answers no SYN.
-    const listener = Socket.open(AF_INET, SOCK_STREAM)
-    listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-    listener.listen(0)
-    const fillers = Array.from({ length: 3 }, () => {
-      const filler = Socket.open(AF_INET, SOCK_STREAM)
-      filler.connect(listener.localAddress)
-      return filler
-    })
     const kinds: string[] = []
     const calls = await connectAndWait(
-      listener.localAddress,
+      busyListener().localAddress,
       { timeout: (_, kind) => kinds.push(kind) },
       { connectTimeout: 30, idleTimeout: 1 },
     )
     expect(calls).toEqual(['ETIMEDOUT'])
     expect(kinds).toEqual([])
-    for (const socket of [...fillers, listener]) socket.close()
+  })
+
+  it('is not taken for connected when it is paused and resumed meanwhile', async () => {
+    const calls = await connectAndWait(busyListener().localAddress, {}, { connectTimeout: 30 }, (connection) => {
+      connection.pause()
+      connection.resume()
+    })
+    expect(calls).toEqual(['ETIMEDOUT'])
+    const answer = await connectAndWait(
+      await echoServer(),
+      {
+        data(connection, chunk) {
+          connection.state.push(chunk.toString())
+          connection.end()
+        },
+      },
+      {},
+      (connection) => {
+        connection.pause()
+        connection.resume()
+        connection.write(Buffer.from('early'))
+      },
+    )
+    expect(answer).toEqual(['open', 'early'])
   })
 
   it('sets options and binds before it connects', async () => {
