@@ -282,13 +282,22 @@ export class Connection<State = undefined> implements AsFd {
    * Makes a standard `Duplex` of the connection, for `node:tls`, `node:http`, `stream.pipeline` or `Duplex.toWeb`: it runs on the
    * same reactor, and sends first what is queued here. For the handlers the connection is closed by this.
    * @throws SystemError `EBADF` when it is closed or has ended, `ENOTCONN` when it is connecting
+   * @throws TypeError, RangeError for options that are none; the connection is then closed, too
    */
   toStream(options: Omit<SocketStreamOptions, 'watch'> = {}): SocketStream {
     if (this.#closed || this.#ending) throw new SystemError(errno.EBADF, 'toStream', 'the connection has ended')
     if (this.#connecting) throw new SystemError(errno.ENOTCONN, 'toStream')
     const pieces = this.#queue.pieces()
     this.#registration.close()
-    const stream = new SocketStream(Socket.from(this.#socket), { ...options, watch: this.#reactor.watch })
+    const socket = Socket.from(this.#socket)
+    let stream: SocketStream
+    try {
+      stream = new SocketStream(socket, { ...options, watch: this.#reactor.watch })
+    } catch (error) {
+      socket.close()
+      this.#close()
+      throw error
+    }
     for (const piece of pieces) stream.write(piece)
     const owner = this.#owner
     if (owner !== undefined) stream.once('close', () => owner.gone())

@@ -554,4 +554,18 @@ describe('Connection', () => {
     expect(reactor.size).toBe(0)
     reactor.close()
   })
+
+  it('closes the connection when the options of its stream are none', () => {
+    const calls: string[] = []
+    using reactor = new Reactor()
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const handlers = { data: () => {}, close: () => calls.push('close') }
+    const connection = new Connection(reactor, mine, handlers, undefined, { idleTimeout: 1000 })
+    expect(() => connection.toStream({ highWaterMark: -1 })).toThrow(TypeError)
+    expect(calls).toEqual(['close'])
+    expect(connection.closed).toBe(true)
+    expect(reactor.timers.size).toBe(0)
+    expect(peer.recv(Buffer.alloc(1))).toBe(0)
+    peer.close()
+  })
 })
