@@ -64,6 +64,8 @@ export interface ConnectionOwner<State> {
   open(connection: Connection<State>): void
   /** Before the handler of the same name. */
   close(connection: Connection<State>): void
+  /** Before `close`, where the connection becomes a stream. */
+  becomes(stream: SocketStream): void
   /** The socket is closed, that of a stream which was made of the connection too. */
   gone(): void
 }
@@ -299,8 +301,7 @@ export class Connection<State = undefined> implements AsFd {
       throw error
     }
     for (const piece of pieces) stream.write(piece)
-    const owner = this.#owner
-    if (owner !== undefined) stream.once('close', () => owner.gone())
+    this.#owner?.becomes(stream)
     this.#closed = true
     this.#release()
     return stream

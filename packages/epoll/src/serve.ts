@@ -4,6 +4,7 @@ import {
   type ListenerStatistics,
   type Socket,
   type SocketAddress,
+  type SocketStream,
 } from '@linux-sockets/native-core'
 import {
   Connection,
@@ -33,6 +34,8 @@ export interface ServeOptions<State> extends ConnectionOptions {
 export class Server<State = undefined> {
   readonly #listener: Listener
   readonly #connections = new Set<Connection<State>>()
+  /** What was made of connections. */
+  readonly #streams = new Set<SocketStream>()
   readonly #maxConnections: number
   readonly #ended: Promise<void>
   /** Connections, and streams that were made of them. */
@@ -108,7 +111,7 @@ export class Server<State = undefined> {
     return this.#closed
   }
 
-  /** Stops accepting, and aborts all connections. */
+  /** Stops accepting, and aborts all connections, and the streams that were made of some. */
   async abort(): Promise<void> {
     const closed = this.close()
     this.#abortAll()
@@ -123,6 +126,13 @@ export class Server<State = undefined> {
     close: (connection) => {
       this.#connections.delete(connection)
     },
+    becomes: (stream) => {
+      this.#streams.add(stream)
+      stream.once('close', () => {
+        this.#streams.delete(stream)
+        this.#owner.gone()
+      })
+    },
     gone: () => {
       if (--this.#open === 0) this.#lastClosed?.()
       this.#acceptOn()
@@ -131,6 +141,7 @@ export class Server<State = undefined> {
 
   #abortAll(): void {
     for (const connection of this.#connections) connection.abort()
+    for (const stream of this.#streams) stream.resetAndDestroy()
   }
 
   #acceptOn(): void {

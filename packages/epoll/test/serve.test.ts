@@ -250,6 +250,21 @@ describe('serve', () => {
     reactor.close()
   })
 
+  it('aborts streams that were made of its connections, too', async () => {
+    using reactor = new Reactor()
+    const server = reactor.serve(listening(), {
+      open: (connection) => void connection.toStream().pause().write('x'),
+      data: () => {},
+    })
+    const { port } = server.address as Ipv6Address
+    const late = connect(port, '127.0.0.1')
+    await once(late, 'data')
+    const reset = once(late, 'error')
+    await server.close({ timeout: 20 })
+    expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
+    expect(reactor.size).toBe(0)
+  })
+
   it('shares one listening socket with Workers, each with an instance of its own', async () => {
     const socket = listening()
     const { port } = socket.localAddress as Ipv6Address
