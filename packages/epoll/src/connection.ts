@@ -472,6 +472,8 @@ export class Connection<State = undefined> implements AsFd {
     try {
       this.#socket.shutdown(SHUT_WR)
     } catch (error) {
+      // After a reset shutdown(2) says ENOTCONN, and the reason waits at the socket.
+      this.#breakIfFailed()
       this.#break(error as Error)
       return
     }
