@@ -25,7 +25,6 @@ const script = (greeting = 0) => `
     error: (_connection, error) => { told.push(error.syscall + ' ' + error.code) },
     close() { told.push('close') },
   })
-  process.on('warning', () => {})
   orders.told = () => told.splice(0)
   orders.wouldBlocks = () => reactor.connectionTotals.wouldBlocks
   orders.statistics = () => server.statistics

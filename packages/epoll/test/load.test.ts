@@ -158,7 +158,7 @@ describe('a client that never stops sending', () => {
     }
     await server.close()
     expect(greedyReads).toBeGreaterThan(50)
-    // Ping and pong take two turns, of four receives for each greedy one, and their rests.
+    // An exchange takes a few turns, each with four receives for every greedy one.
     const between = readsAt.slice(1).map((reads, i) => reads - (readsAt[i] as number))
     expect(between.sort((a, b) => a - b)[25]).toBeLessThanOrEqual(6 * 4 * greedy.length)
   })
@@ -167,8 +167,7 @@ describe('a client that never stops sending', () => {
 describe('a flood of connections', () => {
   it('beyond the limit of descriptors is survived', async () => {
     const server = await startServer(
-      `process.on('warning', () => {})
-      const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })
+      `const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })
       orders.statistics = () => server.statistics`,
       { wrapper: ['sh', '-c', 'ulimit -n 64; exec "$0" "$@"'] },
     )
