@@ -5,6 +5,7 @@ import {
   type Socket,
   type SocketAddress,
   type SocketStream,
+  type Watch,
 } from '@linux-sockets/native-core'
 import {
   Connection,
@@ -37,7 +38,10 @@ export class Server<State = undefined> {
   /** What was made of connections. */
   readonly #streams = new Set<SocketStream>()
   readonly #maxConnections: number
+  readonly #exclusive: boolean
   readonly #ended: Promise<void>
+  /** The listener's. */
+  #watch: Watch | undefined
   /** Connections, and streams that were made of them. */
   #open = 0
   #paused = false
@@ -49,11 +53,15 @@ export class Server<State = undefined> {
     const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget } = options
     if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
     this.#maxConnections = maxConnections
+    this.#exclusive = exclusive
     const watch = exclusive ? reactor.watchExclusive : reactor.watch
     this.#listener = new Listener(socket, {
       budget,
       // With its reactor the server ends as `close` ends it.
-      watch: (target, events, callback) => watch(target, events, callback, { ended: () => this.#listener.close() }),
+      watch: (target, events, callback) => {
+        this.#watch = watch(target, events, callback, { ended: () => this.#listener.close() })
+        return this.#watch
+      },
     })
     const settings: ConnectionSettings<State> = { ...options, owner: this.#owner }
     this.#ended = this.#listener.run((accepted) => {
@@ -86,7 +94,7 @@ export class Server<State = undefined> {
   /** Accepts no more until `resume`; what comes waits in the kernel's backlog. */
   pause(): void {
     this.#paused = true
-    this.#listener.pause()
+    this.#rest()
   }
 
   /** Accepts again. */
@@ -121,7 +129,7 @@ export class Server<State = undefined> {
   readonly #owner: ConnectionOwner<State> = {
     open: (connection) => {
       this.#connections.add(connection)
-      if (++this.#open >= this.#maxConnections) this.#listener.pause()
+      if (++this.#open >= this.#maxConnections) this.#rest()
     },
     close: (connection) => {
       this.#connections.delete(connection)
@@ -142,6 +150,12 @@ export class Server<State = undefined> {
   #abortAll(): void {
     for (const connection of this.#connections) connection.abort()
     for (const stream of this.#streams) stream.resetAndDestroy()
+  }
+
+  /** Who is woken alone, and takes nothing, leaves the connection to nobody. */
+  #rest(): void {
+    this.#listener.pause()
+    if (this.#exclusive) this.#watch?.update(0)
   }
 
   #acceptOn(): void {

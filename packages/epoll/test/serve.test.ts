@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -11,6 +12,7 @@ import { Worker } from 'node:worker_threads'
 import {
   AF_INET,
   AF_INET6,
+  EPOLLIN,
   IPV6_V6ONLY,
   type Ipv6Address,
   OwnedFd,
@@ -30,6 +32,18 @@ function listening(): Socket {
   socket.bind({ family: 'ipv6', address: '::', port: 0 })
   socket.listen()
   return socket
+}
+
+/** What the kernel watches for on a descriptor, in the one epoll instance that has it. */
+function eventsOf(fd: number): number {
+  const mask = new RegExp(`^tfd: +${fd} events: +([0-9a-f]+) `, 'm')
+  for (const name of readdirSync('/proc/self/fdinfo')) {
+    // The descriptor of the listing is gone by now.
+    const found =
+      existsSync(`/proc/self/fdinfo/${name}`) && mask.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'utf8'))
+    if (found) return Number.parseInt(found[1] as string, 16)
+  }
+  throw new Error(`descriptor ${fd} is not watched`)
 }
 
 function echo(): { server: Server<{ chunks: number }>; port: number; reactor: Reactor } {
@@ -217,6 +231,33 @@ describe('serve', () => {
     server.resume()
     expect(String((await once(client, 'data'))[0])).toBe('x')
     client.end().resume()
+    await server.close()
+    reactor.close()
+  })
+
+  it('leaves connections to other threads while it is paused or full', async () => {
+    const reactor = new Reactor()
+    const socket = listening()
+    const { fd } = socket
+    const server = reactor.serve(
+      socket,
+      { data: (connection, chunk) => void connection.write(chunk) },
+      { exclusive: true, maxConnections: 1 },
+    )
+    const { port } = server.address as Ipv6Address
+    expect(eventsOf(fd) & EPOLLIN).toBe(EPOLLIN)
+    server.pause()
+    expect(eventsOf(fd) & EPOLLIN).toBe(0)
+    server.resume()
+    expect(eventsOf(fd) & EPOLLIN).toBe(EPOLLIN)
+    const client = connect(port, '127.0.0.1')
+    client.write('x')
+    await once(client, 'data')
+    expect(eventsOf(fd) & EPOLLIN).toBe(0)
+    client.end().resume()
+    await once(client, 'close')
+    while (server.connections.size > 0) await setImmediate()
+    expect(eventsOf(fd) & EPOLLIN).toBe(EPOLLIN)
     await server.close()
     reactor.close()
   })
