@@ -9,7 +9,8 @@ namespace boundary {
 
 struct Watch {
   uv_poll_t poll;
-  // Active while the watch leads, when `poll` is not: what keeps the loop alive, and its timeouts true.
+  // Where the watch leads from: not from within a batch of the loop's events, the rest of which would have to wait. It
+  // stays active meanwhile, when `poll` is not, so that the loop is alive, and its timeouts true.
   uv_prepare_t leading;
   int open_handles = 0;
   int epfd;
@@ -27,6 +28,8 @@ namespace {
 
 // The data that comes with the events of Node's own loop, while a watch leads.
 constexpr uint64_t kNodesLoop = UINT64_MAX;
+// How many batches a watch that leads may have before the loop gets its turn in any case.
+constexpr int kTurns = 64;
 
 void on_closed(uv_handle_t* handle) {
   auto* watch = static_cast<Watch*>(handle->data);
@@ -106,18 +109,17 @@ void on_ready(uv_poll_t* poll, int, int);
 // Waits in this epoll instance until there is something to do for Node's loop: events of its own, a timer, an immediate,
 // a handle to close or to begin with. Node's instance must not hold this one meanwhile: two that wait for each other are
 // refused with ELOOP. https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
-void lead(Watch* watch) {
+void lead(uv_prepare_t* prepare) {
+  auto* watch = static_cast<Watch*>(prepare->data);
   uv_loop_t* loop = watch->loop();
   uv_poll_stop(&watch->poll);
-  auto* leading = reinterpret_cast<uv_handle_t*>(&watch->leading);
-  uv_prepare_start(&watch->leading, [](uv_prepare_t*) {});
-  uv_has_ref(reinterpret_cast<uv_handle_t*>(&watch->poll)) ? uv_ref(leading) : uv_unref(leading);
   epoll_event nodes{};
   nodes.events = EPOLLIN;
   nodes.data.u64 = kNodesLoop;
   if (::epoll_ctl(watch->epfd, EPOLL_CTL_ADD, uv_backend_fd(loop), &nodes) == 0) {
     bool more = true;
-    while (more && watch->leads && !watch->closing()) {
+    // There are things that the timeout doesn't tell of, such as immediates that keep nothing alive.
+    for (int turn = 0; turn < kTurns && more && watch->leads && !watch->closing(); turn++) {
       uv_update_time(loop);
       const int timeout = uv_backend_timeout(loop);
       more = timeout != 0 && deliver(watch, timeout < 0 ? -1 : int64_t{timeout} * 1'000'000);
@@ -125,13 +127,13 @@ void lead(Watch* watch) {
     if (!watch->closing()) ::epoll_ctl(watch->epfd, EPOLL_CTL_DEL, uv_backend_fd(loop), nullptr);
   }
   if (watch->closing()) return;
-  uv_prepare_stop(&watch->leading);
+  uv_prepare_stop(prepare);
   uv_poll_start(&watch->poll, UV_READABLE, on_ready);
 }
 
 void on_ready(uv_poll_t* poll, int, int) {
   auto* watch = static_cast<Watch*>(poll->data);
-  if (deliver(watch, 0) && watch->leads && !watch->closing()) lead(watch);
+  if (deliver(watch, 0) && watch->leads && !watch->closing()) uv_prepare_start(&watch->leading, lead);
 }
 
 Watch* watch_at(Args& a) {
@@ -177,6 +179,7 @@ int32_t loop_attach(Args& a) {
     return rc;
   }
   uv_unref(reinterpret_cast<uv_handle_t*>(&watch->poll));
+  uv_unref(reinterpret_cast<uv_handle_t*>(&watch->leading));
 
   size_t handle = 0;
   while (handle < state.watches.size() && state.watches[handle]) handle++;
