@@ -129,12 +129,10 @@ export class Connection<State = undefined> implements AsFd {
     this.#connecting = connecting
     this.#armed = connecting
     try {
-      const { highWaterMark = 64 * 1024, maxQueued = 16 * 1024 * 1024 } = options
-      const { lowWaterMark = highWaterMark / 4 } = options
-      this.#highWaterMark = highWaterMark
-      this.#lowWaterMark = lowWaterMark
-      this.#maxQueued = maxQueued
-      checkMarks(lowWaterMark, highWaterMark, maxQueued)
+      const marks = marksOf(options)
+      this.#highWaterMark = marks.high
+      this.#lowWaterMark = marks.low
+      this.#maxQueued = marks.most
       this.#deadlines = Deadlines.of(
         options,
         connecting,
@@ -529,12 +527,16 @@ export class Connection<State = undefined> implements AsFd {
   }
 }
 
-function checkMarks(low: number, high: number, most: number): void {
+/** The marks of the write queue, checked. */
+export function marksOf(options: ConnectionOptions): { low: number; high: number; most: number } {
+  const { highWaterMark: high = 64 * 1024, maxQueued: most = 16 * 1024 * 1024 } = options
+  const { lowWaterMark: low = high / 4 } = options
   for (const [name, value] of Object.entries({ lowWaterMark: low, highWaterMark: high, maxQueued: most })) {
     if (typeof value !== 'number') throw new TypeError(`${name} must be a number of bytes`)
     if (!(value >= 0)) throw new RangeError(`${name} must not be negative`)
   }
   if (low > high || high > most) throw new RangeError('lowWaterMark ≤ highWaterMark ≤ maxQueued must hold')
+  return { low, high, most }
 }
 
 const SYSCALL_OF = { connect: 'connect', idle: 'recv', read: 'recv', write: 'send' } as const

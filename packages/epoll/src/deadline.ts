@@ -41,12 +41,7 @@ export class Deadlines {
     isAwaited: (kind: TimeoutKind) => boolean,
     expire: (kind: TimeoutKind) => void,
   ): Deadlines | undefined {
-    const limits = {
-      connect: check('connectTimeout', options.connectTimeout),
-      idle: check('idleTimeout', options.idleTimeout),
-      read: check('readTimeout', options.readTimeout),
-      write: check('writeTimeout', options.writeTimeout),
-    }
+    const limits = limitsOf(options)
     if (!connecting) limits.connect = Number.POSITIVE_INFINITY
     if (Object.values(limits).every((limit) => limit === Number.POSITIVE_INFINITY)) return undefined
     return new Deadlines(limits, timers, isAwaited, expire)
@@ -114,6 +109,16 @@ export class Deadlines {
 }
 
 const KINDS: readonly TimeoutKind[] = ['connect', 'idle', 'read', 'write']
+
+/** The limits in milliseconds, checked; `Infinity` where there is none. */
+export function limitsOf(options: Timeouts): Record<TimeoutKind, number> {
+  return {
+    connect: check('connectTimeout', options.connectTimeout),
+    idle: check('idleTimeout', options.idleTimeout),
+    read: check('readTimeout', options.readTimeout),
+    write: check('writeTimeout', options.writeTimeout),
+  }
+}
 
 function check(name: string, value: number | undefined): number {
   if (value === undefined) return Number.POSITIVE_INFINITY

@@ -156,7 +156,7 @@ export class Reactor implements Disposable {
 
   /**
    * eventfd(2): lets other threads wake this one. `callback` is called with how often `wake` was called on it, or on one
-   * of its duplicates, since the last time.
+   * of its duplicates, since the last time. It does not keep the process alive.
    */
   waker(callback: (count: number) => void): Waker {
     const counter = eventfd()

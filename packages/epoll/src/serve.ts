@@ -13,7 +13,9 @@ import {
   type ConnectionOwner,
   type ConnectionSettings,
   type Handlers,
+  marksOf,
 } from './connection.js'
+import { limitsOf } from './deadline.js'
 import type { Reactor } from './reactor.js'
 
 /** How connections are served. */
@@ -52,6 +54,9 @@ export class Server<State = undefined> {
   constructor(reactor: Reactor, socket: Socket, handlers: Handlers<State>, options: ServeOptions<State>) {
     const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget } = options
     if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
+    // Now, and not first with a connection.
+    marksOf(options)
+    limitsOf(options)
     this.#maxConnections = maxConnections
     this.#exclusive = exclusive
     const watch = exclusive ? reactor.watchExclusive : reactor.watch

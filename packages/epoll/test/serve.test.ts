@@ -217,7 +217,9 @@ describe('serve', () => {
     expect(most).toBe(2)
     await server.close()
     using unused = listening()
-    expect(() => reactor.serve(unused, { data: () => {} }, { maxConnections: 0 })).toThrow(RangeError)
+    for (const options of [{ maxConnections: 0 }, { highWaterMark: -1 }, { idleTimeout: 0 }]) {
+      expect(() => reactor.serve(unused, { data: () => {} }, options)).toThrow(RangeError)
+    }
   })
 
   it('accepts nothing while it is paused', async () => {
