@@ -57,7 +57,9 @@ export interface ConnectOptions {
 
 /** What happens to an attempt to connect; those that are closed because another was first say no more. */
 export interface ConnectAttempt {
+  /** It begins, has failed, or is the first to be connected. */
   readonly event: 'start' | 'fail' | 'win'
+  /** Where it goes. */
   readonly address: AddressLike
   /** Why it failed. */
   readonly error?: unknown
