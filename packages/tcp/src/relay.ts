@@ -63,7 +63,7 @@ export interface RelayProgress extends Relayed {
  *
  *     const { aToB, bToA } = await relay(client, await connect(upstream))
  *
- * The relay takes both over and closes them in every case. An end is passed on as an end (`SHUT_WR`) after all that came
+ * The relay takes both over and closes them in every case; a `SocketStream` is destroyed. An end is passed on as an end (`SHUT_WR`) after all that came
  * before it, and the other direction goes on. A failure is passed on as a reset of both, so that nobody takes for whole
  * what was cut; the promise then rejects.
  *
@@ -72,8 +72,8 @@ export interface RelayProgress extends Relayed {
  * ends before it comes here. Each direction holds no more than its pipe does, and moves at most about 1 MiB before other
  * sockets get their turn.
  *
- * @throws SystemError `ECONNRESET`, `EPIPE`, `ETIMEDOUT`, … of either connection; `EMFILE`; `EBADF` when somebody closes one of
- * them meanwhile; those of the tap
+ * @throws SystemError `ECONNRESET`, `EPIPE`, `ETIMEDOUT`, … of either connection; `EMFILE`; `EBADF` or `ECANCELED` when
+ * somebody closes one of them meanwhile, or what a stream was destroyed with; those of the tap
  * @throws TypeError, RangeError for wrong options; the sockets then stay yours
  * @see {@link https://man7.org/linux/man-pages/man2/splice.2.html splice(2)}
  */
@@ -108,6 +108,8 @@ export async function relay(
 interface Taken {
   readonly socket: Socket
   readonly unread: Uint8Array
+  /** Whose the socket is. */
+  readonly owner: Socket | SocketStream
 }
 
 async function takeBoth(
@@ -120,9 +122,9 @@ async function takeBoth(
     for (const end of [a, b]) if (end instanceof SocketStream) end.resetAndDestroy()
   }
   const takeOne = async (end: Socket | SocketStream): Promise<Taken> => {
-    if (!(end instanceof SocketStream)) return { socket: end, unread: new Uint8Array(0) }
+    if (!(end instanceof SocketStream)) return { socket: end, unread: new Uint8Array(0), owner: end }
     try {
-      return await end.detach()
+      return { ...(await end.surrender()), owner: end }
     } catch (error) {
       giveUp()
       throw error
@@ -133,7 +135,7 @@ async function takeBoth(
   const [first, second] = await Promise.allSettled([takeOne(a), takeOne(b)])
   signal.removeEventListener('abort', giveUp)
   if (first.status === 'fulfilled' && second.status === 'fulfilled') return [first.value, second.value]
-  for (const result of [first, second]) if (result.status === 'fulfilled') resetAndClose(result.value.socket)
+  for (const result of [first, second]) if (result.status === 'fulfilled') close(result.value, true)
   signal.throwIfAborted()
   throw first.status === 'rejected' ? first.reason : (second as PromiseRejectedResult).reason
 }
@@ -146,6 +148,7 @@ async function relayTaken(
 ): Promise<Relayed> {
   const flows: Flow[] = []
   const gates: Gate[] = []
+  let failed = true
   try {
     signal.throwIfAborted()
     const aToB = new Flow(a, b.socket, tap.aToB)
@@ -180,22 +183,28 @@ async function relayTaken(
       gates.push(gateOf(a.socket, aToB, bToA, step, fail), gateOf(b.socket, bToA, aToB, step, fail))
       for (const flow of flows) if (flow.tap !== undefined) gates.push(gateOfTap(flow, flow.tap, step, fail))
       signal.addEventListener('abort', () => fail(signal.reason))
+      for (const { owner } of [a, b]) {
+        if (owner instanceof SocketStream) owner.once('close', () => fail(owner.errored ?? closedMeanwhile()))
+      }
       for (const flow of flows) step(flow)
     })
+    failed = false
     return { aToB: aToB.given, bToA: bToA.given }
-  } catch (error) {
-    for (const { socket } of [a, b]) if (!socket.closed) setOption(socket, SO_LINGER, 0)
-    throw error
   } finally {
     for (const gate of gates) gate.stop()
     for (const flow of flows) flow.close()
-    for (const { socket } of [a, b]) socket.close()
+    for (const taken of [a, b]) close(taken, failed)
   }
 }
 
-function resetAndClose(socket: Socket): void {
-  if (!socket.closed) setOption(socket, SO_LINGER, 0)
-  socket.close()
+function close({ socket, owner }: Taken, withReset: boolean): void {
+  if (withReset && !socket.closed) setOption(socket, SO_LINGER, 0)
+  if (owner instanceof SocketStream) owner.destroy()
+  else owner.close()
+}
+
+function closedMeanwhile(): SystemError {
+  return new SystemError(errno.EBADF, 'splice', 'closed while it was relayed')
 }
 
 /** One direction: from a socket through a pipe to the other. */
@@ -344,7 +353,7 @@ class Gate {
   }
 
   readonly #ended = (): void => {
-    this.#fail(new SystemError(errno.EBADF, 'epoll_wait', 'closed while it was relayed'))
+    this.#fail(closedMeanwhile())
   }
 }
 

@@ -2,8 +2,8 @@ import {
   type ControlMessage,
   EPOLLHUP,
   errno,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
+  IP_RECVERR,
+  IPV6_RECVERR,
   MSG_ERRQUEUE,
   MSG_ZEROCOPY,
   recvMessage,
@@ -236,16 +236,12 @@ function readNotice({
   type,
   data,
 }: ControlMessage): { first: number; last: number; copied: boolean } | undefined {
-  const isError = (level === IPPROTO_IP && type === IP_RECVERR) || (level === IPPROTO_IPV6 && type === IPV6_RECVERR)
+  const isError = [IP_RECVERR, IPV6_RECVERR].some((row) => row.level === level && row.option === type)
   if (!isError || data.length < 16 || data[4] !== SO_EE_ORIGIN_ZEROCOPY) return undefined
   const view = new DataView(data.buffer, data.byteOffset)
   const copied = ((data[6] as number) & SO_EE_CODE_ZEROCOPY_COPIED) !== 0
   return { first: view.getUint32(8, true), last: view.getUint32(12, true), copied }
 }
-
-// <linux/in.h>, <linux/in6.h>
-const IP_RECVERR = 11
-const IPV6_RECVERR = 25
 
 // <linux/errqueue.h>
 const SO_EE_ORIGIN_ZEROCOPY = 5

@@ -275,6 +275,50 @@ describe('relay', () => {
     }
   })
 
+  it('fails with a stream that is destroyed meanwhile, even when nothing is left to be read from it', async () => {
+    const broken = new Error('broken')
+    for (const [reason, expected] of [
+      [broken, broken],
+      [undefined, expect.objectContaining({ code: expect.stringMatching(/EBADF|ECANCELED/) })],
+    ]) {
+      const { left, a, b } = await joined(tcpPair)
+      const stream = new SocketStream(a).on('error', () => {})
+      const outcome = relay(stream, b).catch((error) => error)
+      // The pipe is full, and both ends of `a` are over.
+      const sending = send(left, Buffer.alloc(100_000))
+      for (let i = 0; i < 20; i++) await turn()
+      stream.destroy(reason as Error | undefined)
+      expect(await outcome).toEqual(expected)
+      expect([a.closed, b.closed]).toEqual([true, true])
+      await sending.catch(() => {})
+    }
+  })
+
+  it('is waited for by a server that drains, and ended by it', async () => {
+    for (const timeout of [undefined, 20]) {
+      const server = listen(anyPort, { stream: { allowHalfOpen: true } })
+      const { b, right } = await joined(tcpPair)
+      const client = track(await connectTcp(server.address as InetAddress))
+      client.on('error', () => {})
+      let outcome: Promise<unknown> | undefined
+      for await (const stream of server) {
+        outcome = relay(stream, b).catch((error) => error)
+        break
+      }
+      client.write('in time')
+      await readable(right)
+      expect(server.connections.size).toBe(1)
+      const draining = server.drain({ timeout })
+      if (timeout === undefined) {
+        client.end()
+        right.shutdown(SHUT_WR)
+      }
+      expect(await draining).toBe(timeout === undefined ? 0 : 1)
+      if (timeout === undefined) expect(await outcome).toEqual({ aToB: 7, bToA: 0 })
+      else expect(await outcome).toMatchObject({ code: expect.stringMatching(/EBADF|ECANCELED/) })
+    }
+  })
+
   it('closes both for a signal that was there first', async () => {
     const reason = new Error('never wanted')
     const { a, b } = await joined(tcpPair)
@@ -617,6 +661,14 @@ async function readToEnd(socket: Socket): Promise<{ length: number; error?: stri
   } catch (error) {
     return { length, error: (error as { code: string }).code }
   }
+}
+
+function track(stream: SocketStream): SocketStream {
+  onTestFinished(async () => {
+    stream.destroy()
+    if (!stream.closed) await once(stream, 'close')
+  })
+  return stream
 }
 
 async function readPipe(end: OwnedFd): Promise<Buffer> {

@@ -77,6 +77,8 @@ export class SocketStream extends Duplex implements AsFd {
   readonly #loans = new Map<Uint8Array, () => Promise<void>>()
   /** Whether one of them does. */
   #lent = false
+  /** Whether somebody else does all, for good. */
+  #surrendered = false
 
   /**
    * Takes over `socket`, which must be a connected, non-blocking stream socket (`SOCK_STREAM`).
@@ -299,15 +301,27 @@ export class SocketStream extends Duplex implements AsFd {
    * @throws TypeError after `setEncoding`
    */
   async detach(): Promise<{ socket: Socket; unread: Buffer }> {
-    if (this.readableEncoding !== null) throw new TypeError('the stream decodes what it reads: its bytes are gone')
+    this.#needBytes()
     return await this.lend(async () => {
-      // What is returned here, nobody else shall get.
-      this.removeAllListeners('data')
-      const unread: Buffer = this.pause().read() ?? Buffer.alloc(0)
-      this.#watch?.stop()
+      const unread = this.#giveUp()
       const socket = Socket.from(this.socket)
       this.destroy()
       return { socket, unread }
+    })
+  }
+
+  /**
+   * As `detach`, but the socket stays the stream's, which does nothing more with it than to close it when it is destroyed:
+   * so that whoever counts connections by their streams still does. What is written from now on waits for ever.
+   */
+  async surrender(): Promise<{ socket: Socket; unread: Buffer }> {
+    this.#needBytes()
+    return await new Promise((resolve, reject) => {
+      const forGood = async () => {
+        resolve({ socket: this.socket, unread: this.#giveUp() })
+        await new Promise<never>(() => {})
+      }
+      this.lend(forGood).catch(reject)
     })
   }
 
@@ -336,6 +350,7 @@ export class SocketStream extends Duplex implements AsFd {
 
   override _read(): void {
     this.#asked = true
+    if (this.#surrendered) return
     // No attempt to receive here: it would nearly always find nothing, and the event comes as soon as there is something.
     this.#arm(EPOLLIN)
   }
@@ -521,6 +536,23 @@ export class SocketStream extends Duplex implements AsFd {
     callback(failure)
     // The callback may have brought the next chunk, which has to wait as well.
     if (this.#sent === undefined) this.#watch?.update(this.#watch.events & ~EPOLLOUT)
+  }
+
+  #needBytes(): void {
+    if (this.readableEncoding !== null) throw new TypeError('the stream decodes what it reads: its bytes are gone')
+  }
+
+  /** What was read and not taken; from here on nothing is read. */
+  #giveUp(): Buffer {
+    this.#surrendered = true
+    clearTimeout(this.#idle)
+    this.#idle = undefined
+    // What is returned here, nobody else shall get.
+    this.removeAllListeners('data')
+    const unread: Buffer = this.pause().read() ?? Buffer.alloc(0)
+    this.#watch?.stop()
+    this.#watch = undefined
+    return unread
   }
 
   /** What is after `place` waits in `#unsent` until the loan is over. */
