@@ -45,7 +45,7 @@ function duration(milliseconds: number): string {
 const WIDTH = 30
 
 /** Redraws itself on a terminal; elsewhere, as in a log, it says each quarter once. */
-class Bar {
+export class Bar {
   readonly #label: string
   #shown = -1
 

@@ -61,16 +61,17 @@ export interface RelayProgress extends Relayed {
  * splice(2): passes on what each of two connections sends to the other, without bringing it into the process, until both
  * have ended. Resolves to how much went each way.
  *
- *     const { aToB, bToA } = await relay(client, await connect(upstream))
+ *     const upstream = await connect(address, { stream: { allowHalfOpen: true } })
+ *     const { aToB, bToA } = await relay(client, upstream)
  *
- * The relay takes both over and closes them in every case; a `SocketStream` is destroyed. An end is passed on as an end (`SHUT_WR`) after all that came
- * before it, and the other direction goes on. A failure is passed on as a reset of both, so that nobody takes for whole
- * what was cut; the promise then rejects.
+ * The relay takes both over, and closes them in every case; a `SocketStream` is destroyed. An end is passed on as an end
+ * (`SHUT_WR`), after all that came before it, and the other direction goes on. A failure is passed on as a reset of both,
+ * so that nobody takes for whole what was cut; the promise then rejects, and `onProgress` was told how far it came.
  *
  * For connected, non-blocking stream sockets of TCP and AF_UNIX; descriptors that come with the bytes are dropped. Of a
  * `SocketStream` the bytes that it has read and nobody has taken are passed on first; let it have `allowHalfOpen`, or it
- * ends before it comes here. Each direction holds no more than its pipe does, and moves at most about 1 MiB before other
- * sockets get their turn.
+ * answers an end by itself before it comes here. Each direction holds no more than a pipe does, and moves about 1 MiB
+ * before other sockets get their turn.
  *
  * @throws SystemError `ECONNRESET`, `EPIPE`, `ETIMEDOUT`, … of either connection; `EMFILE`; `EBADF` or `ECANCELED` when
  * somebody closes one of them meanwhile, or what a stream was destroyed with; those of the tap
