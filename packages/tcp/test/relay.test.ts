@@ -1,7 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { openSync, readFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -31,11 +40,12 @@ import {
   runProgram,
   runPython,
   skipUnless,
+  spawnProgram,
   temporaryDirectory,
   withFault,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { connect as connectTcp, listen, type RelayProgress, relay } from '../src/index.js'
+import { connect as connectTcp, listen, type RelayProgress, relay, sendFile } from '../src/index.js'
 import { anyPort, connectedPair } from './loopback.js'
 
 guardDescriptors()
@@ -417,6 +427,37 @@ describe('relay', () => {
     expect(Math.max(...steps)).toBeGreaterThan(MiB / 2)
   })
 
+  it('and sendFile move more than 4 GiB in constant memory, and count them', { timeout: 60_000 }, async (test) => {
+    skipUnless(test, needProgram('python3'), existsSync('/dev/shm') ? null : 'there is no /dev/shm')
+    // A hole in a tmpfs takes no memory, even when it is read.
+    const directory = mkdtempSync('/dev/shm/linux-sockets-')
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    const size = 2 ** 32 + 2 ** 20
+    const path = join(directory, 'sparse')
+    writeFileSync(path, '')
+    truncateSync(path, size - 3)
+    appendFileSync(path, 'end')
+
+    const first = await connectedPair()
+    const server = listen(anyPort)
+    onTestFinished(() => server.close())
+    const reader = spawnProgram('python3', ['-c', DISCARDING_READER, String((server.address as InetAddress).port)])
+    for await (const stream of server) {
+      let [calls, before, peak] = [0, process.memoryUsage.rss(), 0]
+      const onProgress = () => {
+        if (calls++ % 64 === 0) peak = Math.max(peak, process.memoryUsage.rss())
+      }
+      const relaying = relay(first.accepted, stream, { onProgress })
+      expect(await sendFile(first.connected, path, { onProgress })).toBe(size)
+      first.connected.close()
+      expect(await relaying).toEqual({ aToB: size, bToA: 0 })
+      expect(calls).toBeGreaterThan(4096)
+      expect(peak - before).toBeLessThan(64 * MiB)
+      break
+    }
+    expect((await reader.finished).stdout).toBe(`${size} end\n`)
+  })
+
   it('stands between curl and an HTTP server', async (test) => {
     skipUnless(test, needProgram('curl'))
     const body = randomBytes(3 * MiB)
@@ -563,6 +604,21 @@ describe('relay', () => {
     expect(rest.length).toBeLessThan(12)
   })
 })
+
+const DISCARDING_READER = `
+import socket, sys
+peer = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+got, last = 0, b''
+# With MSG_TRUNC, TCP only discards.
+buffer = bytearray(1 << 20)
+while got < 2**32:
+    got += peer.recv_into(buffer, min(len(buffer), 2**32 - got), socket.MSG_TRUNC)
+while chunk := peer.recv(1 << 20):
+    got += len(chunk)
+    last = (last + chunk)[-3:]
+peer.shutdown(socket.SHUT_WR)
+print(got, last.decode())
+`
 
 const PYTHON_CLIENT = `
 import os, socket, struct, sys, threading, time
