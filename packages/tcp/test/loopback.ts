@@ -1,7 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
   AF_INET,
+  dup,
+  type OwnedFd,
   readable,
   SOCK_STREAM,
   Socket,
@@ -14,6 +16,17 @@ import { onTestFinished } from 'vitest'
 import { TCP_MD5SIG } from '../src/options.js'
 
 export const anyPort = { family: 'ipv4', address: '127.0.0.1', port: 0 } as const
+
+/**
+ * Opens a file for us to own. `fs.open` alone would not do in a Worker, where Node closes what came from it once more
+ * when the Worker ends, whoever has the number then.
+ */
+export function openFile(path: string, flags: string): OwnedFd {
+  const fd = openSync(path, flags)
+  const owned = dup({ fd })
+  closeSync(fd)
+  return owned
+}
 
 /** Both ends of a connection over loopback, closed when the running test ends. */
 export async function connectedPair(

@@ -1,16 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import {
-  appendFileSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs'
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -18,7 +9,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import {
   type InetAddress,
   ioctl,
-  OwnedFd,
+  type OwnedFd,
   pipe,
   readable,
   readv,
@@ -46,7 +37,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect as connectTcp, listen, type RelayProgress, relay, sendFile } from '../src/index.js'
-import { anyPort, connectedPair } from './loopback.js'
+import { anyPort, connectedPair, openFile } from './loopback.js'
 
 guardDescriptors()
 
@@ -193,7 +184,7 @@ describe.each(kinds)('relay over %s', (_name, connect) => {
     const [there, back] = [randomBytes(2 * MiB + 5), randomBytes(MiB)]
     const tap = pipe()
     const path = join(temporaryDirectory(), 'tap')
-    using file = OwnedFd.adopt(openSync(path, 'w'))
+    using file = openFile(path, 'w')
     let last: RelayProgress | undefined
     const onProgress = (progress: RelayProgress) => {
       last = progress
@@ -521,7 +512,7 @@ describe('relay', () => {
   ] as const)('survives %s, with %s', async ([fault, expected, faults], test) => {
     skipUnless(test, needProgram('strace'))
     const { left, right, a, b } = await joined(unixPair)
-    using tap = OwnedFd.adopt(openSync('/dev/null', 'w'))
+    using tap = openFile('/dev/null', 'w')
     const data = randomBytes(MiB)
     let told = 0
     const sending = send(left, data).catch(() => {})

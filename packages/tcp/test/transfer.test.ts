@@ -9,7 +9,6 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import {
   type InetAddress,
-  OwnedFd,
   pipe,
   readable,
   SO_LINGER,
@@ -30,7 +29,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { listen, sendFile } from '../src/index.js'
-import { anyPort, connectedPair } from './loopback.js'
+import { anyPort, connectedPair, openFile } from './loopback.js'
 
 guardDescriptors()
 
@@ -368,7 +367,7 @@ describe('sendFile', () => {
     skipUnless(test, needProgram('strace'))
     const [sender, receiver] = await unixPair()
     const { path } = file(4 * MiB)
-    using handle = OwnedFd.adopt(openSync(path, 'r'))
+    using handle = openFile(path, 'r')
     let told = 0
     const reading = readSlowly(receiver)
     const { outcome, injected } = await withFault(fault, () =>
