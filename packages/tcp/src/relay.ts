@@ -9,11 +9,13 @@ import {
   F_SETPIPE_SZ,
   fcntl,
   getOption,
+  ioctl,
   MSG_ERRQUEUE,
   type OwnedFd,
   pipe,
   recvMessage,
   SHUT_WR,
+  SIOCATMARK,
   SO_ERROR,
   SO_LINGER,
   type Socket,
@@ -68,7 +70,7 @@ export interface RelayProgress extends Relayed {
  * (`SHUT_WR`), after all that came before it, and the other direction goes on. A failure is passed on as a reset of both,
  * so that nobody takes for whole what was cut; the promise then rejects, and `onProgress` was told how far it came.
  *
- * For connected, non-blocking stream sockets of TCP and AF_UNIX; descriptors that come with the bytes are dropped. Of a
+ * For connected, non-blocking stream sockets of TCP and AF_UNIX; urgent data and descriptors are not passed on. Of a
  * `SocketStream` the bytes that it has read and nobody has taken are passed on first; let it have `allowHalfOpen`, or it
  * answers an end by itself before it comes here. Each direction holds no more than a pipe does, and moves about 1 MiB
  * before other sockets get their turn.
@@ -284,14 +286,25 @@ class Flow {
    */
   #fill(): number | null {
     if (this.#head.length > 0) {
-      this.#inPipe = writev(this.#pipe.write, [this.#head]) ?? 0
+      const count = writev(this.#pipe.write, [this.#head])
+      this.#inPipe = count ?? 0
       this.#head = this.#head.subarray(this.#inPipe)
-      return this.#inPipe
+      return count
     }
     const count = splice(this.#source, this.#pipe.write, PER_TURN, SPLICE_F_NONBLOCK)
     this.#inPipe = count ?? 0
     this.taken += this.#inPipe
-    return count
+    return count || !isAtMark(this.#source) ? count : this.#stepOverMark()
+  }
+
+  /** At urgent data splice(2) says EAGAIN, or even that this is the end, whatever stands behind it. */
+  #stepOverMark(): number | null {
+    const behind = Buffer.allocUnsafe(4096)
+    const count = this.#source.recv(behind)
+    if (!count) return count
+    this.#head = behind.subarray(0, count)
+    this.taken += count
+    return this.#fill()
   }
 
   /** tee(2) always begins with what is first in the pipe, so that must be out on both ways before the next. */
@@ -299,6 +312,7 @@ class Flow {
     this.#passable = this.#inPipe
     if (this.#copy === undefined) return
     this.#copied = this.#passable = tee(this.#pipe.read, this.#copy.write, this.#inPipe, SPLICE_F_NONBLOCK) ?? 0
+    this.needsTapRoom = this.#copied === 0
   }
 
   #pass(): void {
@@ -391,6 +405,15 @@ function gateOfTap(flow: Flow, tap: AsFd, step: Step, fail: Fail): Gate {
     fail,
   )
   return gate
+}
+
+function isAtMark(socket: Socket): boolean {
+  try {
+    return ioctl(socket, SIOCATMARK) !== 0
+  } catch {
+    // AF_UNIX of kernels without urgent data.
+    return false
+  }
 }
 
 /** An error queue that nobody reads would wake the loop for ever. */

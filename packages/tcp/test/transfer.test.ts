@@ -140,6 +140,36 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     expect((await reading).equals(data.subarray(0, told))).toBe(true)
   })
 
+  it('sends nothing more when it is aborted by who is told', async () => {
+    const [sender, receiver] = await connect()
+    setOption(sender, SO_SNDBUF, MiB)
+    const { path } = file(8 * MiB)
+    for (const first of [true, false]) {
+      const controller = new AbortController()
+      let [told, late] = [0, 0]
+      const sending = sendFile(sender, path, {
+        signal: controller.signal,
+        onProgress: (sent) => {
+          told = sent
+          if (controller.signal.aborted) late++
+          if (first || sent > MiB) controller.abort(new Error('enough'))
+        },
+      })
+      let got = 0
+      const reading = (async () => {
+        for (const buffer = Buffer.alloc(MiB); got < told || got === 0; ) {
+          got += receiver.recv(buffer) ?? 0
+          await turn()
+        }
+      })()
+      await expect(sending).rejects.toThrow('enough')
+      await reading
+      for (let i = 0; i < 20; i++) await turn()
+      expect(receiver.recv(Buffer.alloc(1))).toBe(null)
+      expect(late).toBe(0)
+    }
+  })
+
   it('waits for its turn no longer than its signal says, and leaves no gap', async () => {
     const [sender, receiver] = await connect()
     const stream = new SocketStream(sender)

@@ -312,7 +312,9 @@ export class SocketStream extends Duplex implements AsFd {
 
   /**
    * As `detach`, but the socket stays the stream's, which does nothing more with it than to close it when it is destroyed:
-   * so that whoever counts connections by their streams still does. What is written from now on waits for ever.
+   * so that whoever counts connections by their streams still does. What is written from now on waits until then, and fails.
+   * @throws SystemError `EPIPE` when the stream has ended or is destroyed
+   * @throws TypeError after `setEncoding`
    */
   async surrender(): Promise<{ socket: Socket; unread: Buffer }> {
     this.#needBytes()
