@@ -28,10 +28,10 @@ export interface Attachment {
  */
 export function attachEpoll(epoll: AsFd, events: Uint32Array, ready: (count: number) => void): Attachment {
   if (typeof ready !== 'function') throw new TypeError('ready must be a function')
-  const handle = check(
-    native.loop_attach(epoll.fd, events, (count) => ready(check(count, 'epoll_wait'))),
-    'uv_poll_init',
-  )
+  // Holds the instance, too: one that was collected, and so closed, while it is attached would end the process.
+  const attached = { epoll, ready }
+  const deliver = (count: number) => attached.ready(check(count, 'epoll_wait'))
+  const handle = check(native.loop_attach(epoll.fd, events, deliver), 'uv_poll_init')
   return {
     ref: () => void native.loop_ref(handle, 1),
     unref: () => void native.loop_ref(handle, 0),

@@ -112,6 +112,34 @@ describe('an attachment that leads', () => {
     close()
   })
 
+  it('holds its instance, which nobody else may', async () => {
+    const { code, stdout, stderr } = await runModule(
+      `
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from './index.js'
+      const counter = eventfd()
+      const attach = () => {
+        const epoll = epollCreate()
+        epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN)
+        const attachment = attachEpoll(epoll, new Uint32Array(3), () => {
+          readv(counter, [Buffer.alloc(8)])
+          console.log('still there')
+          attachment.detach()
+        })
+        attachment.ref()
+      }
+      attach()
+      for (let turn = 0; turn < 5; turn++) {
+        gc()
+        await new Promise(setImmediate)
+      }
+      const { writev } = await import('./index.js')
+      writev(counter, [Buffer.from(BigUint64Array.of(1n).buffer)])
+      `,
+      { options: ['--expose-gc'] },
+    )
+    expect({ code, stdout, stderr }).toMatchObject({ code: 0, stdout: 'still there\n' })
+  })
+
   it('may be ended from within its own turn', async () => {
     using epoll = epollCreate()
     using counter = eventfd(1)
