@@ -551,7 +551,11 @@ export class SocketStream extends Duplex implements AsFd {
     this.#idle = undefined
     // What is returned here, nobody else shall get.
     this.removeAllListeners('data')
-    const unread: Buffer = this.pause().read() ?? Buffer.alloc(0)
+    this.pause()
+    // Since Node 26 a read without a size takes one chunk.
+    const chunks: Buffer[] = []
+    for (let chunk = this.read(); chunk !== null; chunk = this.read()) chunks.push(chunk)
+    const unread = Buffer.concat(chunks)
     this.#watch?.stop()
     this.#watch = undefined
     return unread
