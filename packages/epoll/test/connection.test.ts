@@ -15,7 +15,7 @@ import {
   setOption,
   writable,
 } from '@linux-sockets/native-core'
-import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
+import { collectGarbage, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
 
@@ -321,9 +321,11 @@ describe('Connection', () => {
   it('queues many small pieces in little more than their bytes', async () => {
     const { connection, peer, closed } = connected({})
     while (connection.queued === 0) connection.write(Buffer.alloc(100_000, 'a'))
+    await collectGarbage()
     const before = process.memoryUsage()
     const sent = connection.bytesWritten + connection.queued
     for (let i = 0; i < 300_000; i++) connection.write(Buffer.from([i % 251]))
+    await collectGarbage()
     const after = process.memoryUsage()
     expect(after.heapUsed + after.external - before.heapUsed - before.external).toBeLessThan(300_000 * 20)
     connection.end()
