@@ -1,9 +1,4 @@
-import { type AddressLike, AF_INET, AF_INET6, encodeAddress } from '@linux-sockets/native-core'
-
-/** The socket family that goes with an encoded address: `sa_family`, in host order. */
-export function familyOf(sockaddr: Uint8Array): number {
-  return (sockaddr[0] as number) | ((sockaddr[1] as number) << 8)
-}
+import { type AddressLike, AF_INET, AF_INET6, encodeAddress, familyOf } from '@linux-sockets/native-core'
 
 /** The port of an encoded address; undefined where its family has none. */
 export function portOf(sockaddr: Uint8Array): number | undefined {

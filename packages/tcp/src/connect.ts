@@ -5,6 +5,7 @@ import {
   EPOLLOUT,
   encodeAddress,
   errno,
+  familyOf,
   formatAddress,
   getOption,
   MSG_FASTOPEN,
@@ -17,7 +18,7 @@ import {
   type Watch,
   watch,
 } from '@linux-sockets/native-core'
-import { familyOf, listOf } from './addresses.js'
+import { listOf } from './addresses.js'
 
 /** How to connect. */
 export interface ConnectOptions {

@@ -3,6 +3,7 @@ import {
   AF_INET6,
   checkInteger,
   encodeAddress,
+  familyOf,
   IPV6_V6ONLY,
   Listener,
   type ListenerOptions,
@@ -15,7 +16,7 @@ import {
   type SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-import { familyOf, listOf, portOf, withPort } from './addresses.js'
+import { listOf, portOf, withPort } from './addresses.js'
 import { tcpInfo } from './info.js'
 
 /** How a server accepts. */
