@@ -1,10 +1,13 @@
+import { createHash } from 'node:crypto'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import {
   AF_INET,
   dup,
   type OwnedFd,
   readable,
+  SO_SNDBUF,
   SOCK_STREAM,
   Socket,
   type SystemError,
@@ -103,4 +106,32 @@ export async function runInNamespace<T>(namespace: Namespace, program: string): 
   const directory = resolve(import.meta.dirname, '..')
   const args = ['--input-type=module', '--eval', program]
   return JSON.parse(await namespace.run(process.execPath, args, { cwd: directory })) as T
+}
+
+/** The ends of a Unix connection with small buffers, closed when the running test ends. */
+export async function unixPair(): Promise<[Socket, Socket]> {
+  const pair = Socket.pair()
+  for (const socket of pair) setOption(socket, SO_SNDBUF, 8192)
+  onTestFinished(() => {
+    for (const socket of pair) socket.close()
+  })
+  return pair
+}
+
+/** All that comes until the end, in reads of any size, with pauses in between. */
+export async function readSlowly(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for (let i = 0; ; i++) {
+    const buffer = Buffer.alloc(1 + ((i * 7919) % 100_000))
+    const count = socket.recv(buffer)
+    if (count === null) await readable(socket)
+    else if (count === 0) return Buffer.concat(chunks)
+    else chunks.push(buffer.subarray(0, count))
+    if (i % 5 === 0) await turn()
+  }
+}
+
+/** The digest of bytes that are too many to be shown where they differ. */
+export function sha256(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
 }

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
@@ -20,7 +20,7 @@ import {
   SO_RCVBUFFORCE,
   SO_SNDBUF,
   SO_SNDBUFFORCE,
-  Socket,
+  type Socket,
   SocketStream,
   setOption,
   writable,
@@ -38,7 +38,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect as connectTcp, listen, type RelayProgress, relay, sendFile } from '../src/index.js'
-import { anyPort, connectedPair, openFile } from './loopback.js'
+import { anyPort, connectedPair, openFile, readSlowly, sha256, unixPair } from './loopback.js'
 
 guardDescriptors()
 
@@ -682,15 +682,6 @@ async function tcpPair(): Promise<[Socket, Socket]> {
   return [accepted, connected]
 }
 
-async function unixPair(): Promise<[Socket, Socket]> {
-  const pair = Socket.pair()
-  for (const socket of pair) setOption(socket, SO_SNDBUF, 8192)
-  onTestFinished(() => {
-    for (const socket of pair) socket.close()
-  })
-  return pair
-}
-
 /** All of it, in pieces of any size, and then the end. */
 async function send(socket: Socket, data: Buffer): Promise<void> {
   for (let at = 0, i = 0; at < data.length; i++) {
@@ -699,19 +690,6 @@ async function send(socket: Socket, data: Buffer): Promise<void> {
     else at += sent
   }
   socket.shutdown(SHUT_WR)
-}
-
-/** All that comes until the end, in reads of any size, with pauses in between. */
-async function readSlowly(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  for (let i = 0; ; i++) {
-    const buffer = Buffer.alloc(1 + ((i * 7919) % 100_000))
-    const count = socket.recv(buffer)
-    if (count === null) await readable(socket)
-    else if (count === 0) return Buffer.concat(chunks)
-    else chunks.push(buffer.subarray(0, count))
-    if (i % 5 === 0) await turn()
-  }
 }
 
 async function readToEnd(socket: Socket): Promise<{ length: number; error?: string }> {
@@ -777,8 +755,4 @@ async function echoPort(): Promise<number> {
     await once(server, 'close')
   })
   return (server.address() as AddressInfo).port
-}
-
-function sha256(data: Uint8Array): string {
-  return createHash('sha256').update(data).digest('hex')
 }

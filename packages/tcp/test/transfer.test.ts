@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, openSync, truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -10,10 +10,9 @@ import { pathToFileURL } from 'node:url'
 import {
   type InetAddress,
   pipe,
-  readable,
   SO_LINGER,
   SO_SNDBUF,
-  Socket,
+  type Socket,
   SocketStream,
   setOption,
 } from '@linux-sockets/native-core'
@@ -29,7 +28,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { listen, sendFile } from '../src/index.js'
-import { anyPort, connectedPair, openFile } from './loopback.js'
+import { anyPort, connectedPair, openFile, readSlowly, sha256, unixPair } from './loopback.js'
 
 guardDescriptors()
 
@@ -435,32 +434,6 @@ async function tcpPair(): Promise<[Socket, Socket]> {
   const small = (socket: Socket) => setOption(socket, SO_SNDBUF, 60_000)
   const { connected, accepted } = await connectedPair(small)
   return [accepted, connected]
-}
-
-async function unixPair(): Promise<[Socket, Socket]> {
-  const pair = Socket.pair()
-  for (const socket of pair) setOption(socket, SO_SNDBUF, 8192)
-  onTestFinished(() => {
-    for (const socket of pair) socket.close()
-  })
-  return pair
-}
-
-/** All that comes until the end, in reads of any size, with pauses in between. */
-async function readSlowly(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  for (let i = 0; ; i++) {
-    const buffer = Buffer.alloc(1 + ((i * 7919) % 100_000))
-    const count = socket.recv(buffer)
-    if (count === null) await readable(socket)
-    else if (count === 0) return Buffer.concat(chunks)
-    else chunks.push(buffer.subarray(0, count))
-    if (i % 5 === 0) await turn()
-  }
-}
-
-function sha256(data: Uint8Array): string {
-  return createHash('sha256').update(data).digest('hex')
 }
 
 async function hashOf(path: string): Promise<string> {

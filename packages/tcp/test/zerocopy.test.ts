@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { join, resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -25,7 +25,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { listen, ZeroCopyStream } from '../src/index.js'
-import { anyPort, connectedPair } from './loopback.js'
+import { anyPort, connectedPair, readSlowly, sha256 } from './loopback.js'
 
 guardDescriptors()
 
@@ -273,21 +273,4 @@ async function closed(stream: ZeroCopyStream): Promise<void> {
 function reset(socket: Socket): void {
   setOption(socket, SO_LINGER, 0)
   socket.close()
-}
-
-/** All that comes until the end, in reads of any size, with pauses in between. */
-async function readSlowly(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  for (let i = 0; ; i++) {
-    const buffer = Buffer.alloc(1 + ((i * 7919) % 100_000))
-    const count = socket.recv(buffer)
-    if (count === null) await readable(socket)
-    else if (count === 0) return Buffer.concat(chunks)
-    else chunks.push(buffer.subarray(0, count))
-    if (i % 5 === 0) await turn()
-  }
-}
-
-function sha256(data: Uint8Array): string {
-  return createHash('sha256').update(data).digest('hex')
 }
