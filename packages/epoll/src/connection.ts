@@ -145,8 +145,9 @@ export class Connection<State = undefined> implements AsFd {
       this.#registration = reactor.register(
         socket,
         connecting ? READING_AND_WRITING : READING,
-        (events) => this.#handle(events),
-        () => this.#close(),
+        this.#handle,
+        this.#close,
+        this,
       )
     } catch (error) {
       this.#deadlines?.stop()

@@ -102,12 +102,18 @@ export class Reactor implements Disposable {
   /**
    * Calls `handler` with the events of a descriptor, in the async context of the caller. What it throws becomes an
    * uncaught exception, after the rest of the turn's events were handled. `ended` is called when the reactor is closed
-   * before the registration.
+   * before the registration. `receiver` is the `this` of both, so that many registrations can share two functions.
    * @throws SystemError `EEXIST`, `EPERM`, `EBADF`
    */
-  register(target: AsFd, events: number, handler: (events: number) => void, ended?: () => void): Registration {
+  register(
+    target: AsFd,
+    events: number,
+    handler: (this: never, events: number) => void,
+    ended?: (this: never) => void,
+    receiver?: unknown,
+  ): Registration {
     if (typeof handler !== 'function') throw new TypeError('handler must be a function')
-    return this.#table.add(target, events, handler, ended)
+    return this.#table.add(target, events, handler, ended, receiver)
   }
 
   /**

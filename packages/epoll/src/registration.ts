@@ -38,10 +38,16 @@ export class RegistrationTable {
     return this.#size
   }
 
-  add(target: AsFd, events: number, handler: (events: number) => void, ended?: () => void): Place {
+  add(
+    target: AsFd,
+    events: number,
+    handler: (this: never, events: number) => void,
+    ended: ((this: never) => void) | undefined,
+    receiver: unknown,
+  ): Place {
     const slot = this.#free.pop() ?? this.#places.length
     this.#generation = (this.#generation + 1) >>> 0
-    const place = new Place(this, target, slot, this.#generation, handler, ended)
+    const place = new Place(this, target, slot, this.#generation, handler, ended, receiver)
     try {
       this.#epoll.add(target, events, place.data)
     } catch (error) {
@@ -114,8 +120,9 @@ export class Place extends AsyncResource implements Registration {
   /** Events to deliver in the next turn. */
   more = 0
   readonly #table: RegistrationTable
-  readonly #handler: (events: number) => void
-  readonly #ended: (() => void) | undefined
+  readonly #handler: (this: never, events: number) => void
+  readonly #ended: ((this: never) => void) | undefined
+  readonly #receiver: never
   #referenced = false
 
   constructor(
@@ -123,8 +130,9 @@ export class Place extends AsyncResource implements Registration {
     target: AsFd,
     slot: number,
     generation: number,
-    handler: (events: number) => void,
-    ended?: () => void,
+    handler: (this: never, events: number) => void,
+    ended: ((this: never) => void) | undefined,
+    receiver: unknown,
   ) {
     super('LinuxSocketsRegistration')
     this.target = target
@@ -133,6 +141,7 @@ export class Place extends AsyncResource implements Registration {
     this.#table = table
     this.#handler = handler
     this.#ended = ended
+    this.#receiver = receiver as never
   }
 
   /** What comes back with the events. */
@@ -172,14 +181,14 @@ export class Place extends AsyncResource implements Registration {
   /** An edge is reported once: the events behind a throwing handler must not be lost with it. */
   deliver(events: number): void {
     try {
-      this.runInAsyncScope(this.#handler, undefined, events)
+      this.runInAsyncScope(this.#handler, this.#receiver, events)
     } catch (error) {
       throwLater(error)
     }
   }
 
   end(): void {
-    if (this.#ended !== undefined) this.runInAsyncScope(this.#ended)
+    if (this.#ended !== undefined) this.runInAsyncScope(this.#ended, this.#receiver)
   }
 }
 
