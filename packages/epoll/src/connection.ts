@@ -21,7 +21,7 @@ import {
   SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-import { Deadlines, type TimeoutKind, type Timeouts } from './deadline.js'
+import { Deadlines, type Limits, limitsOf, type TimeoutKind, type Timeouts } from './deadline.js'
 import { WriteQueue } from './queue.js'
 import type { Reactor } from './reactor.js'
 import { protect, type Registration } from './registration.js'
@@ -70,8 +70,20 @@ export interface ConnectionOwner<State> {
   gone(): void
 }
 
+/** What the connections of one server have in common: their options, checked. */
+export interface ConnectionPolicy {
+  readonly lowWaterMark: number
+  readonly highWaterMark: number
+  readonly maxQueued: number
+  readonly limits: Limits
+  /** Whether a short read says that nothing is left. */
+  readonly readsWhole: boolean
+}
+
 /** What the package itself may set besides the options. */
 export interface ConnectionSettings<State> extends ConnectionOptions {
+  /** The options and the kind of socket, where they were looked at before. */
+  readonly policy?: ConnectionPolicy | undefined
   /** Whether connect(2) is still under way. */
   readonly connecting?: boolean | undefined
   readonly owner?: ConnectionOwner<State> | undefined
@@ -86,14 +98,10 @@ export class Connection<State = undefined> implements AsFd {
   readonly #handlers: Handlers<State>
   readonly #registration: Registration
   readonly #queue = new WriteQueue()
-  readonly #highWaterMark: number
-  readonly #lowWaterMark: number
-  readonly #maxQueued: number
+  readonly #policy: ConnectionPolicy
   readonly #statistics = new ConnectionStatistics()
   readonly #deadlines: Deadlines | undefined
   readonly #owner: ConnectionOwner<State> | undefined
-  /** Whether a short read says that nothing is left. */
-  readonly #readsWhole: boolean
   #connecting: boolean
   /** Whether EPOLLOUT is on. */
   #armed: boolean
@@ -120,7 +128,7 @@ export class Connection<State = undefined> implements AsFd {
     state: State,
     options: ConnectionOptions = {},
   ) {
-    const { connecting = false, owner }: ConnectionSettings<State> = options
+    const { connecting = false, owner, policy }: ConnectionSettings<State> = options
     this.state = state
     this.#reactor = reactor
     this.#socket = socket
@@ -129,19 +137,14 @@ export class Connection<State = undefined> implements AsFd {
     this.#connecting = connecting
     this.#armed = connecting
     try {
-      const marks = marksOf(options)
-      this.#highWaterMark = marks.high
-      this.#lowWaterMark = marks.low
-      this.#maxQueued = marks.most
+      this.#policy = policy ?? policyOf(options, socket)
       this.#deadlines = Deadlines.of(
-        options,
+        this.#policy.limits,
         connecting,
         reactor.timers,
         (kind) => this.#isAwaited(kind),
         (kind) => this.#expire(kind),
       )
-      // A Unix socket stops reading where descriptors came along, or another writer's bytes begin.
-      this.#readsWhole = [AF_INET, AF_INET6].includes(getOption(socket, SO_DOMAIN))
       this.#registration = reactor.register(
         socket,
         connecting ? READING_AND_WRITING : READING,
@@ -365,7 +368,7 @@ export class Connection<State = undefined> implements AsFd {
         this.#readLater()
         throw error
       }
-      if (count < SLAB_SIZE && this.#readsWhole && !untilEnd) return
+      if (count < SLAB_SIZE && this.#policy.readsWhole && !untilEnd) return
     }
   }
 
@@ -422,7 +425,7 @@ export class Connection<State = undefined> implements AsFd {
 
   #enqueue(rest: Uint8Array): void {
     const queued = this.#queue.length + rest.length
-    if (queued > this.#maxQueued) {
+    if (queued > this.#policy.maxQueued) {
       this.#break(new SystemError(errno.ENOBUFS, 'write', `${queued} bytes queued`))
       return
     }
@@ -432,7 +435,7 @@ export class Connection<State = undefined> implements AsFd {
     const { connectionTotals } = this.#reactor
     if (queued > this.#statistics.queueHighWater) this.#statistics.queueHighWater = queued
     if (queued > connectionTotals.queueHighWater) connectionTotals.queueHighWater = queued
-    if (queued >= this.#highWaterMark) this.#mustDrain = true
+    if (queued >= this.#policy.highWaterMark) this.#mustDrain = true
     if (this.#corks === 0) this.#arm(true)
   }
 
@@ -458,7 +461,7 @@ export class Connection<State = undefined> implements AsFd {
       return
     }
     this.#arm(this.#queue.length > 0)
-    if (this.#mustDrain && this.#queue.length <= this.#lowWaterMark) {
+    if (this.#mustDrain && this.#queue.length <= this.#policy.lowWaterMark) {
       this.#mustDrain = false
       if (!this.#ending) protect(() => this.#handlers.drain?.(this))
     }
@@ -468,6 +471,11 @@ export class Connection<State = undefined> implements AsFd {
   #finish(): void {
     if (this.#finished) return
     this.#finished = true
+    // close(2) sends the FIN, too.
+    if (this.#peerEnded || this.#closing) {
+      this.#close()
+      return
+    }
     try {
       this.#socket.shutdown(SHUT_WR)
     } catch (error) {
@@ -528,16 +536,24 @@ export class Connection<State = undefined> implements AsFd {
   }
 }
 
-/** The marks of the write queue, checked. */
-export function marksOf(options: ConnectionOptions): { low: number; high: number; most: number } {
-  const { highWaterMark: high = 64 * 1024, maxQueued: most = 16 * 1024 * 1024 } = options
-  const { lowWaterMark: low = high / 4 } = options
-  for (const [name, value] of Object.entries({ lowWaterMark: low, highWaterMark: high, maxQueued: most })) {
+/**
+ * Looks at the options, and at a socket of the kind that they are for.
+ * @throws TypeError, RangeError for options out of range
+ */
+export function policyOf(options: ConnectionOptions, socket: AsFd): ConnectionPolicy {
+  const { highWaterMark = 64 * 1024, maxQueued = 16 * 1024 * 1024 } = options
+  const { lowWaterMark = highWaterMark / 4 } = options
+  for (const [name, value] of Object.entries({ lowWaterMark, highWaterMark, maxQueued })) {
     if (typeof value !== 'number') throw new TypeError(`${name} must be a number of bytes`)
     if (!(value >= 0)) throw new RangeError(`${name} must not be negative`)
   }
-  if (low > high || high > most) throw new RangeError('lowWaterMark ≤ highWaterMark ≤ maxQueued must hold')
-  return { low, high, most }
+  if (lowWaterMark > highWaterMark || highWaterMark > maxQueued) {
+    throw new RangeError('lowWaterMark ≤ highWaterMark ≤ maxQueued must hold')
+  }
+  const limits = limitsOf(options)
+  // A Unix socket stops reading where descriptors came along, or another writer's bytes begin.
+  const readsWhole = [AF_INET, AF_INET6].includes(getOption(socket, SO_DOMAIN))
+  return { lowWaterMark, highWaterMark, maxQueued, limits, readsWhole }
 }
 
 const SYSCALL_OF = { connect: 'connect', idle: 'recv', read: 'recv', write: 'send' } as const

@@ -17,12 +17,15 @@ export interface Timeouts {
 /** Which time is over. */
 export type TimeoutKind = 'connect' | 'idle' | 'read' | 'write'
 
+/** The times in **milliseconds**; `Infinity` where there is no limit. */
+export type Limits = Readonly<Record<TimeoutKind, number>>
+
 /**
  * The times of one connection, by a single timer that is set to the next one. What puts a time off only notes when that
  * was: the timer finds out when it is called, so that a busy connection costs the wheel nothing.
  */
 export class Deadlines {
-  readonly #limits: Readonly<Record<TimeoutKind, number>>
+  readonly #limits: Limits
   readonly #timers: LoopTimers
   readonly #isAwaited: (kind: TimeoutKind) => boolean
   readonly #expire: (kind: TimeoutKind) => void
@@ -35,20 +38,19 @@ export class Deadlines {
 
   /** Undefined where nothing is limited. */
   static of(
-    options: Timeouts,
+    limits: Limits,
     connecting: boolean,
     timers: LoopTimers,
     isAwaited: (kind: TimeoutKind) => boolean,
     expire: (kind: TimeoutKind) => void,
   ): Deadlines | undefined {
-    const limits = limitsOf(options)
-    if (!connecting) limits.connect = Number.POSITIVE_INFINITY
-    if (Object.values(limits).every((limit) => limit === Number.POSITIVE_INFINITY)) return undefined
+    const limited = (kind: TimeoutKind) => limits[kind] !== Number.POSITIVE_INFINITY
+    if (!KINDS.some((kind) => limited(kind) && (connecting || kind !== 'connect'))) return undefined
     return new Deadlines(limits, timers, isAwaited, expire)
   }
 
   private constructor(
-    limits: Record<TimeoutKind, number>,
+    limits: Limits,
     timers: LoopTimers,
     isAwaited: (kind: TimeoutKind) => boolean,
     expire: (kind: TimeoutKind) => void,
@@ -110,8 +112,8 @@ export class Deadlines {
 
 const KINDS: readonly TimeoutKind[] = ['connect', 'idle', 'read', 'write']
 
-/** The limits in milliseconds, checked; `Infinity` where there is none. */
-export function limitsOf(options: Timeouts): Record<TimeoutKind, number> {
+/** @throws TypeError, RangeError for times out of range */
+export function limitsOf(options: Timeouts): Limits {
   return {
     connect: check('connectTimeout', options.connectTimeout),
     idle: check('idleTimeout', options.idleTimeout),

@@ -1,6 +1,12 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { AsFd, Attachment } from '@linux-sockets/native-core'
-import type { Epoll } from './epoll.js'
+import {
+  type AsFd,
+  type Attachment,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  epollControl,
+} from '@linux-sockets/native-core'
 
 /** A descriptor's place in a reactor, from `Reactor.register`. */
 export interface Registration {
@@ -18,7 +24,7 @@ export interface Registration {
 
 /** The registrations of one epoll instance. */
 export class RegistrationTable {
-  readonly #epoll: Epoll
+  readonly #epoll: AsFd
   readonly #attachment: Attachment
   readonly #places: (Place | undefined)[] = []
   readonly #free: number[] = []
@@ -29,7 +35,7 @@ export class RegistrationTable {
   #references = 0
   #closed = false
 
-  constructor(epoll: Epoll, attachment: Attachment) {
+  constructor(epoll: AsFd, attachment: Attachment) {
     this.#epoll = epoll
     this.#attachment = attachment
   }
@@ -49,7 +55,7 @@ export class RegistrationTable {
     this.#generation = (this.#generation + 1) >>> 0
     const place = new Place(this, target, slot, this.#generation, handler, ended, receiver)
     try {
-      this.#epoll.add(target, events, place.data)
+      this.#control(EPOLL_CTL_ADD, place, events)
     } catch (error) {
       this.#free.push(slot)
       throw error
@@ -60,7 +66,7 @@ export class RegistrationTable {
   }
 
   modify(place: Place, events: number): void {
-    this.#epoll.modify(place.target, events, place.data)
+    this.#control(EPOLL_CTL_MOD, place, events)
   }
 
   drop(place: Place): void {
@@ -70,7 +76,7 @@ export class RegistrationTable {
     this.#size--
     place.unref()
     // Closed already by its owner: the kernel has forgotten it.
-    if (place.target.fd >= 0) this.#epoll.delete(place.target)
+    if (place.target.fd >= 0) epollControl(this.#epoll, EPOLL_CTL_DEL, place.target)
   }
 
   /** Whether a registration lasts. */
@@ -102,6 +108,10 @@ export class RegistrationTable {
     const places = this.#places.splice(0)
     this.#size = 0
     for (const place of places) if (place !== undefined) protect(() => place.end())
+  }
+
+  #control(operation: number, { target, slot, generation }: Place, events: number): void {
+    epollControl(this.#epoll, operation, target, events, slot, generation)
   }
 
   #deliverAgain(): void {
@@ -142,11 +152,6 @@ export class Place extends AsyncResource implements Registration {
     this.#handler = handler
     this.#ended = ended
     this.#receiver = receiver as never
-  }
-
-  /** What comes back with the events. */
-  get data(): bigint {
-    return (BigInt(this.generation) << 32n) | BigInt(this.slot)
   }
 
   modify(events: number): void {

@@ -13,9 +13,8 @@ import {
   type ConnectionOwner,
   type ConnectionSettings,
   type Handlers,
-  marksOf,
+  policyOf,
 } from './connection.js'
-import { limitsOf } from './deadline.js'
 import type { Reactor } from './reactor.js'
 
 /** How connections are served. */
@@ -54,9 +53,7 @@ export class Server<State = undefined> {
   constructor(reactor: Reactor, socket: Socket, handlers: Handlers<State>, options: ServeOptions<State>) {
     const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget } = options
     if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
-    // Now, and not first with a connection.
-    marksOf(options)
-    limitsOf(options)
+    const settings: ConnectionSettings<State> = { policy: policyOf(options, socket), owner: this.#owner }
     this.#maxConnections = maxConnections
     this.#exclusive = exclusive
     const watch = exclusive ? reactor.watchExclusive : reactor.watch
@@ -68,7 +65,6 @@ export class Server<State = undefined> {
         return this.#watch
       },
     })
-    const settings: ConnectionSettings<State> = { ...options, owner: this.#owner }
     this.#ended = this.#listener.run((accepted) => {
       let state: State
       try {
