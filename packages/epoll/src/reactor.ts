@@ -132,7 +132,8 @@ export class Reactor implements Disposable {
 
   /**
    * Serves every connection that comes to a listening socket, which it takes over; one object of handlers for them all.
-   * At a limit of descriptors it goes on accepting later, with a process warning.
+   * At a limit of descriptors it goes on accepting later, with a process warning. An error that ends the accepting goes
+   * to the option `error`.
    * @throws TypeError when the socket doesn't listen
    */
   serve<State = undefined>(

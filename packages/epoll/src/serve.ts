@@ -16,6 +16,7 @@ import {
   policyOf,
 } from './connection.js'
 import type { Reactor } from './reactor.js'
+import { protect } from './registration.js'
 
 /** How connections are served. */
 export interface ServeOptions<State> extends ConnectionOptions {
@@ -30,6 +31,11 @@ export interface ServeOptions<State> extends ConnectionOptions {
    * of them instead of all. Default false.
    */
   readonly exclusive?: boolean | undefined
+  /**
+   * Called once when an error has ended the accepting, such as `EINVAL` after somebody has shut the listening socket down;
+   * it is closed then, and the connections go on. Runs in the async context of `serve`. Default: an uncaught exception.
+   */
+  readonly error?: ((error: Error) => void) | undefined
 }
 
 /** A listening socket and the connections that came through it, from `Reactor.serve`. */
@@ -51,7 +57,7 @@ export class Server<State = undefined> {
 
   /** Use `Reactor.serve`. */
   constructor(reactor: Reactor, socket: Socket, handlers: Handlers<State>, options: ServeOptions<State>) {
-    const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget } = options
+    const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget, error: report = raise } = options
     if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
     const settings: ConnectionSettings<State> = { policy: policyOf(options, socket), owner: this.#owner }
     this.#maxConnections = maxConnections
@@ -75,6 +81,7 @@ export class Server<State = undefined> {
       }
       new Connection(reactor, accepted, handlers, state, settings)
     })
+    this.#ended.catch((error: Error) => protect(() => report(error)))
   }
 
   /** What it listens on. */
@@ -106,8 +113,8 @@ export class Server<State = undefined> {
 
   /**
    * Stops accepting and closes the listening socket. Fulfilled when the last connection is gone, and the last stream that was
-   * made of one; rejected when an error had ended the accepting before. What is left after `timeout` **milliseconds** is
-   * aborted; by default nothing is.
+   * made of one; where an error had ended the accepting before, rejected with it then. What is left after `timeout`
+   * **milliseconds** is aborted; by default nothing is.
    */
   close({ timeout }: { readonly timeout?: number | undefined } = {}): Promise<void> {
     if (timeout !== undefined) checkInteger(timeout, 0, 0x7fff_ffff, 'timeout')
@@ -120,7 +127,7 @@ export class Server<State = undefined> {
     return this.#closed
   }
 
-  /** Stops accepting, and aborts all connections, and the streams that were made of some. */
+  /** Stops accepting, and aborts all connections, and the streams that were made of some. Settles as `close` does. */
   async abort(): Promise<void> {
     const closed = this.close()
     this.#abortAll()
@@ -165,10 +172,18 @@ export class Server<State = undefined> {
 
   async #close(): Promise<void> {
     this.#listener.close()
-    await this.#ended
-    if (this.#open === 0) return
-    await new Promise<void>((resolve) => {
-      this.#lastClosed = resolve
-    })
+    try {
+      await this.#ended
+    } finally {
+      if (this.#open > 0) {
+        await new Promise<void>((resolve) => {
+          this.#lastClosed = resolve
+        })
+      }
+    }
   }
+}
+
+function raise(error: Error): never {
+  throw error
 }

@@ -1,10 +1,21 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
-import { guardDescriptors, needProgram, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
+import { AF_INET, type Ipv4Address, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import {
+  expectErrno,
+  guardDescriptors,
+  needProgram,
+  runProgram,
+  skipUnless,
+  temporaryDirectory,
+  withFault,
+} from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
+import { Reactor } from '../src/index.js'
 import { type ServerProcess, startServer } from './child.js'
 
 guardDescriptors()
@@ -147,4 +158,64 @@ describe('an accept that fails', () => {
       await server.end()
     },
   )
+
+  it('for good is told where `serve` was called, and `close` waits for the connections that go on', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    const listening = Socket.open(AF_INET, SOCK_STREAM)
+    listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listening.listen()
+    const { port } = listening.localAddress as Ipv4Address
+    const storage = new AsyncLocalStorage<string>()
+    const told: unknown[] = []
+    let tell!: () => void
+    const ended = new Promise<void>((resolve) => {
+      tell = resolve
+    })
+    const server = storage.run('mine', () =>
+      reactor.serve(
+        listening,
+        { data: (connection, chunk) => void connection.write(chunk) },
+        {
+          error({ message }) {
+            told.push(storage.getStore(), message)
+            tell()
+          },
+        },
+      ),
+    )
+    const client = connect(port, '127.0.0.1')
+    client.write('before')
+    await once(client, 'data')
+    const { injected } = await withFault('accept4:error=EINVAL:when=1', async () => {
+      connect(port, '127.0.0.1').on('error', () => {})
+      await ended
+    })
+    expect(injected).toBe(1)
+    expect(told).toEqual(['mine', expect.stringContaining('EINVAL')])
+    expect([listening.closed, server.connections.size]).toEqual([true, 1])
+    const leftAtEnd = expectErrno(() => server.close({ timeout: 60_000 }), 'EINVAL').then(() => server.connections.size)
+    client.end('after')
+    expect(String(await buffer(client))).toBe('after')
+    expect(await leftAtEnd).toBe(0)
+  })
+
+  it('for good is an uncaught exception where nobody is to be told', async () => {
+    const script = `
+      import { AF_INET, SHUT_RDWR, SOCK_STREAM, Socket, dup } from '@linux-sockets/native-core'
+      import { Reactor } from '@linux-sockets/epoll'
+      const listening = Socket.open(AF_INET, SOCK_STREAM)
+      listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      listening.listen()
+      const other = Socket.from(dup(listening))
+      const server = new Reactor().serve(listening, { data: () => {} })
+      process.on('uncaughtException', ({ syscall, code }, origin) => {
+        console.log(syscall, code, origin)
+        other.close()
+        server.close().catch((error) => console.log(error.code))
+      })
+      other.shutdown(SHUT_RDWR)`
+    const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(said).toBe('accept4 EINVAL uncaughtException\nEINVAL\n')
+  })
 })
