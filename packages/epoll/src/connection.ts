@@ -284,7 +284,8 @@ export class Connection<State = undefined> implements AsFd {
 
   /**
    * Makes a standard `Duplex` of the connection, for `node:tls`, `node:http`, `stream.pipeline` or `Duplex.toWeb`: it runs on the
-   * same reactor, and sends first what is queued here. For the handlers the connection is closed by this.
+   * same reactor, sends first what is queued here, and keeps the process alive if the connection did. For the handlers the
+   * connection is closed by this.
    * @throws SystemError `EBADF` when it is closed or has ended, `ENOTCONN` when it is connecting
    * @throws TypeError, RangeError for options that are none; the connection is then closed, too
    */
@@ -292,6 +293,7 @@ export class Connection<State = undefined> implements AsFd {
     if (this.#closed || this.#ending) throw new SystemError(errno.EBADF, 'toStream', 'the connection has ended')
     if (this.#connecting) throw new SystemError(errno.ENOTCONN, 'toStream')
     const pieces = this.#queue.pieces()
+    const { referenced } = this.#registration
     this.#registration.close()
     const socket = Socket.from(this.#socket)
     let stream: SocketStream
@@ -302,6 +304,7 @@ export class Connection<State = undefined> implements AsFd {
       this.#close()
       throw error
     }
+    if (!referenced) stream.unref()
     for (const piece of pieces) stream.write(piece)
     this.#owner?.becomes(stream)
     this.#closed = true

@@ -10,6 +10,8 @@ import {
 
 /** A descriptor's place in a reactor, from `Reactor.register`. */
 export interface Registration {
+  /** Whether it keeps the process alive. */
+  readonly referenced: boolean
   /** Other events, edge-triggered or not as they say. What is ready already is reported again. */
   modify(events: number): void
   /** Calls the handler with `events` in the next turn, as if they had come then: for what a budget left over. */
@@ -152,6 +154,10 @@ export class Place extends AsyncResource implements Registration {
     this.#handler = handler
     this.#ended = ended
     this.#receiver = receiver as never
+  }
+
+  get referenced(): boolean {
+    return this.#referenced
   }
 
   modify(events: number): void {

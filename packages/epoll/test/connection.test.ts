@@ -557,6 +557,27 @@ describe('Connection', () => {
     reactor.close()
   })
 
+  it.for([
+    ['unref()', '', 'exit'],
+    // A timer that alone keeps nothing alive.
+    ['unref().ref()', 'setTimeout(() => peer.close(), 50).unref()', 'close,exit'],
+  ] as const)('becomes a stream that keeps the process alive if it did itself: %s', async ([call, later, said]) => {
+    const script = `
+      import { AF_UNIX, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Connection, Reactor } from '@linux-sockets/epoll'
+      const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      const calls = []
+      const connection = new Connection(new Reactor(), mine, { data() {} }, undefined)
+      const stream = connection.${call}.toStream().resume().on('close', () => calls.push('close'))
+      ${later}
+      process.on('exit', () => console.log([...calls, 'exit'].join()))
+    `
+    const printed = await runProgram(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: import.meta.dirname,
+    })
+    expect(printed.trim()).toBe(said)
+  })
+
   it('closes the connection when the options of its stream are none', () => {
     const calls: string[] = []
     using reactor = new Reactor()
