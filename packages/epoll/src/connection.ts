@@ -215,9 +215,12 @@ export class Connection<State = undefined> implements AsFd {
     return !this.#mustDrain && !this.#closed
   }
 
-  /** Keeps what is written from now on in the queue, until as many `uncork`s send it with as few calls as possible (`writev`). */
+  /**
+   * Keeps what is written from now on in the queue, until as many `uncork`s send it with as few calls as possible (`sendmsg`).
+   * What waits there already stays as long. `end` ends it, and behind `end` it does nothing.
+   */
   cork(): void {
-    this.#corks++
+    if (!this.#ending) this.#corks++
   }
 
   /** Sends what `cork` has kept back. */
@@ -319,7 +322,7 @@ export class Connection<State = undefined> implements AsFd {
       if ((events & ~EPOLLOUT) !== 0) this.#read((events & ~(EPOLLIN | EPOLLOUT)) !== 0)
       if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#peerEnded || this.#closing)) this.#breakIfFailed()
     } finally {
-      if ((events & EPOLLOUT) !== 0 && this.#armed) this.#flush()
+      if ((events & EPOLLOUT) !== 0 && this.#armed) this.#sendMore()
     }
   }
 
@@ -447,6 +450,12 @@ export class Connection<State = undefined> implements AsFd {
     if (on === this.#armed) return
     this.#armed = on
     this.#registration.modify(on ? READING_AND_WRITING : READING)
+  }
+
+  /** The kernel takes bytes again. */
+  #sendMore(): void {
+    if (this.#corks === 0) this.#flush()
+    else if (!this.#closed) this.#arm(false)
   }
 
   #flush(): void {

@@ -10,7 +10,7 @@ export interface Timeouts {
   readonly idleTimeout?: number | undefined
   /** With nothing read, while reading is wanted: not paused, and the peer has not ended. Goes on after `end`. */
   readonly readTimeout?: number | undefined
-  /** With nothing sent, while something waits to be sent. */
+  /** With nothing sent, while something waits to be sent, corked or not. */
   readonly writeTimeout?: number | undefined
 }
 

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import {
   AF_INET,
   AF_UNIX,
+  EPOLLOUT,
   MSG_OOB,
   readable,
   SHUT_WR,
@@ -18,6 +19,7 @@ import {
 import { collectGarbage, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
+import { eventsOf } from './interest.js'
 
 guardDescriptors()
 
@@ -60,6 +62,15 @@ async function readAll(socket: Socket): Promise<Buffer> {
     if (count === null) await readable(socket)
     else parts.push(Buffer.from(buffer.subarray(0, count)))
   }
+}
+
+/** Reads what is there, and returns how many bytes it was. */
+async function takeAll(socket: Socket): Promise<number> {
+  await readable(socket)
+  const buffer = Buffer.alloc(10_000)
+  let taken = 0
+  for (let count = socket.recv(buffer); count; count = socket.recv(buffer)) taken += count
+  return taken
 }
 
 async function tcpPair(): Promise<{ client: Socket; accepted: Socket }> {
@@ -464,6 +475,41 @@ describe('Connection', () => {
     connection.write(Buffer.from('last'))
     connection.end()
     expect(String(await readAll(peer))).toBe('last')
+    peer.close()
+    await closed
+  })
+
+  it('sends nothing while it is corked, though the kernel takes bytes again, and waits for no event in vain', async () => {
+    const { connection, peer, closed } = connected({ drain: (c) => c.state.push('drain') })
+    setOption(connection, SO_SNDBUF, 4096)
+    while (connection.queued === 0) connection.write(Buffer.alloc(100_000, 'a'))
+    connection.cork()
+    connection.write(Buffer.from('b'))
+    const { bytesWritten, queued } = connection
+    expect(eventsOf(connection.fd) & EPOLLOUT).toBe(EPOLLOUT)
+    expect(await takeAll(peer)).toBe(bytesWritten)
+    while ((eventsOf(connection.fd) & EPOLLOUT) !== 0 && connection.queued === queued) await setImmediate()
+    expect([connection.bytesWritten, connection.queued]).toEqual([bytesWritten, queued])
+    connection.uncork()
+    expect(connection.bytesWritten).toBeGreaterThan(bytesWritten)
+    expect(eventsOf(connection.fd) & EPOLLOUT).toBe(EPOLLOUT)
+    let left = queued
+    while (left > 0) left -= await takeAll(peer)
+    expect(connection.state).toEqual(['drain'])
+    expect(eventsOf(connection.fd) & EPOLLOUT).toBe(0)
+    connection.abort()
+    peer.close()
+    await closed
+  })
+
+  it('sends the rest behind `end` without a cork, whenever that was set', async () => {
+    const { connection, peer, closed } = connected({})
+    setOption(connection, SO_SNDBUF, 4096)
+    connection.cork()
+    while (connection.queued < 100_000) connection.write(Buffer.alloc(10_000))
+    connection.end()
+    connection.cork()
+    expect(await readAll(peer)).toHaveLength(100_000)
     peer.close()
     await closed
   })

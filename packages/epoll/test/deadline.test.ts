@@ -56,6 +56,12 @@ describe('timeouts', () => {
     const kinds: string[] = []
     await silent.closed
     expect(kinds).toEqual(['idle'])
+
+    const corked = connected({ writeTimeout: 20 })
+    corked.connection.cork()
+    corked.connection.write(Buffer.from('kept back'))
+    await corked.closed
+    expect(corked.calls).toEqual(['ETIMEDOUT'])
   })
 
   it('puts the time off with every byte, whichever way it goes', async () => {

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -23,6 +22,7 @@ import {
 import { guardDescriptors, needProgram, runProgram, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { Connection, type Handlers, Reactor, type Server, wake } from '../src/index.js'
+import { eventsOf } from './interest.js'
 
 guardDescriptors()
 
@@ -32,18 +32,6 @@ function listening(): Socket {
   socket.bind({ family: 'ipv6', address: '::', port: 0 })
   socket.listen()
   return socket
-}
-
-/** What the kernel watches for on a descriptor, in the one epoll instance that has it. */
-function eventsOf(fd: number): number {
-  const mask = new RegExp(`^tfd: +${fd} events: +([0-9a-f]+) `, 'm')
-  for (const name of readdirSync('/proc/self/fdinfo')) {
-    // The descriptor of the listing is gone by now.
-    const found =
-      existsSync(`/proc/self/fdinfo/${name}`) && mask.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'utf8'))
-    if (found) return Number.parseInt(found[1] as string, 16)
-  }
-  throw new Error(`descriptor ${fd} is not watched`)
 }
 
 function echo(): { server: Server<{ chunks: number }>; port: number; reactor: Reactor } {
