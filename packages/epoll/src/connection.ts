@@ -239,8 +239,9 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   /**
-   * Sends what is queued, then closes without waiting for the peer's end. Bytes of the peer that were not read, or come
-   * later, make the kernel reset the connection, by which the peer can lose what it has not read: `end` is the safe way.
+   * Sends what is queued, then closes without waiting for the peer's end; connecting comes to its end first. Bytes of the
+   * peer that were not read, or come later, make the kernel reset the connection, by which the peer can lose what it has not
+   * read: `end` is the safe way.
    */
   close(): void {
     if (this.#closed) return
@@ -500,7 +501,8 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   #closeWhenDone(): void {
-    if ((this.#peerEnded || this.#closing) && this.#ending && this.#queue.length === 0) this.#close()
+    if (this.#connecting || this.#queue.length > 0) return
+    if ((this.#peerEnded || this.#closing) && this.#ending) this.#close()
   }
 
   /** Whether the time of that kind runs. */

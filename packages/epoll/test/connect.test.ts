@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import {
   AF_INET,
   getOption,
@@ -55,7 +56,11 @@ function busyListener(): Socket {
 }
 
 async function echoServer(): Promise<Ipv4Address> {
-  const server = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
+  return await listen(createServer((socket) => socket.on('error', () => {}).pipe(socket)))
+}
+
+async function listen(server: Server): Promise<Ipv4Address> {
+  server.listen(0, '127.0.0.1')
   onTestFinished(() => void server.close())
   await once(server, 'listening')
   return { family: 'ipv4', address: '127.0.0.1', port: (server.address() as AddressInfo).port }
@@ -151,6 +156,26 @@ describe('Reactor.connect', () => {
     const address = { family: 'ipv4', address: '127.0.0.1', port: 1 } as const
     expect(() => reactor.connect(address, handlers, { connectTimeout: 0 })).toThrow(RangeError)
     expect(reactor.size).toBe(0)
+  })
+
+  it.for([
+    ['close', ''],
+    ['end close', ''],
+    ['write close', 'early'],
+    ['write end close', 'early'],
+    ['cork write close', 'early'],
+  ] as const)('connects, sends what was written and ends, when told so before: %s', async ([calls, sent]) => {
+    const server = createServer({ allowHalfOpen: true })
+    const address = await listen(server)
+    const received = once(server, 'connection').then(([socket]) => text(socket.on('end', () => socket.end())))
+    const states = await connectAndWait(address, {}, {}, (connection) => {
+      expect(connection.connecting).toBe(true)
+      for (const call of calls.split(' ') as ('write' | 'cork' | 'end' | 'close')[])
+        connection[call](Buffer.from('early'))
+      expect(connection.closed).toBe(false)
+    })
+    expect(states).toEqual(['open'])
+    expect(await received).toBe(sent)
   })
 
   it('may be aborted while it is under way', async () => {
