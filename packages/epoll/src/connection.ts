@@ -258,7 +258,10 @@ export class Connection<State = undefined> implements AsFd {
     this.#close()
   }
 
-  /** Stops reading: the kernel's buffer fills, and the peer must wait. */
+  /**
+   * Stops reading: the kernel's buffer fills, and the peer must wait. Its end or its reset is then noticed by `resume`, behind
+   * the bytes that came before; without that only a write or a timeout tells of a reset, and those bytes are lost.
+   */
   pause(): void {
     this.#paused = true
   }

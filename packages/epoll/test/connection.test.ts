@@ -245,6 +245,32 @@ describe('Connection', () => {
     reactor.close()
   })
 
+  it.for([
+    ['resume', ['last words', 'ECONNRESET', 'close']],
+    ['write', ['ECONNRESET', 'close']],
+  ] as const)('learns of a reset while it is paused by `%s`', async ([call, expected]) => {
+    const reactor = new Reactor()
+    const { client, accepted } = await tcpPair()
+    const calls: string[] = []
+    const handlers: Handlers<undefined> = {
+      data: (_, chunk) => calls.push(chunk.toString()),
+      error: (_, error) => calls.push((error as NodeJS.ErrnoException).code ?? ''),
+      close: () => calls.push('close'),
+    }
+    const connection = new Connection(reactor, accepted, handlers, undefined)
+    connection.pause()
+    client.send(Buffer.from('last words'))
+    setOption(client, SO_LINGER, 0)
+    client.close()
+    while (reactor.statistics.events === 0) await setImmediate()
+    await setImmediate()
+    expect(calls).toEqual([])
+    connection[call](Buffer.from('x'))
+    while (!connection.closed) await setImmediate()
+    expect(calls).toEqual(expected)
+    reactor.close()
+  })
+
   it('notices a reset behind the end', async () => {
     const reactor = new Reactor()
     const { client, accepted } = await tcpPair()
