@@ -125,7 +125,9 @@ export class Reactor implements Disposable {
 
   /**
    * As `watch`, with EPOLLEXCLUSIVE: of several epoll instances that wait for one open file, as those of several Workers
-   * for one listening socket, only one or some are woken by an event.
+   * for one listening socket, only one or some are woken by an event. It takes its full effect in `run`. On Node's loop the
+   * instance is nested in libuv's, and the kernel, who can't know whether a thread waits in that one, wakes them all: each
+   * then looks, and finds what is left. epoll_ctl(2)
    */
   readonly watchExclusive: WatchFunction = (target, events, callback, options) =>
     new ReactorWatch(this, EPOLLEXCLUSIVE, target, events, callback, options)

@@ -28,7 +28,8 @@ export interface ServeOptions<State> extends ConnectionOptions {
   readonly budget?: number | undefined
   /**
    * EPOLLEXCLUSIVE: where several threads or processes serve the same open socket, whether a connection wakes one or some
-   * of them instead of all. Default false.
+   * of them instead of all. It does so for threads in `run`: on Node's loop, which holds the reactor's epoll instance in its
+   * own, all of them wake, and all but one find nothing. Default false.
    */
   readonly exclusive?: boolean | undefined
   /**
