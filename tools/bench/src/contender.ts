@@ -33,9 +33,9 @@ export function contenders(runtimes: Runtimes): { readonly present: Contender[];
   const { node26, bun, deno } = runtimes
   if (isThere(node26)) addNode('@26', node26)
   else missing.push('Node.js 26')
-  if (isThere(bun)) add('bun', both('bun'), bun)
+  if (isThere(bun)) add('bun', onBun, bun)
   else missing.push('Bun')
-  if (isThere(deno)) add('deno', both('deno'), deno, 'run', '--allow-all', '--quiet', '--v8-flags=--expose-gc')
+  if (isThere(deno)) add('deno', onDeno, deno, 'run', '--allow-all', '--quiet', '--v8-flags=--expose-gc')
   else missing.push('Deno')
   return { present, missing }
 }
@@ -50,6 +50,17 @@ const onNode: Readonly<Record<string, Scripts>> = {
   ours: { datagrams: 'datagrams', relay: 'relay', file: 'file', connect: 'connect', descriptors: 'descriptors' },
   node: { datagrams: 'node-datagrams', relay: 'node-relay', file: 'node-file', connect: 'node-connect' },
 }
+
+const onBun: Scripts = {
+  ...both('bun'),
+  datagrams: 'bun-datagrams',
+  relay: 'bun-relay',
+  file: 'bun-file',
+  connect: 'bun-connect',
+}
+
+/** Its datagrams are not stable. */
+const onDeno: Scripts = { ...both('deno'), relay: 'deno-relay', file: 'deno-file', connect: 'deno-connect' }
 
 function both(script: string): Scripts {
   return { echo: script, lines: script }

@@ -2,16 +2,9 @@
 import { mode, ready } from './control.js'
 import { LineAnswers } from './lines.js'
 
-interface DenoConnection {
-  read(bytes: Uint8Array): Promise<number | null>
-  write(bytes: Uint8Array): Promise<number>
-  setNoDelay(): void
-  close(): void
-}
-
-declare const Deno: {
-  listen(options: { hostname: string; port: number }): AsyncIterable<DenoConnection> & { addr: { port: number } }
-}
+/** **Bytes.** A read holds its buffer until something comes: each connection has its own, as large as its messages need. */
+const SMALLEST = 1024
+const LARGEST = 64 * 1024
 
 const listener = Deno.listen({ hostname: '127.0.0.1', port: 0 })
 ready(listener.addr.port)
@@ -19,7 +12,7 @@ for await (const connection of listener) answer(connection)
 
 async function answer(connection: DenoConnection): Promise<void> {
   const lines = mode === 'lines' ? new LineAnswers() : undefined
-  const buffer = new Uint8Array(64 * 1024)
+  let buffer = new Uint8Array(SMALLEST)
   try {
     connection.setNoDelay()
     for (;;) {
@@ -28,6 +21,7 @@ async function answer(connection: DenoConnection): Promise<void> {
       const chunk = buffer.subarray(0, count)
       const bytes = lines === undefined ? chunk : lines.answer(chunk)
       for (let sent = 0; sent < bytes.length; ) sent += await connection.write(bytes.subarray(sent))
+      if (count === buffer.length && count < LARGEST) buffer = new Uint8Array(count * 8)
     }
   } catch {
     // Broken by its peer.

@@ -7,7 +7,7 @@ import { argument, REQUEST, ready } from './control.js'
 const file = await open(argument)
 const server = listen(
   { family: 'ipv4', address: '127.0.0.1', port: 0 },
-  { prepare: (socket) => setOption(socket, TCP_NODELAY, true) },
+  { prepare: (socket) => setOption(socket, TCP_NODELAY, true), stream: { allowHalfOpen: true } },
 )
 server.run(answer)
 ready((server.address as InetAddress).port)
@@ -18,4 +18,5 @@ async function answer(stream: SocketStream): Promise<void> {
     asked += chunk.length
     for (; asked >= REQUEST; asked -= REQUEST) await sendFile(stream, file)
   }
+  stream.end()
 }

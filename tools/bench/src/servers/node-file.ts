@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { argument, REQUEST, ready } from './control.js'
 
 const fd = openSync(argument, 'r')
-const server = createServer({ noDelay: true }, answer)
+const server = createServer({ noDelay: true, allowHalfOpen: true }, answer)
 server.listen(0, '127.0.0.1', 4096, () => ready((server.address() as AddressInfo).port))
 
 async function answer(socket: Socket): Promise<void> {
@@ -18,4 +18,5 @@ async function answer(socket: Socket): Promise<void> {
       await once(file, 'end')
     }
   }
+  socket.end()
 }

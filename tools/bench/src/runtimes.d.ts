@@ -1,0 +1,73 @@
+/** As much of Bun and Deno as the servers need. */
+
+interface BunSocket<Data> {
+  data: Data
+  /** Above 0 while something may be written. */
+  readonly readyState: number
+  /** Returns how many bytes the kernel has taken, −1 when the socket is closed. */
+  write(bytes: Uint8Array): number
+  pause(): void
+  resume(): void
+  setNoDelay(on: boolean): void
+  shutdown(): void
+  end(): void
+  terminate(): void
+}
+
+interface BunHandlers<Data> {
+  open?(socket: BunSocket<Data>): void
+  data?(socket: BunSocket<Data>, chunk: Uint8Array): void
+  drain?(socket: BunSocket<Data>): void
+  end?(socket: BunSocket<Data>): void
+  close?(socket: BunSocket<Data>, error?: Error): void
+  error?(socket: BunSocket<Data>, error: Error): void
+}
+
+interface BunOptions<Data> {
+  readonly hostname: string
+  readonly port: number
+  readonly allowHalfOpen?: boolean
+  readonly data?: Data
+  readonly socket: BunHandlers<Data>
+}
+
+interface BunDatagrams {
+  readonly port: number
+  /** Whether the kernel has taken it. */
+  send(bytes: Uint8Array, port: number, address: string): boolean
+}
+
+declare const Bun: {
+  listen<Data>(options: BunOptions<Data>): { readonly port: number }
+  connect<Data>(options: BunOptions<Data>): Promise<BunSocket<Data>>
+  file(path: string): { stream(): ReadableStream<Uint8Array> }
+  udpSocket(options: {
+    readonly hostname: string
+    readonly socket: {
+      data(socket: BunDatagrams, bytes: Uint8Array, port: number, address: string): void
+      drain(socket: BunDatagrams): void
+      error(): void
+    }
+  }): Promise<BunDatagrams>
+}
+
+interface DenoConnection {
+  readonly readable: ReadableStream<Uint8Array>
+  readonly writable: WritableStream<Uint8Array>
+  /** `null` at the end. */
+  read(bytes: Uint8Array): Promise<number | null>
+  write(bytes: Uint8Array): Promise<number>
+  closeWrite(): Promise<void>
+  setNoDelay(): void
+  close(): void
+}
+
+declare const Deno: {
+  listen(options: {
+    readonly hostname: string
+    readonly port: number
+    readonly tcpBacklog?: number
+  }): AsyncIterable<DenoConnection> & { readonly addr: { readonly port: number } }
+  connect(options: { readonly hostname: string; readonly port: number }): Promise<DenoConnection>
+  open(path: string): Promise<{ readonly readable: ReadableStream<Uint8Array> }>
+}
