@@ -487,8 +487,8 @@ export class Connection<State = undefined> implements AsFd {
   #finish(): void {
     if (this.#finished) return
     this.#finished = true
-    // close(2) sends the FIN, too.
-    if (this.#peerEnded || this.#closing) {
+    // close(2) sends the FIN, too, unless others hold the socket, and theirs it may then be.
+    if (this.#closing) {
       this.#close()
       return
     }

@@ -69,10 +69,7 @@ export function watch(
   { ended }: WatchOptions = {},
 ): Watch {
   if (typeof callback !== 'function') throw new TypeError('callback must be a function')
-  const resource = new AsyncResource('LinuxSocketsWatch')
-  // Not from within the owner's close, which is in the midst of its work.
-  const end = ended && (() => process.nextTick(() => resource.runInAsyncScope(ended)))
-  return new Watcher(target, events, (ready) => resource.runInAsyncScope(callback, undefined, ready), end)
+  return new Watcher(target, events, callback, ended)
 }
 
 /** How long to wait: `{ signal: AbortSignal.timeout(5000) }`. */
@@ -116,7 +113,7 @@ async function ready(target: AsFd, events: number, { signal }: ReadyOptions = {}
 const WATCHABLE = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP
 const ALWAYS = EPOLLERR | EPOLLHUP
 
-class Watcher implements Watch {
+class Watcher extends AsyncResource implements Watch {
   events: number
   /** Kept, so that it is not closed on garbage collection while it is watched. */
   readonly target: AsFd
@@ -126,9 +123,9 @@ class Watcher implements Watch {
   #stopped = false
   #referenced = false
 
-  /** `ended` is called when the descriptor's owner closes it, or it turns out to have been closed. */
   constructor(target: AsFd, events: number, callback: (events: number) => void, ended?: () => void) {
     checkEvents(events)
+    super('LinuxSocketsWatch')
     this.events = events
     this.target = target
     this.#callback = callback
@@ -172,7 +169,7 @@ class Watcher implements Watch {
     const wanted = events & (this.events | ALWAYS)
     if (wanted === 0 || this.#stopped) return
     try {
-      this.#callback(wanted)
+      this.runInAsyncScope(this.#callback, undefined, wanted)
     } catch (error) {
       // As Node's EventTarget does it: thrown here, it would keep the others of the batch from their events.
       process.nextTick(() => {
@@ -181,9 +178,12 @@ class Watcher implements Watch {
     }
   }
 
+  /** The descriptor's owner closes it, or it turns out to have been closed. */
   end(): void {
     this.stop()
-    this.#ended?.()
+    const ended = this.#ended
+    // Not from within the owner's close, which is in the midst of its work.
+    if (ended !== undefined) process.nextTick(() => this.runInAsyncScope(ended))
   }
 
   [Symbol.dispose](): void {

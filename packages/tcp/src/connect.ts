@@ -133,6 +133,7 @@ class Race {
   #ready = true
   #exhausted: boolean
   #asking = false
+  #abort: (() => void) | undefined
   #next: NodeJS.Timeout | undefined
   #limit: NodeJS.Timeout | undefined
 
@@ -157,11 +158,12 @@ class Race {
   run(): void {
     const { signal, timeout } = this.#options
     if (timeout !== undefined) this.#limit = setTimeout(() => this.#expire(), timeout)
-    signal?.addEventListener('abort', this.#abort)
+    if (signal !== undefined) {
+      this.#abort = AsyncResource.bind(() => this.#fail(signal.reason))
+      signal.addEventListener('abort', this.#abort)
+    }
     this.#proceed()
   }
-
-  readonly #abort = AsyncResource.bind(() => this.#fail(this.#options.signal?.reason))
 
   #proceed(): void {
     while (!this.#settled && this.#ready && this.#waiting.length > 0) this.#start(this.#waiting.shift() as AddressLike)
@@ -238,7 +240,8 @@ class Race {
     }
     this.#running.add(attempt)
     this.#ready = false
-    this.#next = setTimeout(() => this.#hurry(), this.#delay)
+    const last = this.#exhausted && this.#waiting.length === 0
+    if (!last) this.#next = setTimeout(() => this.#hurry(), this.#delay)
   }
 
   #hurry(): void {
@@ -305,7 +308,7 @@ class Race {
     this.#settled = true
     clearTimeout(this.#next)
     clearTimeout(this.#limit)
-    this.#options.signal?.removeEventListener('abort', this.#abort)
+    if (this.#abort !== undefined) this.#options.signal?.removeEventListener('abort', this.#abort)
     for (const attempt of this.#running) {
       attempt.watch.stop()
       attempt.socket.close()

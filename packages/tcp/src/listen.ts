@@ -90,12 +90,15 @@ export class Server extends Listener<SocketStream> {
   /** Takes over sockets that listen already, such as those that came from another process. Throws as `Listener` does. */
   constructor(sockets: Socket | readonly Socket[], { stream: streamOptions, ...options }: ServerOptions = {}) {
     const connections = new Set<SocketStream>()
+    function forget(this: SocketStream): void {
+      connections.delete(this)
+    }
     super(sockets, {
       ...options,
       wrap(socket) {
         const stream = new SocketStream(socket, streamOptions)
         connections.add(stream)
-        return stream.once('close', () => connections.delete(stream))
+        return stream.on('close', forget)
       },
     })
     this.#connections = connections

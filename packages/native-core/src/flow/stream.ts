@@ -64,7 +64,8 @@ export class SocketStream extends Duplex implements AsFd {
   /** Undefined while there is nothing to wait for, and when destroyed. */
   #watch: Watch | undefined
   readonly #watchFunction: WatchFunction
-  #startWatch: (events: number) => Watch
+  /** For all watches but the first, in the context of that one. */
+  #startWatch: ((events: number) => Watch) | undefined
   #referenced = true
 
   /** Whether the reading side wants bytes. */
@@ -74,7 +75,7 @@ export class SocketStream extends Duplex implements AsFd {
   #unsent: readonly Uint8Array[] = []
   #sent: WriteCallback | undefined
   /** Who wants to send by other means, by the empty chunk that keeps the place among the writes. */
-  readonly #loans = new Map<Uint8Array, () => Promise<void>>()
+  #loans: Map<Uint8Array, () => Promise<void>> | undefined
   /** Whether one of them does. */
   #lent = false
   /** Whether somebody else does all, for good. */
@@ -91,9 +92,8 @@ export class SocketStream extends Duplex implements AsFd {
     super({ ...options, allowHalfOpen })
     this.socket = socket
     this.#watchFunction = from
-    this.#startWatch = this.#newWatch
     // Most streams are read at once, and then this is the only epoll_ctl that their reading takes.
-    this.#watch = this.#startWatch(EPOLLIN)
+    this.#watch = this.#newWatch(EPOLLIN)
     try {
       if (signal !== undefined) addAbortSignal(signal, this)
     } catch (error) {
@@ -286,9 +286,10 @@ export class SocketStream extends Duplex implements AsFd {
         }
       }
       const place = Buffer.alloc(0)
+      this.#loans ??= new Map()
       this.#loans.set(place, AsyncResource.bind(start))
       this.write(place, (error) => {
-        this.#loans.delete(place)
+        this.#loans?.delete(place)
         if (error && !begun) reject(error)
       })
     })
@@ -358,7 +359,7 @@ export class SocketStream extends Duplex implements AsFd {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: WriteCallback): void {
-    if (this.#loans.has(chunk)) {
+    if (this.#loans?.has(chunk)) {
       this._writev([{ chunk }], callback)
       return
     }
@@ -416,7 +417,16 @@ export class SocketStream extends Duplex implements AsFd {
     callback(error)
   }
 
-  readonly #ready = (events: number): void => {
+  #newWatch(events: number): Watch {
+    const ready = (happened: number) => this.#ready(happened)
+    // Somebody else has closed the socket.
+    const ended = () => {
+      this.destroy(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the stream was open'))
+    }
+    return this.#watchFunction(this.socket, events, ready, { ended })
+  }
+
+  #ready(events: number): void {
     // With a failed connection comes EPOLLHUP.
     if ((events & (EPOLLERR | EPOLLHUP)) === EPOLLERR) this.drainErrorQueue()
     // Reading first: the error that a write meets would destroy the stream and with it the bytes that came before.
@@ -425,14 +435,6 @@ export class SocketStream extends Duplex implements AsFd {
       else this.#rest(events)
     }
     if (events !== EPOLLIN && this.#sent !== undefined && !this.#lent) this.#sendRest()
-  }
-
-  readonly #newWatch = (events: number): Watch =>
-    this.#watchFunction(this.socket, events, this.#ready, { ended: this.#lost })
-
-  /** Somebody else has closed the socket. */
-  readonly #lost = (): void => {
-    this.destroy(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the stream was open'))
   }
 
   #receive(): void {
@@ -502,14 +504,14 @@ export class SocketStream extends Duplex implements AsFd {
    */
   #stopWatch(): void {
     // Here is the async context that the next watch shall have too.
-    this.#startWatch = AsyncResource.bind(this.#newWatch)
+    this.#startWatch = AsyncResource.bind((events: number) => this.#newWatch(events))
     this.#watch?.stop()
     this.#watch = undefined
   }
 
   #arm(events: number): void {
     if (this.#watch === undefined) {
-      this.#watch = this.#startWatch(events)
+      this.#watch = this.#startWatch?.(events) ?? this.#newWatch(events)
       if (!this.#referenced) this.#watch.unref()
     } else if ((this.#watch.events & events) === 0) {
       this.#watch.update(this.#watch.events | events)
@@ -568,7 +570,7 @@ export class SocketStream extends Duplex implements AsFd {
     const begin = async () => {
       if (!this.destroyed) await send()
       this.#lent = false
-      this.#loans.delete(place)
+      this.#loans?.delete(place)
       if (this.#sent === undefined) return
       this.#unsent = this.#unsent.slice(1)
       this.#sendRest()
@@ -582,10 +584,11 @@ export class SocketStream extends Duplex implements AsFd {
   #send(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
     let first = 0
     while (first < pieces.length) {
-      const next = this.#loans.size === 0 ? -1 : pieces.findIndex((piece, i) => i >= first && this.#loans.has(piece))
+      const loans = this.#loans
+      const next = loans === undefined ? -1 : pieces.findIndex((piece, i) => i >= first && loans.has(piece))
       if (next === first) {
         const place = pieces[next] as Uint8Array
-        this.#lendAt(place, this.#loans.get(place) as () => Promise<void>)
+        this.#lendAt(place, loans?.get(place) as () => Promise<void>)
         return pieces.slice(next)
       }
       const end = Math.min(next < 0 ? pieces.length : next, first + IOV_MAX)
