@@ -24,7 +24,7 @@ export type Limits = Readonly<Record<TimeoutKind, number>>
  * The times of one connection, by a single timer that is set to the next one. What puts a time off only notes when that
  * was: the timer finds out when it is called, so that a busy connection costs the wheel nothing.
  */
-export class Deadlines {
+export class Deadlines extends AsyncResource {
   readonly #limits: Limits
   readonly #timers: LoopTimers
   readonly #isAwaited: (kind: TimeoutKind) => boolean
@@ -55,11 +55,12 @@ export class Deadlines {
     isAwaited: (kind: TimeoutKind) => boolean,
     expire: (kind: TimeoutKind) => void,
   ) {
+    super('LinuxSocketsDeadlines')
     this.#limits = limits
     this.#timers = timers
     this.#isAwaited = isAwaited
     this.#expire = expire
-    this.#timer = new Timer(AsyncResource.bind(() => this.#look()))
+    this.#timer = new Timer(() => this.runInAsyncScope(this.#look, this))
     const now = timers.refresh()
     this.#begun = { connect: now, idle: now, read: now, write: now }
     this.#arm()

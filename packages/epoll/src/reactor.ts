@@ -231,12 +231,12 @@ export function wake(waker: AsFd): void {
 
 const ONE = Buffer.from(BigUint64Array.of(1n).buffer)
 
-class ReactorWatch implements Watch {
+class ReactorWatch extends AsyncResource implements Watch {
   events: number
   readonly #reactor: Reactor
   readonly #flags: number
   readonly #target: AsFd
-  readonly #deliver: (events: number) => void
+  readonly #callback: (events: number) => void
   readonly #ended: (() => void) | undefined
   #registration: Registration | undefined
   #referenced = true
@@ -247,19 +247,16 @@ class ReactorWatch implements Watch {
     target: AsFd,
     events: number,
     callback: (events: number) => void,
-    options: WatchOptions = {},
+    { ended }: WatchOptions = {},
   ) {
     if (typeof callback !== 'function') throw new TypeError('callback must be a function')
+    super('LinuxSocketsWatch')
     this.events = events
     this.#reactor = reactor
     this.#flags = flags
     this.#target = target
-    // As `watch` promises, whoever registers, and whenever.
-    this.#deliver = AsyncResource.bind((ready: number) => {
-      const wanted = ready & (this.events | EPOLLERR | EPOLLHUP)
-      if (wanted !== 0) callback(wanted)
-    })
-    this.#ended = options.ended && AsyncResource.bind(options.ended)
+    this.#callback = callback
+    this.#ended = ended
     this.#registration = this.#register()
   }
 
@@ -272,7 +269,8 @@ class ReactorWatch implements Watch {
       if (this.#flags === 0) this.#registration.modify(events)
       else {
         this.#registration.close()
-        this.#registration = this.#register()
+        // In the async context of the first one, as `watch` promises.
+        this.#registration = this.runInAsyncScope(this.#register, this)
       }
     } catch (error) {
       this.events = before
@@ -301,11 +299,19 @@ class ReactorWatch implements Watch {
     this.stop()
   }
 
+  #deliver(events: number): void {
+    const wanted = events & (this.events | EPOLLERR | EPOLLHUP)
+    if (wanted !== 0) this.#callback(wanted)
+  }
+
+  #end(): void {
+    this.#registration = undefined
+    this.#ended?.()
+  }
+
   #register(): Registration {
-    const registration = this.#reactor.register(this.#target, this.events | this.#flags, this.#deliver, () => {
-      this.#registration = undefined
-      this.#ended?.()
-    })
+    const events = this.events | this.#flags
+    const registration = this.#reactor.register(this.#target, events, this.#deliver, this.#end, this)
     return this.#referenced ? registration : registration.unref()
   }
 }

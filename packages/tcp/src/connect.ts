@@ -159,7 +159,9 @@ class Race {
     const { signal, timeout } = this.#options
     if (timeout !== undefined) this.#limit = setTimeout(() => this.#expire(), timeout)
     if (signal !== undefined) {
-      this.#abort = AsyncResource.bind(() => this.#fail(signal.reason))
+      // Not that of whoever aborts: the iterator's `return` is called from there.
+      const context = new AsyncResource('LinuxSocketsConnect')
+      this.#abort = () => context.runInAsyncScope(this.#fail, this, signal.reason)
       signal.addEventListener('abort', this.#abort)
     }
     this.#proceed()

@@ -217,20 +217,7 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
   #turn: NodeJS.Immediate | undefined
 
   // These may start in the context of whoever sends or resumes, but handlers run in that of whoever made the channel.
-  readonly #onTurn = AsyncResource.bind(() => {
-    this.#turn = undefined
-    if (this.#hungUp) this.#sendQueued()
-    this.#read()
-  })
-  readonly #onSendTimer = AsyncResource.bind(() => this.#sendQueued())
-  readonly #onReadTimer = AsyncResource.bind(() => {
-    this.#readTimer = undefined
-    this.#arm()
-  })
-  readonly #onError = AsyncResource.bind((error: SystemError, failed?: FailedDatagram) => {
-    this.#handlers.error(error, failed)
-  })
-  readonly #onEnd = AsyncResource.bind(() => this.#handlers.end?.())
+  readonly #context = new AsyncResource('LinuxSocketsDatagrams')
   readonly #onAbort = () => this.#destroy(this.#signal?.reason)
 
   /**
@@ -413,7 +400,7 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
   /** Sees to it that what is wanted comes. Interest that is needed no more is dropped when it is next reported. */
   #arm(): void {
     if (!this.#isWanted) return
-    if (this.#hungUp || this.#at < this.#count) this.#turn ??= setImmediate(this.#onTurn)
+    if (this.#hungUp || this.#at < this.#count) this.#takeTurn()
     else this.#watch.update(this.#watch.events | READ)
   }
 
@@ -510,13 +497,16 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
       this.#end()
     } else {
       this.#watch.update(this.#watch.events & ~READ)
-      this.#readTimer = this.#timer(this.#onReadTimer, MAX_DELAY)
+      this.#readTimer = this.#timer(MAX_DELAY, () => {
+        this.#readTimer = undefined
+        this.#arm()
+      })
     }
   }
 
   #end(): void {
     this.#stopReading()
-    process.nextTick(this.#onEnd)
+    process.nextTick(() => this.#context.runInAsyncScope(() => this.#handlers.end?.()))
   }
 
   /** Nothing is delivered from now on. */
@@ -629,8 +619,8 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
     if (hold === 'ENOBUFS' || !hopeful) {
       this.#delay = Math.min(this.#delay * 2 || 1, MAX_DELAY)
       this.#watch.update(this.#watch.events & ~EPOLLOUT)
-      this.#sendTimer = this.#timer(this.#onSendTimer, this.#delay)
-    } else if (this.#hungUp) this.#turn ??= setImmediate(this.#onTurn)
+      this.#sendTimer = this.#timer(this.#delay, () => this.#sendQueued())
+    } else if (this.#hungUp) this.#takeTurn()
     else this.#watch.update(this.#watch.events | EPOLLOUT)
   }
 
@@ -653,11 +643,20 @@ export class DatagramChannel implements AsyncIterable<IncomingDatagram>, Disposa
 
   /** Never from within a call of the user's, and never in the midst of our own work. */
   #report(error: SystemError, failed?: FailedDatagram): void {
-    process.nextTick(this.#onError, error, failed)
+    process.nextTick(() => this.#context.runInAsyncScope(() => this.#handlers.error(error, failed)))
   }
 
-  #timer(callback: () => void, delay: number): NodeJS.Timeout {
-    const timer = setTimeout(callback, delay)
+  #takeTurn(): void {
+    const turn = () => {
+      this.#turn = undefined
+      if (this.#hungUp) this.#sendQueued()
+      this.#read()
+    }
+    this.#turn ??= setImmediate(() => this.#context.runInAsyncScope(turn))
+  }
+
+  #timer(delay: number, task: () => void): NodeJS.Timeout {
+    const timer = setTimeout(() => this.#context.runInAsyncScope(task), delay)
     if (!this.#referenced) timer.unref()
     return timer
   }

@@ -287,7 +287,8 @@ export class SocketStream extends Duplex implements AsFd {
       }
       const place = Buffer.alloc(0)
       this.#loans ??= new Map()
-      this.#loans.set(place, AsyncResource.bind(start))
+      const context = new AsyncResource('LinuxSocketsLoan')
+      this.#loans.set(place, () => context.runInAsyncScope(start))
       this.write(place, (error) => {
         this.#loans?.delete(place)
         if (error && !begun) reject(error)
@@ -504,7 +505,8 @@ export class SocketStream extends Duplex implements AsFd {
    */
   #stopWatch(): void {
     // Here is the async context that the next watch shall have too.
-    this.#startWatch = AsyncResource.bind((events: number) => this.#newWatch(events))
+    const context = new AsyncResource('LinuxSocketsStream')
+    this.#startWatch = (events) => context.runInAsyncScope(this.#newWatch, this, events)
     this.#watch?.stop()
     this.#watch = undefined
   }
