@@ -74,6 +74,7 @@ export interface ConnectAttempt {
  * Addresses are tried in the order given, each `attemptDelay` after the one before, or at once when one fails. All
  * attempts run on until the first of them is connected; the others are then closed. Addresses may also arrive one by one
  * from an async iterable, which is asked for one address ahead, and whose `return` is called when no more are wanted.
+ * `TCP_NODELAY` is left off, unlike in `node:http`: `prepare: (socket) => setOption(socket, TCP_NODELAY, true)`.
  *
  * @throws SystemError of the attempt when there was one: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, …
  * @throws AggregateError with the `errors` of all attempts, and of the iterator, when there were several; its `code` is

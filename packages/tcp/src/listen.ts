@@ -61,7 +61,8 @@ export interface ListenOptions extends ServerOptions {
  *
  * Nothing is accepted before somebody asks: iterate, or `run(callback)`. A port of 0 lets the kernel choose one, which
  * `address` tells; all addresses whose port is 0 get the same. Where the port chosen for the first is taken at another, a
- * new one is chosen, up to 16 times.
+ * new one is chosen, up to 16 times. `TCP_NODELAY` is left off, unlike in `node:http`; accepted sockets have it from
+ * `prepare: (socket) => setOption(socket, TCP_NODELAY, true)`.
  *
  * @throws SystemError `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, …; nothing stays open
  * @throws TypeError, RangeError without an address, or for one that is none

@@ -77,6 +77,22 @@ it.for(['client', 'server'] as const)('lets the %s end first, and the other go o
   expect(sha256(await untilEnd(early))).toBe(sha256(data[1]))
 })
 
+it('ends with `handshakeTimeout` what turned away in mid-handshake', async (test) => {
+  skipUnless(test, needProgram('openssl'))
+  const server = tls.createServer({ ...(await temporaryCertificate()), handshakeTimeout: 50 })
+  const failed = once(
+    server.on('tlsClientError', (_error, socket) => socket.destroy()),
+    'tlsClientError',
+  )
+  const { connected, streams } = await serve(server)
+  // The head of a record whose rest never comes.
+  connected.end(Buffer.from([22, 3, 1, 2, 0]))
+  const [{ code }] = await failed
+  expect(code).toBe('ERR_TLS_HANDSHAKE_TIMEOUT')
+  expect((await connected.toArray()).length).toBe(0)
+  expect(streams.map(({ closed }) => closed)).toEqual([true])
+})
+
 it.for(['TLSv1.2', 'TLSv1.3'] as const)('resumes a session of %s', async (version, test) => {
   skipUnless(test, needProgram('openssl'))
   const pair = await temporaryCertificate()
@@ -142,6 +158,14 @@ async function converse(
   server: tls.Server | Http2SecureServer,
   options: tls.ConnectionOptions,
 ): Promise<{ client: tls.TLSSocket; connected: SocketStream; streams: SocketStream[] }> {
+  const { connected, streams } = await serve(server)
+  return { client: tls.connect({ socket: connected, ...options }), connected, streams }
+}
+
+/** The same without TLS at the client. */
+async function serve(
+  server: tls.Server | Http2SecureServer,
+): Promise<{ connected: SocketStream; streams: SocketStream[] }> {
   const listener = listen(anyPort, { stream })
   const streams: SocketStream[] = []
   listener.run((accepted) => {
@@ -154,7 +178,7 @@ async function converse(
     listener.close()
     for (const each of [...streams, connected]) each.on('error', () => {}).destroy()
   })
-  return { client: tls.connect({ socket: connected, ...options }), connected, streams }
+  return { connected, streams }
 }
 
 function sha256(data: Uint8Array): string {

@@ -18,6 +18,8 @@ export interface SocketStreamOptions
   /**
    * Whether the stream stays writable when the peer has sent its end; otherwise it ends too, after what was written.
    * Default false, as in `node:net`. Under a `tls.TLSSocket` let it be true: there TLS decides, and may have more to write.
+   * A TLS server then learns of a client that turned away in mid-handshake only by the `handshakeTimeout` of `node:tls`, 120 s
+   * by default, and must destroy the socket itself: `server.on('tlsClientError', (_error, socket) => socket.destroy())`.
    */
   readonly allowHalfOpen?: boolean | undefined
   /** Destroys the stream with an `AbortError`. */
