@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, readlinkSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readlinkSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryDirectory } from './directory.js'
 
@@ -16,12 +16,14 @@ export async function withFault<T>(
   const log = join(temporaryDirectory(), 'strace')
   const [syscall] = fault.split(':') as [string]
   const thread = readlinkSync('/proc/thread-self').split('/').at(-1) as string
+  // Open all the time, so that no open(2) or close(2) of ours is traced.
+  const status = openSync(`/proc/self/task/${thread}/status`, 'r')
   const args = ['-qq', '-o', log, '-e', `trace=${syscall}`, '-e', `inject=${fault}`, '-p', thread]
   const tracer = spawn('strace', args, { stdio: 'ignore' })
   const ended = once(tracer, 'close')
   try {
     // Nothing else of this thread may run between the attaching and the action.
-    for (let wait = 0; tracerOf(thread) !== tracer.pid; wait++) {
+    for (let wait = 0; tracerIn(status) !== tracer.pid; wait++) {
       if (wait === 5000) throw new Error('strace did not attach')
       Atomics.wait(pause, 0, 0, 1)
     }
@@ -31,12 +33,15 @@ export async function withFault<T>(
     return { outcome, injected: readFileSync(log, 'utf8').split('(INJECTED)').length - 1 }
   } finally {
     tracer.kill()
+    closeSync(status)
   }
 }
 
 const pause = new Int32Array(new SharedArrayBuffer(4))
 
-function tracerOf(thread: string): number {
-  const [, pid] = /^TracerPid:\t(\d+)/m.exec(readFileSync(`/proc/self/task/${thread}/status`, 'utf8')) as string[]
+function tracerIn(status: number): number {
+  const text = Buffer.alloc(4096)
+  const length = readSync(status, text, 0, text.length, 0)
+  const [, pid] = /^TracerPid:\t(\d+)/m.exec(text.toString('latin1', 0, length)) as string[]
   return Number(pid)
 }
