@@ -1,21 +1,27 @@
 import { once } from 'node:events'
+import { closeSync } from 'node:fs'
 import {
   expectCloexec,
   expectErrno,
   expectNonBlocking,
   guardDescriptors,
   needProgram,
+  openDescriptors,
   runPython,
   skipUnless,
   temporaryDirectory,
+  withFault,
 } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
-import * as core from '../src/index.js'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
+  EPOLL_CTL_ADD,
+  EPOLLIN,
   EPOLLPRI,
+  epollControl,
+  epollCreate,
   eventfd,
   getOptionInt,
   ioctl,
@@ -27,7 +33,10 @@ import {
   MSG_TRUNC,
   MSG_WAITALL,
   type OwnedFd,
+  pipe,
+  ReceiveBatch,
   readable,
+  readv,
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
@@ -520,49 +529,39 @@ print(got == data)
 })
 
 describe('signals', () => {
-  it.for([
-    ['recvfrom', 'a.recv(buffer)'],
-    ['recvfrom', 'a.recvFrom(buffer).length'],
-    ['recvmsg', 'a.recvMessage(buffer).length'],
-    ['recvmmsg', '(new ReceiveBatch().receive(a), 5)'],
-    ['sendto', 'a.send(Buffer.from("12345"))'],
-    ['sendmsg', 'a.sendMessage({ data: Buffer.from("12345") })'],
-    ['accept4', '(listener.accept().close(), 5)'],
-    ['readv', 'readv(a, [buffer])'],
-  ] as const)('%s is tried again after EINTR: %s', async ([syscall, expression], test) => {
+  it.for<[string, string, (ends: Ends) => unknown]>([
+    ['recvfrom', 'recv', ({ a, buffer }) => a.recv(buffer)],
+    ['recvfrom', 'recvFrom', ({ a, buffer }) => a.recvFrom(buffer)?.length],
+    ['recvmsg', 'recvMessage', ({ a, buffer }) => a.recvMessage(buffer)?.length],
+    ['recvmmsg', 'ReceiveBatch.receive', ({ a, batch }) => batch.receive(a) && batch.length(0)],
+    ['sendto', 'send', ({ a }) => a.send(Buffer.from('12345'))],
+    ['sendmsg', 'sendMessage', ({ a }) => a.sendMessage({ data: Buffer.from('12345') })],
+    [
+      'accept4',
+      'accept',
+      ({ listener, buffer }) => {
+        using accepted = listener.accept() as Socket
+        return accepted.recv(buffer)
+      },
+    ],
+    ['readv', 'readv', ({ a, buffer }) => readv(a, [buffer])],
+  ])('%s is tried again after EINTR: %s', async ([syscall, _name, call], test) => {
     skipUnless(test, needProgram('strace'))
-    const { code, stdout, stderr } = await injected(
-      `${syscall}:error=EINTR:when=1..3`,
-      `
-      const [a, b] = Socket.pair()
-      const listener = Socket.open(AF_UNIX, SOCK_STREAM)
-      listener.bind({ family: 'unix' })
-      listener.listen()
-      const client = Socket.open(AF_UNIX, SOCK_STREAM)
-      client.connect(listener.localAddress)
-      writev(b, [Buffer.from('abc'), Buffer.from('de')])
-      const buffer = Buffer.alloc(8)
-      start()
-      console.log(${expression})
-    `,
-    )
-    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: '5\n' })
-    expect(stderr.match(/EINTR .*INJECTED/g), stderr).toHaveLength(3)
+    const ends = openEnds()
+    for (const sender of [ends.b, ends.client]) sender.send(Buffer.from('abcde'))
+    const { outcome, injected } = await withFault(`${syscall}:error=EINTR:when=1..3`, () => call(ends))
+    expect({ outcome, injected }).toEqual({ outcome: { status: 'fulfilled', value: 5 }, injected: 3 })
   })
 
   it('close is not tried again after EINTR', async (test) => {
     skipUnless(test, needProgram('strace'))
-    const { code, stdout, stderr } = await injected(
-      'close:error=EINTR:when=1',
-      `
-      const socket = Socket.open(AF_UNIX, SOCK_STREAM)
-      start()
-      socket.close()
-      console.log(socket.closed)
-    `,
-    )
-    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'true\n' })
-    expect(stderr.match(/^close\(\d+\) += -1 EINTR.*INJECTED/gm)).toHaveLength(1)
+    const socket = Socket.open(AF_UNIX, SOCK_STREAM)
+    const { fd } = socket
+    const { injected } = await withFault('close:error=EINTR:when=1', () => socket.close())
+    expect([injected, socket.closed]).toEqual([1, true])
+    // The failed call was none, so that a second one would have closed it.
+    expect(openDescriptors().map((open) => open.fd)).toContain(fd)
+    closeSync(fd)
   })
 
   it('a blocking recv goes on under a rain of signals', async () => {
@@ -703,48 +702,32 @@ describe('close-on-exec and non-blocking', () => {
 })
 
 describe('the kernel’s refusals', () => {
-  it.for([
-    ['socket:error=EMFILE', 'EMFILE', 'Socket.open(AF_INET, SOCK_STREAM)'],
-    ['socket:error=ENOMEM', 'ENOMEM', 'Socket.open(AF_INET, SOCK_STREAM)'],
-    ['socketpair:error=ENFILE', 'ENFILE', 'Socket.pair()'],
-    ['accept4:error=EMFILE', 'EMFILE', 'listener.accept()'],
-    ['accept4:error=ENOMEM', 'ENOMEM', 'listener.accept()'],
-    ['accept4:error=ECONNABORTED', 'ECONNABORTED', 'listener.accept()'],
-    ['epoll_create1:error=EMFILE', 'EMFILE', 'epollCreate()'],
-    ['epoll_ctl:error=ENOMEM', 'ENOMEM', 'epollControl(epoll, EPOLL_CTL_ADD, listener, EPOLLIN)'],
-    ['epoll_ctl:error=ENOSPC', 'ENOSPC', 'watch(listener, EPOLLIN, () => {})'],
-    ['recvmsg:error=ENOMEM', 'ENOMEM', 'b.recvMessage(Buffer.alloc(4), { control: 64 })'],
-    ['recvmmsg:error=ENOMEM', 'ENOMEM', 'new ReceiveBatch().receive(b)'],
-    ['sendmsg:error=ENOBUFS', 'ENOBUFS', 'b.sendMessage({ data: Buffer.alloc(1) })'],
-    ['pipe2:error=EMFILE', 'EMFILE', 'pipe()'],
-    ['eventfd2:error=EMFILE', 'EMFILE', 'eventfd()'],
-    ['fcntl:error=EMFILE', 'EMFILE', 'b.dup()'],
-  ] as const)('%s surfaces as %s, and nothing leaks', async ([fault, expected, expression], test) => {
+  it.for<[string, string, (ends: Ends) => unknown]>([
+    ['socket', 'EMFILE', () => Socket.open(AF_INET, SOCK_STREAM)],
+    ['socket', 'ENOMEM', () => Socket.open(AF_INET, SOCK_STREAM)],
+    ['socketpair', 'ENFILE', () => Socket.pair()],
+    ['accept4', 'EMFILE', ({ listener }) => listener.accept()],
+    ['accept4', 'ENOMEM', ({ listener }) => listener.accept()],
+    ['accept4', 'ECONNABORTED', ({ listener }) => listener.accept()],
+    ['epoll_create1', 'EMFILE', () => epollCreate()],
+    ['epoll_ctl', 'ENOMEM', ({ epoll, listener }) => epollControl(epoll, EPOLL_CTL_ADD, listener, EPOLLIN)],
+    ['epoll_ctl', 'ENOSPC', ({ listener }) => watch(listener, EPOLLIN, () => {})],
+    ['recvmsg', 'ENOMEM', ({ b, buffer }) => b.recvMessage(buffer, { control: 64 })],
+    ['recvmmsg', 'ENOMEM', ({ b, batch }) => batch.receive(b)],
+    ['sendmsg', 'ENOBUFS', ({ b, buffer }) => b.sendMessage({ data: buffer })],
+    ['pipe2', 'EMFILE', () => pipe()],
+    ['eventfd2', 'EMFILE', () => eventfd()],
+    ['fcntl', 'EMFILE', ({ b }) => b.dup()],
+  ])('%s: %s surfaces, and nothing leaks', async ([syscall, code, call], test) => {
     skipUnless(test, needProgram('strace'))
-    const { code, stdout, stderr } = await injected(
-      `${fault}:when=1`,
-      `
-      const [a, b] = Socket.pair()
-      const epoll = epollCreate()
-      const listener = Socket.open(AF_UNIX, SOCK_STREAM)
-      listener.bind({ family: 'unix' })
-      listener.listen()
-      const client = Socket.open(AF_UNIX, SOCK_STREAM)
-      client.connect(listener.localAddress)
-      // Opens what a thread's first watch leaves open.
-      watch(a, EPOLLIN, () => {}).stop()
-      // Without files: threads of Node's own, such as the allocator's reading /proc, open and close some at any time.
-      const isOurs = (fd) => { try { return !readlinkSync('/proc/self/fd/' + fd).startsWith('/') } catch { return false } }
-      const open = () => readdirSync('/proc/self/fd').filter(isOurs).length
-      const before = open()
-      start()
-      let outcome = 'nothing thrown'
-      try { ${expression} } catch (error) { outcome = error.code }
-      console.log(outcome, open() - before)
-      process.exit()
-    `,
-    )
-    expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: `${expected} 0\n` })
+    const ends = openEnds()
+    // Opens what a thread's first watch leaves open.
+    watch(ends.a, EPOLLIN, () => {}).stop()
+    const { outcome, injected } = await withFault(`${syscall}:error=${code}:when=1`, () => call(ends))
+    expect({ outcome, injected }).toEqual({
+      outcome: { status: 'rejected', reason: expect.objectContaining({ code }) },
+      injected: 1,
+    })
   })
 
   it('surfaces a true EMFILE, and works again after it', async () => {
@@ -766,38 +749,21 @@ describe('the kernel’s refusals', () => {
   })
 })
 
-/**
- * Runs a program under strace, which makes system calls fail. The script calls `start()` where the counting of calls
- * should begin.
- */
-async function injected(
-  fault: string,
-  script: string,
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const [syscall] = fault.split(':') as [string]
-  const program = `
-    import { spawn } from 'node:child_process'
-    import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-    import * as core from './index.js'
-    const { ${Object.keys(core)
-      .filter((name) => script.includes(name))
-      .join(', ')} } = core
-    // Attached where the counting begins, and not before.
-    const start = () => {
-      const args = ['-qq', '-e', 'trace=${syscall}', '-e', 'inject=${fault}', '-p', String(process.pid)]
-      spawn('strace', args, { stdio: ['ignore', 'ignore', 'inherit'] })
-      const pause = new Int32Array(new SharedArrayBuffer(4))
-      const traced = () => /^TracerPid:\\t[1-9]/m.test(readFileSync('/proc/self/status', 'utf8'))
-      for (let wait = 0; !traced(); wait++) {
-        if (wait === 5000) throw new Error('strace did not attach')
-        Atomics.wait(pause, 0, 0, 1)
-      }
-    }
-    ${script}
-    process.exit()
-  `
-  const { code, stdout, stderr } = await runModule(program)
-  return { code, stdout, stderr }
+type Ends = ReturnType<typeof openEnds>
+
+/** What calls can be made on, closed when the running test ends. */
+function openEnds() {
+  const [a, b] = Socket.pair()
+  const listener = Socket.open(AF_UNIX, SOCK_STREAM)
+  listener.bind({ family: 'unix' })
+  listener.listen()
+  const client = Socket.open(AF_UNIX, SOCK_STREAM)
+  client.connect(listener.localAddress)
+  const epoll = epollCreate()
+  onTestFinished(() => {
+    for (const owned of [a, b, listener, client, epoll]) owned.close()
+  })
+  return { a, b, listener, client, epoll, batch: new ReceiveBatch(), buffer: Buffer.alloc(8) }
 }
 
 /** The two ends of a TCP connection, the accepted one first. */
