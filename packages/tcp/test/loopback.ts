@@ -7,6 +7,7 @@ import {
   dup,
   type OwnedFd,
   readable,
+  SO_LINGER,
   SO_SNDBUF,
   SOCK_STREAM,
   Socket,
@@ -108,6 +109,14 @@ export async function runInNamespace<T>(namespace: Namespace, program: string): 
   return JSON.parse(await namespace.run(process.execPath, args, { cwd: directory })) as T
 }
 
+/** The ends of a TCP connection with small send buffers, closed when the running test ends. */
+export async function tcpPair(): Promise<[Socket, Socket]> {
+  // A small receive buffer would make the peer wait for its own delayed acknowledgements.
+  const small = (socket: Socket) => setOption(socket, SO_SNDBUF, 60_000)
+  const { connected, accepted } = await connectedPair(small, small)
+  return [accepted, connected]
+}
+
 /** The ends of a Unix connection with small buffers, closed when the running test ends. */
 export async function unixPair(): Promise<[Socket, Socket]> {
   const pair = Socket.pair()
@@ -116,6 +125,12 @@ export async function unixPair(): Promise<[Socket, Socket]> {
     for (const socket of pair) socket.close()
   })
   return pair
+}
+
+/** Closes so that the peer sees a reset. */
+export function reset(socket: Socket): void {
+  setOption(socket, SO_LINGER, 0)
+  socket.close()
 }
 
 /** All that comes until the end, in reads of any size, with pauses in between. */

@@ -16,9 +16,7 @@ import {
   readv,
   SHUT_WR,
   SIOCINQ,
-  SO_LINGER,
   SO_RCVBUFFORCE,
-  SO_SNDBUF,
   SO_SNDBUFFORCE,
   type Socket,
   SocketStream,
@@ -38,7 +36,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect as connectTcp, listen, type RelayProgress, relay, sendFile } from '../src/index.js'
-import { anyPort, connectedPair, openFile, readSlowly, sha256, unixPair } from './loopback.js'
+import { anyPort, connectedPair, openFile, readSlowly, reset, sha256, tcpPair, unixPair } from './loopback.js'
 
 guardDescriptors()
 
@@ -676,12 +674,6 @@ async function joined(connect: () => Promise<[Socket, Socket]>): Promise<Joined>
   return { left, right, a, b }
 }
 
-async function tcpPair(): Promise<[Socket, Socket]> {
-  const small = (socket: Socket) => setOption(socket, SO_SNDBUF, 60_000)
-  const { connected, accepted } = await connectedPair(small, small)
-  return [accepted, connected]
-}
-
 /** All of it, in pieces of any size, and then the end. */
 async function send(socket: Socket, data: Buffer): Promise<void> {
   for (let at = 0, i = 0; at < data.length; i++) {
@@ -724,11 +716,6 @@ async function readPipe(end: OwnedFd): Promise<Buffer> {
     if (count === null) await readable(end)
     else chunks.push(buffer.subarray(0, count))
   }
-}
-
-function reset(socket: Socket): void {
-  setOption(socket, SO_LINGER, 0)
-  socket.close()
 }
 
 /** A proxy of the running test, that relays every connection. */

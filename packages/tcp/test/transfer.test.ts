@@ -7,15 +7,7 @@ import http from 'node:http'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import {
-  type InetAddress,
-  pipe,
-  SO_LINGER,
-  SO_SNDBUF,
-  type Socket,
-  SocketStream,
-  setOption,
-} from '@linux-sockets/native-core'
+import { type InetAddress, pipe, SO_SNDBUF, type Socket, SocketStream, setOption } from '@linux-sockets/native-core'
 import {
   expectErrno,
   guardDescriptors,
@@ -28,7 +20,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { listen, sendFile } from '../src/index.js'
-import { anyPort, connectedPair, openFile, readSlowly, sha256, unixPair } from './loopback.js'
+import { anyPort, connectedPair, openFile, readSlowly, reset, sha256, tcpPair, unixPair } from './loopback.js'
 
 guardDescriptors()
 
@@ -191,8 +183,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     const { path } = file(4 * MiB)
     const sending = sendFile(sender, path, {
       onProgress: () => {
-        if (!receiver.closed) setOption(receiver, SO_LINGER, 0)
-        receiver.close()
+        if (!receiver.closed) reset(receiver)
       },
     })
     const { code, syscall } = await sending.catch((error) => error)
@@ -427,13 +418,6 @@ function file(size: number): { path: string; data: Buffer } {
   const data = randomBytes(size)
   writeFileSync(path, data)
   return { path, data }
-}
-
-async function tcpPair(): Promise<[Socket, Socket]> {
-  // A small receive buffer would make the peer wait for its own delayed acknowledgements.
-  const small = (socket: Socket) => setOption(socket, SO_SNDBUF, 60_000)
-  const { connected, accepted } = await connectedPair(small)
-  return [accepted, connected]
 }
 
 async function hashOf(path: string): Promise<string> {

@@ -5,7 +5,6 @@ import { setImmediate as turn } from 'node:timers/promises'
 import {
   getOption,
   readable,
-  SO_LINGER,
   SO_SNDBUF,
   SO_ZEROCOPY,
   Socket,
@@ -25,7 +24,7 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { listen, ZeroCopyStream } from '../src/index.js'
-import { anyPort, connectedPair, readSlowly, sha256 } from './loopback.js'
+import { anyPort, connectedPair, readSlowly, reset, sha256 } from './loopback.js'
 
 guardDescriptors()
 
@@ -268,9 +267,4 @@ function track(stream: ZeroCopyStream): ZeroCopyStream {
 
 async function closed(stream: ZeroCopyStream): Promise<void> {
   if (!stream.closed) await once(stream, 'close')
-}
-
-function reset(socket: Socket): void {
-  setOption(socket, SO_LINGER, 0)
-  socket.close()
 }
