@@ -1,0 +1,440 @@
+/**
+ * What ss(8) and `lsof -i` show: the sockets of this network namespace as the kernel tells of them by sock_diag(7), and from
+ * /proc who holds them. Addresses stay numbers.
+ *
+ *     node dist/ss.js           what is connected
+ *     node dist/ss.js -tulp     TCP and UDP sockets that wait for peers, and whose they are
+ *     node dist/ss.js -ti       TCP connections with their TCP_INFO
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_NETLINK,
+  AF_UNIX,
+  decodeAddress,
+  errno,
+  formatAddress,
+  formatIpv4,
+  formatIpv6,
+  type InetAddress,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  interfaceNameOf,
+  MSG_PEEK,
+  MSG_TRUNC,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+  Socket,
+  SystemError,
+  type UnixAddress,
+} from '@linux-sockets/native-core'
+import { TCP_INFO, type TcpInfo } from '@linux-sockets/tcp'
+
+const KINDS = ['tcp', 'udp', 'unix'] as const
+
+/** The states by ss's names, at the kernel's numbers. UDP and Unix sockets have some of them, too. */
+export const STATES = [
+  'UNKNOWN',
+  'ESTAB',
+  'SYN-SENT',
+  'SYN-RECV',
+  'FIN-WAIT-1',
+  'FIN-WAIT-2',
+  'TIME-WAIT',
+  'UNCONN',
+  'CLOSE-WAIT',
+  'LAST-ACK',
+  'LISTEN',
+  'CLOSING',
+] as const
+
+/** A Unix socket's: stream, datagram, seqpacket. */
+type UnixType = 'u_str' | 'u_dgr' | 'u_seq'
+
+export type State = (typeof STATES)[number]
+
+/** Those of ss's `-l`. A datagram socket that isn't connected waits for peers as a listener does. */
+export const WAITING: readonly State[] = ['LISTEN', 'UNCONN']
+/** Those that ss shows by default: what has, or had, or tries to get a peer. */
+export const CONNECTED = STATES.filter((state) => ![...WAITING, 'TIME-WAIT', 'SYN-RECV'].includes(state))
+
+/** Which sockets to ask for, and what about them. */
+export interface SocketQuery {
+  readonly kinds?: readonly (typeof KINDS)[number][]
+  readonly states?: readonly State[]
+  /** Whether to ask for `tcpInfo` and `congestion`. */
+  readonly info?: boolean
+}
+
+/** A socket. */
+export interface SocketEntry {
+  readonly netid: 'tcp' | 'udp' | UnixType
+  readonly state: State
+  /**
+   * **Bytes** to be read: for UDP the memory that they take, for Unix datagrams those of the first one. On a listener the
+   * **connections** to be accepted.
+   */
+  readonly receiveQueue: number
+  /** **Bytes** that the peer hasn't acknowledged, or read; for UDP memory. On a listener the **connections** that may wait. */
+  readonly sendQueue: number
+  readonly local: InetAddress | UnixAddress
+  /** On a Unix socket it has no name where the peer is none of the sockets that were asked for. */
+  readonly peer: InetAddress | UnixAddress
+  /** What /proc calls the socket; 0 where no process has it, as in TIME-WAIT. */
+  readonly inode: number
+  /** Of a Unix socket's peer; 0 for none. */
+  readonly peerInode?: number
+  /** The interface that the socket, or its link-local address, is bound to. */
+  readonly ifindex?: number
+  /** Whether an IPv6 socket leaves IPv4 to others. Known while it waits for peers. */
+  readonly v6only?: boolean
+  readonly tcpInfo?: TcpInfo
+  /** The algorithm of congestion control. */
+  readonly congestion?: string
+}
+
+/** A process that has a socket open. */
+export interface Holder {
+  readonly command: string
+  readonly pid: number
+  readonly fd: number
+}
+
+/**
+ * The sockets of this network namespace. Each kind and family is read at another moment, so what opens or closes meanwhile
+ * may be missing.
+ */
+export function sockets({ kinds = KINDS, states = CONNECTED, info = false }: SocketQuery = {}): SocketEntry[] {
+  const mask = states.reduce((bits, state) => bits | (1 << STATES.indexOf(state)), 0)
+  return kinds.flatMap((kind) => {
+    if (kind === 'unix') return unixSockets(mask)
+    return [AF_INET, AF_INET6].flatMap((family) => inetSockets(kind, family, mask, info))
+  })
+}
+
+/** Who has which sockets open, by their inodes. The descriptors of other users are for root to see. */
+export function holders(): Map<number, Holder[]> {
+  const found = new Map<number, Holder[]>()
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const command = ifVisible(() => readFileSync(`/proc/${pid}/comm`, 'utf8').replace(/\n$/, ''))
+    for (const fd of ifVisible(() => readdirSync(`/proc/${pid}/fd`)) ?? []) {
+      const target = ifVisible(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? ''
+      const [, inode] = /^socket:\[(\d+)\]$/.exec(target) ?? []
+      if (inode === undefined || command === undefined) continue
+      const holder = { command, pid: Number(pid), fd: Number(fd) }
+      found.set(Number(inode), [...(found.get(Number(inode)) ?? []), holder])
+    }
+  }
+  return found
+}
+
+/** Undefined where it belongs to someone else, or has just gone. */
+function ifVisible<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (['EACCES', 'EPERM', 'ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw error
+  }
+}
+
+/** `struct inet_diag_req_v2` and `struct inet_diag_msg`: <linux/inet_diag.h>. Numbers are in host order, but ports. */
+function inetSockets(netid: 'tcp' | 'udp', family: number, states: number, info: boolean): SocketEntry[] {
+  const request = Buffer.alloc(56)
+  request.writeUInt8(family, 0)
+  request.writeUInt8(netid === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP, 1)
+  // A bit for each attribute, from 1 on.
+  if (info) request.writeUInt8((1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1)), 2)
+  request.writeUInt32LE(states, 4)
+  return dump(request).map((message) => {
+    const found = attributes(message.subarray(72))
+    const ifindex = message.readUInt32LE(40)
+    const v6only = found.get(INET_DIAG_SKV6ONLY)
+    const tcpInfo = found.get(INET_DIAG_INFO)
+    const congestion = found.get(INET_DIAG_CONG)
+    return {
+      netid,
+      state: STATES[message.readUInt8(1)] ?? 'UNKNOWN',
+      receiveQueue: message.readUInt32LE(56),
+      sendQueue: message.readUInt32LE(60),
+      local: inetAddress(family, message.subarray(8, 24), message.readUInt16BE(4)),
+      peer: inetAddress(family, message.subarray(24, 40), message.readUInt16BE(6)),
+      inode: message.readUInt32LE(68),
+      ...(ifindex !== 0 && { ifindex }),
+      ...(v6only && { v6only: v6only[0] === 1 }),
+      ...(tcpInfo && { tcpInfo: decodeTcpInfo(tcpInfo) }),
+      ...(congestion && { congestion: congestion.toString('latin1', 0, congestion.length - 1) }),
+    }
+  })
+}
+
+function inetAddress(family: number, bytes: Buffer, port: number): InetAddress {
+  return family === AF_INET
+    ? { family: 'ipv4', address: formatIpv4(bytes.subarray(0, 4)), port }
+    : { family: 'ipv6', address: formatIpv6(bytes), port }
+}
+
+function decodeTcpInfo({ buffer, byteOffset, length }: Buffer): TcpInfo {
+  return TCP_INFO.decode(new DataView(buffer, byteOffset, length), length)
+}
+
+/** `struct unix_diag_req` and `struct unix_diag_msg`: <linux/unix_diag.h>. */
+function unixSockets(states: number): SocketEntry[] {
+  const request = Buffer.alloc(24)
+  request.writeUInt8(AF_UNIX, 0)
+  request.writeUInt32LE(states, 4)
+  request.writeUInt32LE(UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN, 12)
+  const all = dump(request).map((message) => {
+    const found = attributes(message.subarray(16))
+    const queues = found.get(UNIX_DIAG_RQLEN)
+    return {
+      netid: UNIX_TYPES[message.readUInt8(1)] as UnixType,
+      state: STATES[message.readUInt8(2)] ?? 'UNKNOWN',
+      receiveQueue: queues?.readUInt32LE(0) ?? 0,
+      sendQueue: queues?.readUInt32LE(4) ?? 0,
+      local: unixAddress(found.get(UNIX_DIAG_NAME)),
+      inode: message.readUInt32LE(4),
+      peerInode: found.get(UNIX_DIAG_PEER)?.readUInt32LE(0) ?? 0,
+    }
+  })
+  const names = new Map(all.map(({ inode, local }) => [inode, local]))
+  return all.map((socket) => ({ ...socket, peer: names.get(socket.peerInode) ?? unixAddress() }))
+}
+
+/** The attribute is what follows the family in `struct sockaddr_un`. */
+function unixAddress(name: Uint8Array = new Uint8Array()): UnixAddress {
+  return decodeAddress(Uint8Array.of(AF_UNIX, 0, ...name)) as UnixAddress
+}
+
+/** What the kernel answers to a request: all messages of one kind, without their headers. */
+function dump(request: Buffer): Buffer[] {
+  for (let tries = 0; tries < DUMP_TRIES; tries++) {
+    const messages = tryDump(request)
+    if (messages !== undefined) return messages
+  }
+  throw new SystemError(errno.EAGAIN, 'recvfrom', 'the sockets change too fast to be read')
+}
+
+/** Undefined when something changed meanwhile, so that parts may be missing. */
+function tryDump(request: Buffer): Buffer[] | undefined {
+  using socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)
+  const header = Buffer.alloc(HEADER)
+  header.writeUInt32LE(HEADER + request.length, 0)
+  header.writeUInt16LE(SOCK_DIAG_BY_FAMILY, 4)
+  header.writeUInt16LE(NLM_F_REQUEST | NLM_F_DUMP, 6)
+  socket.sendTo(Buffer.concat([header, request]), { family: 'netlink', pid: 0 })
+
+  const all: Buffer[] = []
+  let interrupted = false
+  for (;;) {
+    const part = receive(socket)
+    for (let at = 0; at < part.length; ) {
+      const size = part.length - at < HEADER ? 0 : part.readUInt32LE(at)
+      if (size < HEADER || at + size > part.length) throw new SystemError(errno.EBADMSG, 'recvfrom', 'sock_diag')
+      const body = part.subarray(at + HEADER, at + size)
+      if ((part.readUInt16LE(at + 6) & NLM_F_DUMP_INTR) !== 0) interrupted = true
+      switch (part.readUInt16LE(at + 4)) {
+        case SOCK_DIAG_BY_FAMILY:
+          all.push(body)
+          break
+        case NLMSG_ERROR:
+          throw failure(body)
+        case NLMSG_DONE:
+          // A dump that breaks off says here why.
+          if (body.length >= 4 && body.readInt32LE(0) < 0) throw failure(body)
+          return interrupted ? undefined : all
+      }
+      at += align(size)
+    }
+  }
+}
+
+/** The messages that come next. The kernel has them ready as soon as it was asked, or those before were taken. */
+function receive(socket: Socket): Buffer {
+  for (;;) {
+    // What doesn't fit into the buffer would be lost.
+    const next = socket.recvFrom(NOTHING, MSG_PEEK | MSG_TRUNC)
+    const buffer = Buffer.allocUnsafe(next?.length ?? 0)
+    const received = socket.recvFrom(buffer)
+    if (received === null) throw new SystemError(errno.EAGAIN, 'recvfrom', 'sock_diag')
+    // Others may send to the socket, too. The kernel is port 0.
+    if (received.address?.family === 'netlink' && received.address.pid === 0) return buffer
+  }
+}
+
+/** `struct nlmsgerr` begins with −errno; ENOENT is a kernel without sock_diag for that kind of sockets. */
+function failure(body: Buffer): SystemError {
+  return new SystemError(-body.readInt32LE(0), 'recvfrom', 'sock_diag')
+}
+
+function attributes(bytes: Buffer): Map<number, Buffer> {
+  const found = new Map<number, Buffer>()
+  for (let at = 0; at + 4 <= bytes.length; ) {
+    const size = bytes.readUInt16LE(at)
+    if (size < 4 || at + size > bytes.length) break
+    found.set(bytes.readUInt16LE(at + 2), bytes.subarray(at + 4, at + size))
+    at += align(size)
+  }
+  return found
+}
+
+function align(size: number): number {
+  return (size + 3) & ~3
+}
+
+const NETLINK_SOCK_DIAG = 4
+const SOCK_DIAG_BY_FAMILY = 20
+const INET_DIAG_INFO = 2
+const INET_DIAG_CONG = 4
+const INET_DIAG_SKV6ONLY = 11
+const UDIAG_SHOW_NAME = 0x1
+const UDIAG_SHOW_PEER = 0x4
+const UDIAG_SHOW_RQLEN = 0x10
+const UNIX_DIAG_NAME = 0
+const UNIX_DIAG_PEER = 2
+const UNIX_DIAG_RQLEN = 4
+const UNIX_TYPES: Readonly<Record<number, UnixType>> = {
+  [SOCK_STREAM]: 'u_str',
+  [SOCK_DGRAM]: 'u_dgr',
+  [SOCK_SEQPACKET]: 'u_seq',
+}
+/** sizeof(struct nlmsghdr) */
+const HEADER = 16
+const NLMSG_ERROR = 2
+const NLMSG_DONE = 3
+const NLM_F_REQUEST = 0x1
+const NLM_F_DUMP_INTR = 0x10
+const NLM_F_DUMP = 0x300
+const DUMP_TRIES = 16
+const NOTHING = new Uint8Array()
+
+const USAGE = `usage: node ss.js [options]
+  -t, --tcp  -u, --udp  -x, --unix    only these
+  -l, --listening                     those that wait for peers, not those that have one
+  -a, --all                           both
+  -p, --processes                     who has them open
+  -i, --info                          what TCP knows of the connection
+  -n, --numeric                       numbers in place of names, as they are without it`
+
+/** Returns what to print. Throws what `parseArgs` throws. */
+function run(args: string[]): string {
+  const boolean = (short: string) => ({ type: 'boolean', short }) as const
+  const { values } = parseArgs({
+    args,
+    options: {
+      tcp: boolean('t'),
+      udp: boolean('u'),
+      unix: boolean('x'),
+      listening: boolean('l'),
+      all: boolean('a'),
+      processes: boolean('p'),
+      info: boolean('i'),
+      numeric: boolean('n'),
+    },
+  })
+  const kinds = KINDS.filter((kind) => values[kind])
+  const found = sockets({
+    ...(kinds.length > 0 && { kinds }),
+    states: values.all ? STATES : values.listening ? WAITING : CONNECTED,
+    info: values.info === true,
+  })
+  return table(found, values.processes ? holders() : new Map())
+}
+
+function table(found: readonly SocketEntry[], heldBy: ReadonlyMap<number, readonly Holder[]>): string {
+  const rows = found.map((socket) => {
+    const { netid, state, receiveQueue, sendQueue, inode } = socket
+    const users = heldBy.get(inode)?.map(({ command, pid, fd }) => `("${command}",pid=${pid},fd=${fd})`)
+    const process = users === undefined ? '' : `users:(${users})`
+    const cells = [netid, state, `${receiveQueue}`, `${sendQueue}`, ...ends(socket), process].map(printable)
+    return { cells, info: infoLine(socket) }
+  })
+  const title = ['Netid', 'State', 'Recv-Q', 'Send-Q', 'Local Address:Port', 'Peer Address:Port', 'Process']
+  const widths = title.map((name, i) =>
+    rows.reduce((most, { cells }) => Math.max(most, cells[i]?.length ?? 0), name.length),
+  )
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join(' ')
+      .trimEnd()
+  return [line(title), ...rows.flatMap(({ cells, info }) => [line(cells), ...info])].join('\n')
+}
+
+/** As ss writes them: an address and a port, or the name of a Unix socket and its inode. */
+function ends({ local, peer, inode, peerInode, ifindex, v6only }: SocketEntry): [local: string, peer: string] {
+  if (local.family === 'unix' || peer.family === 'unix') {
+    return [`${unixText(local)} ${inode}`, `${unixText(peer)} ${peerInode}`]
+  }
+  return [inetText(local, v6only, ifindex), inetText(peer, v6only)]
+}
+
+function unixText(address: InetAddress | UnixAddress): string {
+  return 'path' in address || 'abstract' in address ? formatAddress(address) : '*'
+}
+
+function inetText({ family, address, port }: InetAddress, v6only = false, ifindex = 0): string {
+  const ipv6 = address === '::' && !v6only ? '*' : `[${address}]`
+  return `${family === 'ipv6' ? ipv6 : address}${ifindex === 0 ? '' : `%${interfaceText(ifindex)}`}:${port || '*'}`
+}
+
+function interfaceText(index: number): string {
+  try {
+    return interfaceNameOf(index)
+  } catch {
+    return `if${index}`
+  }
+}
+
+/** By ss's names and in its units: times in milliseconds. What is 0 or unknown is left out. */
+function infoLine({ tcpInfo: info, congestion }: SocketEntry): string[] {
+  if (info === undefined) return []
+  const fields = {
+    wscale: info.snd_wscale || info.rcv_wscale ? `${info.snd_wscale},${info.rcv_wscale}` : 0,
+    rto: info.rto / 1000,
+    backoff: info.backoff,
+    rtt: info.rtt && `${info.rtt / 1000}/${info.rttvar / 1000}`,
+    ato: info.ato / 1000,
+    mss: info.snd_mss,
+    pmtu: info.pmtu,
+    rcvmss: info.rcv_mss,
+    advmss: info.advmss,
+    cwnd: info.snd_cwnd,
+    bytes_sent: info.bytes_sent,
+    bytes_retrans: info.bytes_retrans,
+    bytes_acked: info.bytes_acked,
+    bytes_received: info.bytes_received,
+    segs_out: info.segs_out,
+    segs_in: info.segs_in,
+    lastsnd: info.last_data_sent,
+    lastrcv: info.last_data_recv,
+    lastack: info.last_ack_recv,
+    unacked: info.unacked,
+    retrans: info.total_retrans && `${info.retrans}/${info.total_retrans}`,
+    lost: info.lost,
+    notsent: info.notsent_bytes,
+  }
+  const known = Object.entries(fields).filter(([, value]) => value)
+  return [`\t ${[congestion, ...known.map(([name, value]) => `${name}:${value}`)].join(' ')}`]
+}
+
+/** Names of sockets and processes are what others chose, and may be made to confuse a terminal. */
+function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, '?')
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  try {
+    console.log(run(process.argv.slice(2)))
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (!code?.startsWith('ERR_PARSE_ARGS_')) throw error
+    console.error(`${message}\n${USAGE}`)
+    process.exitCode = 2
+  }
+}
