@@ -25,11 +25,11 @@ export async function race(addresses: readonly SocketAddress[], tell = console.l
 }
 
 /** The race of this program's own routes. */
-export async function raceOwnRoutes(): Promise<void> {
+export async function raceOwnRoutes(tell = console.log): Promise<void> {
   using swallowing = await fullListener()
   using refusing = boundSocket()
   await using well = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-  await race([swallowing.localAddress, refusing.localAddress, well.address])
+  await race([swallowing.localAddress, refusing.localAddress, well.address], tell)
 }
 
 /** Its backlog is full, so the kernel drops each SYN that comes. */

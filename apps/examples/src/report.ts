@@ -19,7 +19,7 @@ export async function runSteps(steps: readonly Step[]): Promise<number> {
     try {
       const said = await run((done, total) => bar.show(done, total))
       bar.clear()
-      console.log(`✓ ${label}  ${duration(performance.now() - started)}\n        ${said}`)
+      console.log(`✓ ${label}  ${duration(performance.now() - started)}${INDENT}${said.replaceAll('\n', INDENT)}`)
     } catch (error) {
       bar.clear()
       failed++
@@ -42,6 +42,7 @@ function duration(milliseconds: number): string {
   return milliseconds < 1000 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(1)} s`
 }
 
+const INDENT = '\n        '
 const WIDTH = 30
 
 /** Redraws itself on a terminal; elsewhere, as in a log, it says each quarter once. */

@@ -12,14 +12,22 @@ import { buffer } from 'node:stream/consumers'
 import { interfaces, resolve } from '@linux-sockets/addr'
 import { formatAddress, getOption, raiseDescriptorLimit, SO_RCVBUF, setOption } from '@linux-sockets/native-core'
 import { connect, TCP_NODELAY, TCP_USER_TIMEOUT, tcpInfo } from '@linux-sockets/tcp'
+import { converse } from './chat.js'
+import { greetBoth } from './dual-stack.js'
 import { startEchoServer } from './echo-server.js'
 import { passListener } from './fd-passing.js'
+import { raceOwnRoutes } from './happy-eyeballs.js'
+import { echoOnManyCores } from './multi-core.js'
 import { receiveOneMulticast } from './multicast.js'
 import { type Progress, runSteps, size } from './report.js'
+import { callProcedures } from './rpc.js'
+import { holders, sockets } from './ss.js'
+import { downloadOne } from './static-files.js'
 
 const MANY = 400
 const PER_CONNECTION = 128 * 1024
 const LARGE = 96 * 1024 * 1024
+const FILE = 48 * 1024 * 1024
 const CHUNK = randomBytes(64 * 1024)
 
 /** The client for machines that have no other: sends its input while it prints what comes back. */
@@ -44,10 +52,17 @@ const failed = await runSteps([
   { title: 'epoll: many node:net clients at once', run: manyConnections },
   { title: 'epoll: one large transfer to a slow reader', run: largeTransfer },
   { title: 'epoll: a client that is not Node', run: foreignClient },
+  { title: 'epoll: an echo server on several cores', run: echoOnManyCores },
+  { title: 'epoll: a chat in which one sleeps', run: converse },
+  { title: 'epoll: remote procedure calls', run: callProcedures },
   { title: 'addr: names to addresses', run: resolveName },
   { title: 'tcp: options and TCP_INFO', run: tcpOptions },
+  { title: 'tcp: one server for two families', run: greetBoth },
+  { title: 'tcp: Happy Eyeballs', run: happyEyeballs },
+  { title: 'tcp: a file by sendfile', run: downloadFile },
   { title: 'udp-mcast: the interface of arrival', run: receiveOneMulticast },
   { title: 'unix-fdpass: a listening socket in another process', run: passListener },
+  { title: 'native-core: who has the echo server open, by sock_diag', run: ownListener },
 ])
 await server.abort()
 console.log(failed === 0 ? '\nAll steps passed.' : `\n${failed} steps failed.`)
@@ -140,6 +155,29 @@ async function transferInfo(): Promise<string> {
   stream.end().resume()
   await once(stream, 'close')
   return `${info.state}, round trip ${info.rtt} µs, window ${info.snd_cwnd} segments, ${size(Number(info.bytes_acked))} acknowledged`
+}
+
+async function happyEyeballs(): Promise<string> {
+  const told: string[] = []
+  await raceOwnRoutes((line: string) => told.push(line))
+  return told.join('\n')
+}
+
+/** The second half of the file counts as another one. */
+function downloadFile(progress: Progress): Promise<string> {
+  return downloadOne(FILE, () => progress)
+}
+
+/** Asks the kernel for the listening socket, and /proc for who has it open. */
+async function ownListener(): Promise<string> {
+  const listening = sockets({ kinds: ['tcp'], states: ['LISTEN'] })
+  const listener = listening.find(({ local }) => 'port' in local && local.port === port)
+  const holder = holders()
+    .get(listener?.inode ?? 0)
+    ?.find(({ pid }) => pid === process.pid)
+  if (listener === undefined || holder === undefined) throw new Error('the kernel doesn’t tell of the server')
+  const { local, sendQueue } = listener
+  return `${formatAddress(local)} is fd ${holder.fd} of ${holder.command}, process ${holder.pid}; ${sendQueue} may wait there`
 }
 
 function verify(received: Buffer, sent: Buffer): void {

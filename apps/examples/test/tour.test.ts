@@ -14,7 +14,7 @@ describe('the tour', () => {
   it('passes every step', async () => {
     const said = await runProgram(process.execPath, [join(built, 'tour.js')])
     const steps = said.split('\n').filter((line) => line.startsWith('✓'))
-    expect(steps.length).toBe(7)
+    expect(steps.length).toBe(14)
     expect(said).not.toContain('✗')
     expect(said).toMatch(/All steps passed\.\n$/)
   })
