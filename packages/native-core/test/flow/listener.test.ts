@@ -647,6 +647,51 @@ describe('several sockets', () => {
     expect(ports.length).toBe(4)
   })
 
+  it('wait together at the limit of descriptors, and drop what waits at each of them', async () => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      const other = Socket.open(AF_INET, SOCK_STREAM)
+      other.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      other.listen()
+      const ports = []
+      const hoard = []
+      const noting = globalThis.setTimeout
+      let waits = 0
+      globalThis.setTimeout = (callback, delay) => noting(() => { waits++; callback() }, delay)
+      let atSecond
+      const several = new Listener([Socket.from(dup(listener)), other], {
+        error({ code }) {
+          codes.add(code)
+          if (delays.length < 2) return
+          atSecond = { ...several.statistics, waits, delays: [...delays], codes: [...codes] }
+          for (const fd of hoard.splice(0)) fd.close()
+          for (const { port } of several.addresses) net.connect(port, '127.0.0.1').resume()
+        },
+      })
+      const clients = several.addresses.map(({ port }) => net.connect(port, '127.0.0.1').resume())
+      await Promise.all(clients.map((client) => once(client, 'connect')))
+      const more = () => { try { return eventfd() } catch { return undefined } }
+      setResourceLimit({ soft: readdirSync('/proc/self/fd').length + 3 })
+      for (let fd; (fd = more()) !== undefined; ) hoard.push(fd)
+      const dropped = Promise.all(clients.map((client) => client.closed || once(client, 'close')))
+      await several.run((socket) => {
+        ports.push(socket.localAddress.port)
+        socket.close()
+        if (ports.length === 2) several.close()
+      })
+      await dropped
+      console.log(JSON.stringify({ atSecond, served: new Set(ports).size, statistics: several.statistics }))
+      process.exit()`)
+    expect(stderr).toBe('')
+    const statistics = { accepted: 0, dropped: 2, errors: 2 }
+    expect(JSON.parse(stdout)).toEqual({
+      // The second try, of whichever of them, is made after the first one's delay.
+      atSecond: { ...statistics, waits: 1, delays: [5, 10], codes: ['EMFILE'] },
+      served: 2,
+      statistics: { ...statistics, accepted: 2 },
+    })
+  })
+
   it('end together when one of them fails', async () => {
     const sockets = [bound(), bound()]
     const listener = own(new Listener(sockets))
