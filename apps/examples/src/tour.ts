@@ -21,7 +21,7 @@ import { echoOnManyCores } from './multi-core.js'
 import { receiveOneMulticast } from './multicast.js'
 import { type Progress, runSteps, size } from './report.js'
 import { callProcedures } from './rpc.js'
-import { holders, sockets } from './ss.js'
+import { holders, type SocketEntry, sockets } from './ss.js'
 import { downloadOne } from './static-files.js'
 
 const MANY = 400
@@ -29,6 +29,9 @@ const PER_CONNECTION = 128 * 1024
 const LARGE = 96 * 1024 * 1024
 const FILE = 48 * 1024 * 1024
 const CHUNK = randomBytes(64 * 1024)
+
+/** What a kernel that was built without sock_diag, or for TCP without it, says. */
+const NO_SOCK_DIAG: ReadonlySet<string> = new Set(['EPROTONOSUPPORT', 'ENOENT'])
 
 /** The client for machines that have no other: sends its input while it prints what comes back. */
 const PYTHON_CLIENT = `
@@ -170,7 +173,13 @@ function downloadFile(progress: Progress): Promise<string> {
 
 /** Asks the kernel for the listening socket, and /proc for who has it open. */
 async function ownListener(): Promise<string> {
-  const listening = sockets({ kinds: ['tcp'], states: ['LISTEN'] })
+  let listening: readonly SocketEntry[]
+  try {
+    listening = sockets({ kinds: ['tcp'], states: ['LISTEN'] })
+  } catch (error) {
+    if (!NO_SOCK_DIAG.has((error as NodeJS.ErrnoException).code ?? '')) throw error
+    return `skipped: this kernel has no sock_diag (${(error as Error).message})`
+  }
   const listener = listening.find(({ local }) => 'port' in local && local.port === port)
   const holder = holders()
     .get(listener?.inode ?? 0)
