@@ -8,15 +8,17 @@ it('draws a bar for each contender that was measured, as well-formed XML', async
     { contender: 'c', overC: { median: 1, low: 1, high: 1 } },
     { contender: 'reactor', overC: value },
     { contender: 'net', failure: 'broken' },
+    { contender: 'reactor@26', overC: value },
   ]
-  const svg = plot([{ name: 'one', title: 'small & <many>', bulk: false, lines }])
+  const svg = plot([{ name: 'one', title: 'small & <many>, 50 connections', bulk: false, lines }])
   const script = `
 import sys, xml.dom.minidom
 picture = xml.dom.minidom.parseString(sys.argv[1])
-print(len(picture.getElementsByTagName('rect')), [t.firstChild.data for t in picture.getElementsByTagName('text')])`
+rects = [r for r in picture.getElementsByTagName('rect') if r.getAttribute('fill')]
+print(len(rects), [t.firstChild.data for t in picture.getElementsByTagName('text')])`
   const said = await runPython(script, svg)
   // Its bar, and its square in the legend.
   expect(said).toMatch(/^2 /)
-  expect(said).toContain("'small & <many>', '1.25'")
-  expect(said).not.toContain('node:net')
+  expect(said).toContain("'small & <many>', '50 connections', '1.25'")
+  expect(said).not.toContain('Node.js')
 })
