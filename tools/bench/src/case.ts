@@ -68,7 +68,7 @@ export const cases: readonly Case[] = [
     passes: 1,
   },
   { name: 'connect', title: 'connect, accept, close; 50 at a time', mode: 'connect' },
-  { name: 'descriptors', title: 'a descriptor passed over a Unix socket', mode: 'descriptors' },
+  { name: 'descriptors', title: 'pass a descriptor', mode: 'descriptors' },
 ]
 
 function echo(name: string, title: string, size: number, connections: number): Case {
