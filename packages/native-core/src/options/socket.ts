@@ -126,8 +126,9 @@ export const SO_PRIORITY = rw('SO_PRIORITY', SOL_SOCKET, 12, uint)
 
 /**
  * How long close(2) waits for unsent data, in **seconds**. `null`, the default: it returns at once and the kernel goes
- * on sending. 0: the data is dropped and a TCP connection is reset. Anything else: close(2) waits, and with it the
- * whole thread, unless the socket is non-blocking.
+ * on sending. 0: the data is dropped and a TCP connection is reset. Anything else: close(2) waits until the peer's kernel
+ * has acknowledged the data or the time is over, and with it the whole thread: TCP waits for a non-blocking socket, too.
+ * Only the end of the process waits for none.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/socket.7.html socket(7)}
  */

@@ -1,5 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { guardDescriptors, type Need, needCapability } from '@linux-sockets/testkit'
+import {
+  guardDescriptors,
+  type Need,
+  needCapability,
+  needProgram,
+  skipUnless,
+  spawnProgram,
+} from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   AF_INET,
@@ -8,9 +15,11 @@ import {
   control,
   errno,
   getOption,
+  type InetAddress,
   IPPROTO_UDP,
   int,
   MSG_PEEK,
+  readable,
   readControl,
   SO_RCVBUF,
   SO_SNDBUF,
@@ -196,6 +205,35 @@ describe('what the comments promise', () => {
     expect(() => peerOf(socket).recv(new Uint8Array(1))).toThrow('ECONNRESET')
   })
 
+  it('SO_LINGER: close waits for the peer to take the data, although the socket is non-blocking', () => {
+    using socket = tcp4Pair.open()
+    fill(socket)
+    setOption(socket, rows.SO_LINGER, 1)
+    const start = performance.now()
+    socket.close()
+    expect(performance.now() - start).toBeGreaterThan(900)
+  })
+
+  it('SO_LINGER: close returns as soon as the peer has taken the data', async (test) => {
+    skipUnless(test, needProgram('python3'))
+    using listener = tcp4.open()
+    listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listener.listen()
+    const peer = spawnProgram('python3', ['-u', '-c', latePeer, String((listener.localAddress as InetAddress).port)])
+    await readable(listener)
+    using socket = listener.accept() as Socket
+    const sent = fill(socket)
+    setOption(socket, rows.SO_LINGER, 60)
+    peer.process.stdin?.write('read!\n')
+    const start = performance.now()
+    socket.close()
+    const [end, waited] = [process.hrtime.bigint(), performance.now() - start]
+    const [begun, received] = (await peer.finished).stdout.split(' ') as [string, string]
+    expect(Number(received)).toBe(sent)
+    expect(end).toBeGreaterThan(BigInt(begun))
+    expect(waited).toBeLessThan(50_000)
+  })
+
   it('SO_BINDTODEVICE: an empty name ends the binding', () => {
     using socket = udp4.open()
     expect(getOption(socket, rows.SO_BINDTODEVICE)).toBe('')
@@ -318,3 +356,22 @@ function needAccountedMemory(): Need {
     return `the control group doesn't account for socket memory, or the kernel is older than 5.16: ${(error as Error).message}`
   }
 }
+
+/** Sends until neither the peer nor the kernel takes more. Returns how much they took. */
+function fill(socket: Socket): number {
+  const data = Buffer.alloc(1 << 20)
+  let total = 0
+  for (let sent: number | null = 0; sent !== null; sent = socket.send(data)) total += sent
+  return total
+}
+
+/** Begins to read some time after it was told to, and says when, and how much came. */
+const latePeer = `
+import socket, sys, time
+with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as peer:
+    sys.stdin.readline()
+    time.sleep(0.2)
+    begun, received = time.monotonic_ns(), 0
+    while data := peer.recv(1 << 20): received += len(data)
+    print(begun, received)
+`
