@@ -27,6 +27,7 @@ import {
   setOption,
 } from '@linux-sockets/native-core'
 import { compile, root } from './directory.js'
+import { type Spread, spread } from './statistics.js'
 
 const CALLS = 20_000
 const ROUNDS = 31
@@ -38,7 +39,17 @@ interface Case {
   readonly typed: () => unknown
 }
 
-export async function benchBoundary(): Promise<void> {
+/** **Nanoseconds** for each call: in C, by the bare boundary and by the typed floor, and how much these are over C. */
+export interface BoundaryLine {
+  readonly name: string
+  readonly c: Spread
+  readonly boundary: Spread
+  readonly over: Spread
+  readonly typed: Spread
+  readonly typedOver: Spread
+}
+
+export async function benchBoundary(): Promise<BoundaryLine[]> {
   const program = compile('boundary')
   const cases = await prepare()
   for (const { bare, typed } of cases) {
@@ -52,15 +63,20 @@ export async function benchBoundary(): Promise<void> {
     `Nanoseconds of CPU time per call, medians of ${ROUNDS} rounds of ${CALLS} calls, in turns; ± is half the middle 50 %`,
   )
   console.log(row('call', 'C', 'boundary', 'over C', 'typed', 'over C'))
-  for (const { name, bare, typed } of cases) {
+  return cases.map(({ name, bare, typed }) => {
     const rounds = Array.from({ length: ROUNDS }, () => [timeInC(program, name), time(bare), time(typed)] as const)
-    const c = summary(rounds.map(([inC]) => inC))
-    const boundary = summary(rounds.map(([, inBoundary]) => inBoundary))
-    const floor = summary(rounds.map(([, , inTyped]) => inTyped))
-    const over = summary(rounds.map(([inC, inBoundary]) => inBoundary - inC))
-    const floorOver = summary(rounds.map(([inC, , inTyped]) => inTyped - inC))
-    console.log(row(name, c, boundary, `+${over}`, floor, `+${floorOver}`))
-  }
+    const line = {
+      name,
+      c: spread(rounds.map(([inC]) => inC)),
+      boundary: spread(rounds.map(([, inBoundary]) => inBoundary)),
+      over: spread(rounds.map(([inC, inBoundary]) => inBoundary - inC)),
+      typed: spread(rounds.map(([, , inTyped]) => inTyped)),
+      typedOver: spread(rounds.map(([inC, , inTyped]) => inTyped - inC)),
+    }
+    const { c, boundary, over, typed: floor, typedOver } = line
+    console.log(row(name, around(c), around(boundary), `+${around(over)}`, around(floor), `+${around(typedOver)}`))
+    return line
+  })
 }
 
 async function prepare(): Promise<Case[]> {
@@ -150,11 +166,9 @@ function timeInC(program: string, name: string): number {
   return Number(stdout)
 }
 
-/** The median, and how far the middle half of the values lies around it. */
-function summary(values: readonly number[]): string {
-  const sorted = values.toSorted((a, b) => a - b)
-  const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))] as number
-  return `${at(0.5).toFixed(0)} ±${((at(0.75) - at(0.25)) / 2).toFixed(0)}`
+/** The median with half the width of the middle half. */
+function around({ median, low, high }: Spread): string {
+  return `${median.toFixed(0)} ±${((high - low) / 2).toFixed(0)}`
 }
 
 function row(name: string, ...cells: string[]): string {

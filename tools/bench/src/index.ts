@@ -2,9 +2,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { benchBoundary } from './boundary.js'
+import { type BoundaryLine, benchBoundary } from './boundary.js'
 import { cases } from './case.js'
 import { contenders } from './contender.js'
+import { described, machine } from './machine.js'
 import { measure } from './measure.js'
 import { plot } from './plot.js'
 import { type Report, report, table } from './report.js'
@@ -26,15 +27,19 @@ const rounds = Number(values.rounds ?? (values.full ? 15 : 3))
 const seconds = Number(values.seconds ?? (values.full ? 1.5 : 0.5))
 if (!(rounds >= 1 && seconds > 0)) throw new RangeError('--rounds and --seconds must be positive')
 
-const { present, missing } = contenders(Object.fromEntries(values.runtime.map((pair) => pair.split('='))))
+const runtimes = Object.fromEntries(values.runtime.map((pair) => pair.split('=')))
+const where = machine(runtimes)
+console.log(described(where))
+const { present, missing } = contenders(runtimes)
 for (const name of missing) console.log(`${name} is left out: it isn’t there.`)
 const servers = chosen(present, values.servers, '--servers')
 const wanted = chosen([...cases, { name: 'boundary' } as const], values.only, '--only')
 
 const reports: Report[] = []
+let boundary: BoundaryLine[] | undefined
 for (const one of wanted) {
   if (!('mode' in one)) {
-    await benchBoundary()
+    boundary = await benchBoundary()
     continue
   }
   const outcomes = await measure(one, servers, { rounds, seconds, warm: seconds / 2, progress })
@@ -43,7 +48,7 @@ for (const one of wanted) {
   console.log(`${table(reports.at(-1) as Report)}\n`)
 }
 if (values.json !== undefined) {
-  save(values.json, `${JSON.stringify({ node: process.version, rounds, seconds, reports }, null, 2)}\n`)
+  save(values.json, `${JSON.stringify({ machine: where, rounds, seconds, reports, boundary }, null, 2)}\n`)
 }
 if (values.svg !== undefined) save(values.svg, plot(reports))
 if (reports.some(({ lines }) => lines.some(({ failure }) => failure !== undefined))) process.exitCode = 1

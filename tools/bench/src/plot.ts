@@ -90,7 +90,7 @@ interface Bar {
 }
 
 function barsOf(lines: readonly Line[], { contenders, colour }: Drawn): Bar[] {
-  const overC = lines.find(({ contender }) => contenders.includes(contender))?.overC
+  const overC = lines.find(({ contender }) => contenders.includes(contender))?.over?.c?.cpu
   return overC === undefined ? [] : [{ colour, overC }]
 }
 

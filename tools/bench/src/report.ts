@@ -2,27 +2,31 @@ import type { Case } from './case.js'
 import type { Memory, Outcome, Round } from './measure.js'
 import { ratios, type Spread, spread } from './statistics.js'
 
+/** What is measured in each round: of throughput more is better, of the others less. */
+export interface Figures<T> {
+  /** Round trips a second; in bulk, **MiB** a second. */
+  readonly throughput: T
+  /** **Microseconds** of the server's CPU time for each round trip; in bulk **milliseconds** for each GiB. */
+  readonly cpu: T
+  /** **Microseconds** of latency; not known of programs that need no load. */
+  readonly p50?: T
+  readonly p99?: T
+  readonly p999?: T
+}
+
+/** Whom the others are compared with: what Node.js has for the case is `node`. */
+export type Measure = 'c' | 'node' | 'bun'
+
 /** What is known of a contender in a case after all rounds. */
-export interface Line {
+export interface Line extends Partial<Figures<Spread>> {
   readonly contender: string
   /** Why there is nothing else. */
   readonly failure?: string
-  /** Round trips a second; in bulk, **MiB** a second. */
-  readonly throughput?: Spread
-  /**
-   * **Microseconds** of the server's CPU time for each round trip, in bulk **milliseconds** for each GiB; of those, in user
-   * mode and in the kernel.
-   */
-  readonly cpu?: Spread
+  /** Of `cpu`, in user mode and in the kernel. */
   readonly user?: number
   readonly system?: number
-  /** CPU time over that of the C server, and of what Node.js has, in the same rounds. */
-  readonly overC?: Spread
-  readonly overNode?: Spread
-  /** **Microseconds.** */
-  readonly p50?: Spread
-  readonly p99?: Spread
-  readonly p999?: Spread
+  /** The quotients of the figures by those of others in the same rounds. */
+  readonly over?: Partial<Record<Measure, Figures<Spread>>>
   readonly memory?: Memory
 }
 
@@ -36,53 +40,55 @@ export interface Report {
 }
 
 export function report(one: Case, outcomes: ReadonlyMap<string, Outcome>): Report {
-  const c = roundsOf(outcomes, 'c')
-  const node = roundsOf(outcomes, 'net') ?? roundsOf(outcomes, 'node')
-  const lines = [...outcomes].map(([contender, outcome]) =>
-    'failure' in outcome
-      ? { contender, failure: outcome.failure }
-      : { contender, ...lineOf(one, outcome.rounds, c, node), ...(outcome.memory && { memory: outcome.memory }) },
+  const figures = new Map(
+    [...outcomes].flatMap(([contender, outcome]) =>
+      'rounds' in outcome ? [[contender, outcome.rounds.map((round) => figuresOf(one, round))] as const] : [],
+    ),
   )
+  const measures = { c: figures.get('c'), node: figures.get('net') ?? figures.get('node'), bun: figures.get('bun') }
+  const lines = [...outcomes].map(([contender, outcome]): Line => {
+    const own = figures.get(contender)
+    if ('failure' in outcome || own === undefined) return { contender, failure: (outcome as Failure).failure }
+    const line = each(own, (name) => spread(valuesOf(own, name)))
+    const over = Object.entries(measures).flatMap(([measure, others]) =>
+      others ? [[measure, each(own, (name) => ratios(valuesOf(own, name), valuesOf(others, name)))]] : [],
+    )
+    const ticks = outcome.rounds.reduce((sum, { user, system }) => sum + user + system, 0)
+    const inUser = ticks === 0 ? 0 : outcome.rounds.reduce((sum, { user }) => sum + user, 0) / ticks
+    return {
+      contender,
+      ...line,
+      user: line.cpu.median * inUser,
+      system: line.cpu.median * (1 - inUser),
+      over: Object.fromEntries(over),
+      ...(outcome.memory && { memory: outcome.memory }),
+    }
+  })
   return { name: one.name, title: one.title, bulk: one.passes !== undefined, lines }
 }
 
-function roundsOf(outcomes: ReadonlyMap<string, Outcome>, name: string): readonly Round[] | undefined {
-  const outcome = outcomes.get(name)
-  return outcome && 'rounds' in outcome ? outcome.rounds : undefined
+type Failure = Extract<Outcome, { readonly failure: string }>
+
+function figuresOf({ passes }: Case, { cpu, requests, bytes, seconds, p50, p99, p999 }: Round): Figures<number> {
+  const work =
+    passes === undefined
+      ? { throughput: requests / seconds, cpu: cpu / 1e3 / requests }
+      : { throughput: (bytes * passes) / 2 ** 20 / seconds, cpu: cpu / 1e6 / ((bytes * passes) / 2 ** 30) }
+  if (p50 === undefined || p99 === undefined || p999 === undefined) return work
+  return { ...work, p50: p50 / 1000, p99: p99 / 1000, p999: p999 / 1000 }
 }
 
-function lineOf(
-  { passes }: Case,
-  rounds: readonly Round[],
-  c: readonly Round[] | undefined,
-  node: readonly Round[] | undefined,
-): Omit<Line, 'contender'> {
-  const cost = ({ cpu, requests, bytes }: Round) =>
-    passes === undefined ? cpu / 1e3 / requests : cpu / 1e6 / ((bytes * passes) / 2 ** 30)
-  const costs = rounds.map(cost)
-  const ticks = rounds.reduce((sum, { user, system }) => sum + user + system, 0)
-  const inUser = ticks === 0 ? 0 : rounds.reduce((sum, { user }) => sum + user, 0) / ticks
-  const cpu = spread(costs)
-  const latency = (part: 'p50' | 'p99' | 'p999') => {
-    const values = rounds.map((round) => round[part]).filter((value) => value !== undefined)
-    return values.length === 0 ? {} : { [part]: spread(values.map((value) => value / 1000)) }
-  }
-  return {
-    throughput: spread(
-      rounds.map(
-        ({ requests, bytes, seconds }) => (passes === undefined ? requests : (bytes * passes) / 2 ** 20) / seconds,
-      ),
-    ),
-    cpu,
-    user: cpu.median * inUser,
-    system: cpu.median * (1 - inUser),
-    ...(c && { overC: ratios(costs, c.map(cost)) }),
-    ...(node && { overNode: ratios(costs, node.map(cost)) }),
-    ...latency('p50'),
-    ...latency('p99'),
-    ...latency('p999'),
-  }
+/** What `summary` makes of each of the figures that there are. */
+function each([first]: readonly Figures<number>[], summary: (name: Figure) => Spread): Figures<Spread> {
+  const names = Object.keys(first ?? {}) as Figure[]
+  return Object.fromEntries(names.map((name) => [name, summary(name)])) as unknown as Figures<Spread>
 }
+
+function valuesOf(rounds: readonly Figures<number>[], name: Figure): number[] {
+  return rounds.map((figures) => figures[name] as number)
+}
+
+type Figure = keyof Figures<number>
 
 /** The report as text for a terminal. */
 export function table({ name, title, bulk, lines }: Report): string {
@@ -94,6 +100,7 @@ export function table({ name, title, bulk, lines }: Report): string {
     'kernel',
     '÷ C',
     '÷ Node',
+    '÷ Bun',
     'p50 µs',
     'p99',
     'p99.9',
@@ -111,8 +118,9 @@ export function table({ name, title, bulk, lines }: Report): string {
           number(line.cpu?.median, 2),
           number(line.user, 2),
           number(line.system, 2),
-          around(line.overC),
-          around(line.overNode),
+          around(line.over?.c?.cpu),
+          around(line.over?.node?.cpu),
+          around(line.over?.bun?.cpu),
           number(line.p50?.median),
           number(line.p99?.median),
           number(line.p999?.median),
@@ -122,15 +130,15 @@ export function table({ name, title, bulk, lines }: Report): string {
           number(line.memory?.pss),
         ],
   )
-  // The last columns are for the cases that measure memory.
-  const columns = rows.some((row) => row.length > 2 && row[10] !== '') ? 14 : 10
-  const widths = [12, 9, 8, 7, 8, 15, 15, 9, 8, 8, 8, 7, 8, 8]
+  const widths = [12, 9, 8, 7, 8, 12, 12, 12, 9, 8, 8, 8, 7, 8, 8]
+  // Not every case has all figures, nor every run all that they are compared with.
+  const shown = head.map((_, i) => i === 0 || rows.some((row) => row.length === head.length && row[i] !== ''))
   const render = (row: readonly string[]) =>
-    row[1]?.startsWith('failed') && row.length === 2
+    row.length === 2
       ? `  ${row[0]?.padEnd(12)}${row[1]}`
       : `  ${row
-          .slice(0, columns)
           .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
+          .filter((_, i) => shown[i])
           .join('')}`
   return [`${name}: ${title}`, render(head), ...rows.map(render)].join('\n')
 }

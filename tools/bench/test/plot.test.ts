@@ -1,14 +1,16 @@
 import { runPython } from '@linux-sockets/testkit'
 import { expect, it } from 'vitest'
 import { plot } from '../src/plot.js'
+import type { Spread } from '../src/statistics.js'
 
 it('draws a bar for each contender that was measured, as well-formed XML', async () => {
   const value = { median: 1.25, low: 1.2, high: 1.5 }
+  const over = (cpu: Spread) => ({ c: { cpu, throughput: cpu } })
   const lines = [
-    { contender: 'c', overC: { median: 1, low: 1, high: 1 } },
-    { contender: 'reactor', overC: value },
+    { contender: 'c', over: over({ median: 1, low: 1, high: 1 }) },
+    { contender: 'reactor', over: over(value) },
     { contender: 'net', failure: 'broken' },
-    { contender: 'reactor@26', overC: value },
+    { contender: 'reactor@26', over: over(value) },
   ]
   const svg = plot([{ name: 'one', title: 'small & <many>, 50 connections', bulk: false, lines }])
   const script = `

@@ -119,7 +119,7 @@ it('measures round trips, their latency and their cost', async () => {
     expect(round?.requests).toBeGreaterThan(0)
     expect(round?.cpu).toBeGreaterThan(0)
     expect(round?.p50).toBeLessThanOrEqual(round?.p999 as number)
-    expect(report(one, outcomes).lines[0]?.overC?.median).toBe(1)
+    expect(report(one, outcomes).lines[0]?.over?.c?.cpu.median).toBe(1)
   }
 })
 
