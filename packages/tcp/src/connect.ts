@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
+import { inspect } from 'node:util'
 import {
   type AddressLike,
   checkInteger,
@@ -78,7 +79,9 @@ export interface ConnectAttempt {
  *
  * @throws SystemError of the attempt when there was one: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, …
  * @throws AggregateError with the `errors` of all attempts, and of the iterator, when there were several; its `code` is
- * that of the first, or `ETIMEDOUT` after `timeout`
+ * that of the first, or `ETIMEDOUT` after `timeout`. Each attempt's error has the `address` that it was for, as it was
+ * given. It is the attempt's own SystemError; whatever else `prepare` threw stays as it is, as the `cause` of an Error with
+ * the same `code`.
  * @throws TypeError without an address, or for one that is none; for `fastOpen` with more than one
  * @see {@link https://www.rfc-editor.org/rfc/rfc8305 RFC 8305}
  */
@@ -128,7 +131,7 @@ class Race {
   readonly #reject: (error: unknown) => void
   readonly #running = new Set<Attempt>()
   #unsent: Uint8Array
-  readonly #errors: unknown[] = []
+  readonly #failures: Failure[] = []
   #settled = false
   /** Whether the next attempt may start as soon as there is an address. */
   #ready = true
@@ -172,7 +175,7 @@ class Race {
     while (!this.#settled && this.#ready && this.#waiting.length > 0) this.#start(this.#waiting.shift() as AddressLike)
     if (this.#settled || this.#waiting.length > 0) return
     if (!this.#exhausted) void this.#ask()
-    else if (this.#running.size === 0) this.#fail(allFailed(this.#errors))
+    else if (this.#running.size === 0) this.#fail(allFailed(this.#failures))
   }
 
   /** One address ahead, so that looking for it takes no time of its own. */
@@ -185,7 +188,7 @@ class Race {
       else this.#waiting.push(result.value)
     } catch (error) {
       this.#exhausted = true
-      this.#errors.push(error)
+      this.#failures.push({ error })
     }
     this.#asking = false
     this.#proceed()
@@ -270,7 +273,7 @@ class Race {
   }
 
   #lose(address: AddressLike, error: unknown): void {
-    this.#errors.push(error)
+    this.#failures.push({ error, address })
     this.#tell({ event: 'fail', address, error })
   }
 
@@ -297,8 +300,8 @@ class Race {
     for (const { address } of late) {
       this.#lose(address, new SystemError(errno.ETIMEDOUT, 'connect', formatAddress(address)))
     }
-    if (late.length === 0) this.#errors.push(new SystemError(errno.ETIMEDOUT, 'connect'))
-    this.#fail(allFailed(this.#errors, 'ETIMEDOUT'))
+    if (late.length === 0) this.#failures.push({ error: new SystemError(errno.ETIMEDOUT, 'connect') })
+    this.#fail(allFailed(this.#failures, 'ETIMEDOUT'))
   }
 
   #fail(error: unknown): void {
@@ -330,13 +333,51 @@ class Race {
   }
 }
 
+interface Failure {
+  readonly error: unknown
+  /** Where the attempt was going; nowhere, where it is the iterator that failed. */
+  readonly address?: AddressLike
+}
+
 /** Its own code is the first attempt's, whose address was the best. */
-function allFailed(errors: readonly unknown[], code = (errors[0] as Partial<SystemError> | undefined)?.code): unknown {
-  if (errors.length === 0) return new TypeError('there is no address to connect to')
-  if (errors.length === 1) return errors[0]
-  const messages = errors.map((error) => (error instanceof Error ? error.message : String(error)))
-  const all = new AggregateError(errors, `no address could be connected to: ${messages.join('; ')}`)
+function allFailed(failures: readonly Failure[], code = codeOf(failures[0]?.error)): unknown {
+  if (failures.length === 0) return new TypeError('there is no address to connect to')
+  if (failures.length === 1) return failures[0]?.error
+  const messages = failures.map(describe)
+  const all = new AggregateError(failures.map(withAddress), `no address could be connected to: ${messages.join('; ')}`)
   return Object.assign(all, { code })
+}
+
+/** Only what the attempt itself has made is written to: what a program throws may be frozen, no error, or always the same. */
+function withAddress({ error, address }: Failure): unknown {
+  if (address === undefined) return error
+  const own = error instanceof SystemError && Object.isExtensible(error) && !Object.hasOwn(error, 'address')
+  return own
+    ? Object.assign(error, { address })
+    : Object.assign(new Error(messageOf(error), { cause: error }), { code: codeOf(error), address })
+}
+
+function describe({ error, address }: Failure): string {
+  if (address === undefined) return messageOf(error)
+  const text = textOf(address)
+  return error instanceof SystemError && error.detail === text ? error.message : `${text}: ${messageOf(error)}`
+}
+
+function codeOf(error: unknown): unknown {
+  return (error as Partial<SystemError> | null | undefined)?.code
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : inspect(error)
+}
+
+/** What an iterator brings may be no address. */
+function textOf(address: AddressLike): string {
+  try {
+    return formatAddress(address)
+  } catch {
+    return inspect(address)
+  }
 }
 
 function localAddresses({ localAddress }: ConnectOptions): readonly AddressLike[] {

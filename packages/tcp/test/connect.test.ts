@@ -8,12 +8,14 @@ import {
   EPOLLIN,
   EPOLLOUT,
   encodeAddress,
+  errno,
+  formatAddress,
   getOption,
   type Ipv4Address,
   SO_KEEPALIVE,
   type Socket,
   type SocketAddress,
-  type SystemError,
+  SystemError,
   setOption,
   watch,
 } from '@linux-sockets/native-core'
@@ -73,6 +75,65 @@ describe('connect', () => {
       ['ECONNREFUSED', `127.0.0.1:${first.port}`],
       ['ECONNREFUSED', `127.0.0.1:${second.port}`],
     ])
+  })
+
+  it('tells the address of each error, where it was bound or prepared, too', async () => {
+    const [first, second] = [await unusedAddress(), encodeAddress(await unusedAddress())]
+    const text = formatAddress(second)
+    const local = { ...anyPort, address: '192.0.2.1' }
+    const unbound = await connect([first, second], { localAddress: local }).catch((reason) => reason)
+    expect(unbound.errors).toMatchObject([
+      { code: 'EADDRNOTAVAIL', syscall: 'bind', address: first },
+      { code: 'EADDRNOTAVAIL', syscall: 'bind', address: second },
+    ])
+    expect(unbound.message).toContain(`127.0.0.1:${first.port}: bind EADDRNOTAVAIL 192.0.2.1:0`)
+    expect(unbound.message).toContain(`${text}: bind EADDRNOTAVAIL 192.0.2.1:0`)
+
+    const prepare = (socket: Socket) => setOption(socket, TCP_USER_TIMEOUT, -1)
+    const unprepared = await connect([first, second], { prepare }).catch((reason) => reason)
+    expect(unprepared.errors.every((error: unknown) => error instanceof SystemError)).toBe(true)
+    expect(unprepared.errors).toMatchObject([
+      { code: 'EINVAL', syscall: 'setsockopt', address: first },
+      { code: 'EINVAL', syscall: 'setsockopt', address: second },
+    ])
+
+    // Once is enough where the error tells of it anyway.
+    const refused = await connect([first, second]).catch((reason) => reason)
+    expect(refused.errors).toMatchObject([{ address: first }, { address: second }])
+    expect(refused.message.split(text)).toHaveLength(2)
+  })
+
+  it.each([
+    ['an error', Object.assign(new Error('a mistake'), { code: 'MISTAKE' }), 'a mistake', 'MISTAKE'],
+    ['a frozen one', Object.freeze(new SystemError(errno.EINVAL, 'prepare')), 'prepare EINVAL', 'EINVAL'],
+    ['one with an address', Object.assign(new SystemError(errno.EINVAL, 'x'), { address: 1 }), 'x EINVAL', 'EINVAL'],
+    ['no error', 'a mistake', 'a mistake', undefined],
+    ['nothing', null, 'null', undefined],
+    ['an object without a text', Object.create(null), '{}', undefined],
+  ])('leaves alone what `prepare` throws each time: %s', async (_, thrown, message, code) => {
+    const before = { ...thrown }
+    const prepare = () => {
+      throw thrown
+    }
+    const addresses = [anyPort, { ...anyPort, port: 1 }]
+    const error = await connect(addresses, { prepare }).catch((reason) => reason)
+    expect(error).toMatchObject({ name: 'AggregateError', code })
+    for (const [i, part] of error.errors.entries()) {
+      expect(part).toBeInstanceOf(Error)
+      expect(part.cause).toBe(thrown)
+      expect(part).toMatchObject({ message: expect.stringContaining(message), code, address: addresses[i] })
+    }
+    expect({ ...thrown }).toEqual(before)
+    expect(error.message).toContain(`127.0.0.1:1: `)
+  })
+
+  it('has the errors of an address that is none among the others', async () => {
+    async function* wrong() {
+      yield null as unknown as SocketAddress
+      yield await unusedAddress()
+    }
+    const error = await connect(wrong()).catch((reason) => reason)
+    expect(error.errors).toMatchObject([{ address: null, cause: expect.any(TypeError) }, { code: 'ECONNREFUSED' }])
   })
 
   it('lets an attempt run on when the next begins, and takes the first that connects', async () => {

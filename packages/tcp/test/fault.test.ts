@@ -30,11 +30,12 @@ describe('connect', () => {
 
   it('fails with all errors when every attempt meets one', async (test) => {
     skipUnless(test, needProgram('strace'))
-    const addresses = [anyPort, anyPort, anyPort]
+    const addresses = [1, 2, 3].map((port) => ({ ...anyPort, port }))
     const { outcome, injected } = await withFault('socket:error=ENFILE', () => connect(addresses))
     expect([outcome.status, injected]).toEqual(['rejected', 3])
-    const { errors } = (outcome as PromiseRejectedResult).reason as AggregateError
-    expect(errors.map(({ code }) => code)).toEqual(['ENFILE', 'ENFILE', 'ENFILE'])
+    const { errors, message } = (outcome as PromiseRejectedResult).reason as AggregateError
+    expect(errors).toMatchObject(addresses.map((address) => ({ code: 'ENFILE', syscall: 'socket', address })))
+    for (const { port } of addresses) expect(message).toContain(`127.0.0.1:${port}: socket ENFILE`)
   })
 
   it('waits for the outcome of a call that a signal interrupts', async (test) => {
