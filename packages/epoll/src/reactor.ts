@@ -34,18 +34,27 @@ export interface Waker extends AsFd, Disposable {
   close(): void
 }
 
-/** What a reactor has done so far. */
+/**
+ * What a reactor has done so far. A turn is once that the loop has come to call handlers: for a batch of events, for what
+ * was left over from an earlier turn, such as by a budget or by `resume`, or for `Reactor.timers`. What promises do afterwards
+ * is not part of it. What accepting has met stands in each `Server.statistics`.
+ */
 export interface ReactorStatistics {
   /** Descriptors registered now. */
   readonly registered: number
-  /** Batches of events that were handled. */
+  /** Turns so far. */
   readonly turns: number
-  /** Events in them, those for registrations that had ended meanwhile included. */
+  /** Events that the kernel has reported, those for registrations that had ended meanwhile included. */
   readonly events: number
-  /** **Milliseconds** that handlers took, all turns together. */
+  /** **Milliseconds** that all turns together took. */
   readonly busy: number
   /** **Milliseconds** of the longest turn: so long did whoever was ready then have to wait. */
   readonly longestTurn: number
+  /**
+   * Loop lag: by how many **milliseconds** the latest timer of `Reactor.timers`, timeouts of connections included, was called
+   * after the whole millisecond in which it was due. It shows what else has held up the thread, too; 0 while no timer was called.
+   */
+  readonly longestLag: number
   /** `Reactor.connectionTotals` at that time. */
   readonly connections: Readonly<ConnectionStatistics>
 }
@@ -57,7 +66,7 @@ export interface ReactorStatistics {
  */
 export class Reactor implements Disposable {
   /** One wheel for all timeouts of the reactor, and for the program's own. Its `now` is the time of the present turn. */
-  readonly timers = new LoopTimers()
+  readonly timers: LoopTimers = new ReactorTimers((task) => this.#turn(task))
   /** All connections of the reactor together, as they are now; only to be read. `queueHighWater` is that of the one with the most. */
   readonly connectionTotals = new ConnectionStatistics()
   readonly #epoll = new Epoll()
@@ -66,6 +75,7 @@ export class Reactor implements Disposable {
   readonly #table: RegistrationTable
   #closed = false
   #ended: (() => void)[] = []
+  #inTurn = false
   #turns = 0
   #eventCount = 0
   #busy = 0
@@ -79,7 +89,7 @@ export class Reactor implements Disposable {
       this.#epoll.close()
       throw error
     }
-    this.#table = new RegistrationTable(this.#epoll, this.#attachment)
+    this.#table = new RegistrationTable(this.#epoll, this.#attachment, (task) => this.#turn(task))
   }
 
   /** How many descriptors are registered. While one of them is referenced, the process stays alive. */
@@ -95,6 +105,7 @@ export class Reactor implements Disposable {
       events: this.#eventCount,
       busy: this.#busy,
       longestTurn: this.#longestTurn,
+      longestLag: this.timers.longestLag,
       connections: this.connectionTotals.copy(),
     }
   }
@@ -211,15 +222,32 @@ export class Reactor implements Disposable {
 
   #dispatch(count: number): void {
     const events = this.#events
-    const started = this.timers.refresh()
-    for (let i = 0; i < count; i++) {
-      this.#table.deliver(events.low(i), events.high(i), events.events(i))
-    }
-    this.#turns++
     this.#eventCount += count
-    const took = this.timers.refresh() - started
-    this.#busy += took
-    if (took > this.#longestTurn) this.#longestTurn = took
+    this.#turn(() => {
+      for (let i = 0; i < count; i++) {
+        this.#table.deliver(events.low(i), events.high(i), events.events(i))
+      }
+    })
+  }
+
+  /** Whatever the loop calls handlers for passes through here. */
+  #turn(task: () => void): void {
+    // A handler may advance the timers.
+    if (this.#inTurn) {
+      task()
+      return
+    }
+    this.#inTurn = true
+    const started = this.timers.refresh()
+    try {
+      task()
+    } finally {
+      const took = this.timers.refresh() - started
+      this.#inTurn = false
+      this.#turns++
+      this.#busy += took
+      if (took > this.#longestTurn) this.#longestTurn = took
+    }
   }
 }
 
@@ -230,6 +258,23 @@ export function wake(waker: AsFd): void {
 }
 
 const ONE = Buffer.from(BigUint64Array.of(1n).buffer)
+
+class ReactorTimers extends LoopTimers {
+  readonly #turn: (task: () => void) => void
+
+  constructor(turn: (task: () => void) => void) {
+    super()
+    this.#turn = turn
+  }
+
+  override advance(): number {
+    let called = 0
+    this.#turn(() => {
+      called = super.advance()
+    })
+    return called
+  }
+}
 
 class ReactorWatch extends AsyncResource implements Watch {
   events: number

@@ -28,6 +28,7 @@ export interface Registration {
 export class RegistrationTable {
   readonly #epoll: AsFd
   readonly #attachment: Attachment
+  readonly #turn: (task: () => void) => void
   readonly #places: (Place | undefined)[] = []
   readonly #free: number[] = []
   #again: Place[] = []
@@ -37,9 +38,11 @@ export class RegistrationTable {
   #references = 0
   #closed = false
 
-  constructor(epoll: AsFd, attachment: Attachment) {
+  /** `turn` calls what calls handlers in a turn of its own. */
+  constructor(epoll: AsFd, attachment: Attachment, turn: (task: () => void) => void) {
     this.#epoll = epoll
     this.#attachment = attachment
+    this.#turn = turn
   }
 
   get size(): number {
@@ -102,7 +105,7 @@ export class RegistrationTable {
   }
 
   deliverLater(place: Place): void {
-    if (this.#again.push(place) === 1) setImmediate(() => this.#deliverAgain())
+    if (this.#again.push(place) === 1) setImmediate(() => this.#turn(() => this.#deliverAgain()))
   }
 
   close(): void {

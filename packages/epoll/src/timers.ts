@@ -45,6 +45,7 @@ export class TimerWheel {
   /** All that was due until here has been taken out. What is in a slot is due later. */
   #tick = 0
   #size = 0
+  #longestLag = 0
   /** The first timer of each slot, whose `previous` is the last; the list of those that `advance` is to call comes last. */
   readonly #slots: (Entry | undefined)[] = new Array(EXPIRED + 1).fill(undefined)
   /** The first tick at which a timer of the slot may be due: stopping doesn't look for the next. */
@@ -73,6 +74,14 @@ export class TimerWheel {
   /** How many timers are active. */
   get size(): number {
     return this.#size
+  }
+
+  /**
+   * By how many **milliseconds** the latest of all timers so far was called after its tick: `advance` came late, or the timers
+   * that were called before it took long. 0 while none was called.
+   */
+  get longestLag(): number {
+    return this.#longestLag
   }
 
   /** Looks at the clock, and returns the new `now`. A loop does it once a turn. */
@@ -116,6 +125,7 @@ export class TimerWheel {
     for (let entry = this.#slots[EXPIRED]; entry !== undefined; entry = this.#slots[EXPIRED]) {
       this.#remove(entry)
       called++
+      this.#longestLag = Math.max(this.#longestLag, this.refresh() - this.#origin - entry.due)
       try {
         entry.expired()
       } catch (error) {

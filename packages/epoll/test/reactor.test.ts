@@ -3,7 +3,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { AF_UNIX, EPOLLET, EPOLLIN, EPOLLOUT, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
 import { expectErrno, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Reactor, wake } from '../src/index.js'
+import { Connection, type Handlers, Reactor, Timer, wake } from '../src/index.js'
 
 guardDescriptors()
 
@@ -323,5 +323,113 @@ describe('Reactor', () => {
     expect(ended).toBe(1)
     a.close()
     b.close()
+  })
+})
+
+/** Keeps the thread busy for so many milliseconds. */
+function spin(milliseconds: number): void {
+  const until = performance.now() + milliseconds
+  while (performance.now() < until);
+}
+
+describe('statistics', () => {
+  /** How a handler that takes 30 ms comes to be called. */
+  const ways: Record<string, (reactor: Reactor, busy: () => void) => Promise<Socket[]>> = {
+    'an event': async (reactor, busy) => {
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      reactor.register(a, EPOLLIN | EPOLLET, busy)
+      b.send(hello)
+      return [a, b]
+    },
+    'what `resume` finds': async (reactor, busy) => {
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      const connection = new Connection(reactor, a, { data: busy }, undefined)
+      connection.pause()
+      b.send(hello)
+      // The edge passes.
+      while (reactor.statistics.events === 0) await setImmediate()
+      connection.resume()
+      return [b]
+    },
+    'what a budget has left over': async (reactor, busy) => {
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      let chunks = 0
+      const handlers: Handlers<undefined> = {
+        data: () => {
+          if (++chunks === 5) busy()
+          else b.send(hello)
+        },
+      }
+      new Connection(reactor, a, handlers, undefined)
+      b.send(hello)
+      return [b]
+    },
+    'a timeout': async (reactor, busy) => {
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      const handlers: Handlers<undefined> = {
+        data: () => {},
+        timeout(connection) {
+          busy()
+          connection.abort()
+        },
+      }
+      new Connection(reactor, a, handlers, undefined, { idleTimeout: 5 })
+      return [b]
+    },
+    'a timer of the program': async (reactor, busy) => {
+      reactor.timers.start(new Timer(busy), 5)
+      return []
+    },
+  }
+
+  it.each(Object.keys(ways))('tell how long the handler for %s took', async (way) => {
+    const reactor = new Reactor()
+    const called = signal()
+    const sockets = await ways[way]?.(reactor, () => {
+      spin(30)
+      called.fulfil()
+    })
+    const { turns } = reactor.statistics
+    await called.promise
+    await setImmediate()
+    const after = reactor.statistics
+    expect(after.longestTurn).toBeGreaterThanOrEqual(30)
+    expect(after.busy).toBeGreaterThanOrEqual(after.longestTurn)
+    expect(after.turns).toBeGreaterThan(turns)
+    reactor.close()
+    for (const socket of sockets ?? []) socket.close()
+  })
+
+  it('count a turn once, also where its handler advances the timers', async () => {
+    using reactor = new Reactor()
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const called = signal()
+    let expired = 0
+    reactor.register(a, EPOLLIN | EPOLLET, () => {
+      reactor.timers.start(new Timer(() => expired++), 0)
+      spin(2)
+      reactor.timers.advance()
+      called.fulfil()
+    })
+    b.send(hello)
+    await called.promise
+    await setImmediate()
+    const { turns, events, busy, longestTurn } = reactor.statistics
+    expect([expired, turns, events]).toEqual([1, 1, 1])
+    expect(busy).toBe(longestTurn)
+    a.close()
+    b.close()
+  })
+
+  it('tell by how much a timer came late, whoever has held up the loop', async () => {
+    using reactor = new Reactor()
+    expect(reactor.statistics.longestLag).toBe(0)
+    const called = signal()
+    reactor.timers.start(new Timer(called.fulfil), 0)
+    spin(35)
+    await called.promise
+    const { longestLag, longestTurn } = reactor.statistics
+    expect(longestLag).toBeGreaterThanOrEqual(30)
+    expect(longestTurn).toBeLessThan(longestLag)
   })
 })

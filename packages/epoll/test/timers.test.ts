@@ -368,6 +368,32 @@ describe('TimerWheel', () => {
   })
 })
 
+it('tells by how much the latest timer was late: behind its tick, and behind those before it', () => {
+  const clock = new Clock(1000.25)
+  const wheel = new TimerWheel(clock.read)
+  const late = () => {
+    wheel.advance()
+    return wheel.longestLag
+  }
+  expect(wheel.longestLag).toBe(0)
+  wheel.start(new Timer(() => {}), 10)
+  // Its tick, to which its time was rounded up.
+  clock.time = 1011
+  expect(late()).toBe(0)
+  wheel.start(new Timer(() => {}), 10)
+  clock.time = 1025.5
+  expect(late()).toBe(4.5)
+  const slow = new Timer(() => {
+    clock.time += 7
+  })
+  for (const timer of [slow, new Timer(() => {})]) wheel.start(timer, 1)
+  clock.time = 1027
+  expect(late()).toBe(7)
+  wheel.start(new Timer(() => {}), 1)
+  clock.time = 1036
+  expect(late()).toBe(7)
+})
+
 describe('LoopTimers', () => {
   it('calls from Node’s loop: in order, not early, in the context of its maker', async () => {
     const storage = new AsyncLocalStorage<string>()
