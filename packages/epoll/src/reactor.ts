@@ -145,8 +145,9 @@ export class Reactor implements Disposable {
 
   /**
    * Serves every connection that comes to a listening socket, which it takes over; one object of handlers for them all.
-   * At a limit of descriptors it goes on accepting later, with a process warning. An error that ends the accepting goes
-   * to the option `error`.
+   * At a limit of descriptors it goes on accepting later, with a process warning. A connection that epoll has no room for
+   * (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`) is closed and counted as dropped, with a warning for the first of
+   * several; no handler is called for it, and accepting goes on. An error that ends the accepting goes to the option `error`.
    * @throws TypeError when the socket doesn't listen
    */
   serve<State = undefined>(

@@ -1,10 +1,12 @@
 import {
   checkInteger,
+  type ErrnoName,
   Listener,
   type ListenerStatistics,
   type Socket,
   type SocketAddress,
   type SocketStream,
+  type SystemError,
   type Watch,
 } from '@linux-sockets/native-core'
 import {
@@ -53,6 +55,10 @@ export class Server<State = undefined> {
   /** Connections, and streams that were made of them. */
   #open = 0
   #paused = false
+  /** Connections that epoll had no room for. */
+  #refused = 0
+  /** Whether the last one was such. */
+  #refusing = false
   #closed: Promise<void> | undefined
   #lastClosed: (() => void) | undefined
 
@@ -80,7 +86,12 @@ export class Server<State = undefined> {
         accepted.close()
         throw error
       }
-      new Connection(reactor, accepted, handlers, state, settings)
+      try {
+        new Connection(reactor, accepted, handlers, state, settings)
+        this.#refusing = false
+      } catch (error) {
+        this.#refuse(error as SystemError)
+      }
     })
     this.#ended.catch((error: Error) => protect(() => report(error)))
   }
@@ -95,9 +106,10 @@ export class Server<State = undefined> {
     return this.#connections
   }
 
-  /** What the accepting has met so far. */
+  /** What the accepting has met so far; connections that epoll had no room for are among the dropped. */
   get statistics(): ListenerStatistics {
-    return this.#listener.statistics
+    const { accepted, dropped, errors } = this.#listener.statistics
+    return { accepted: accepted - this.#refused, dropped: dropped + this.#refused, errors }
   }
 
   /** Accepts no more until `resume`; what comes waits in the kernel's backlog. */
@@ -156,6 +168,16 @@ export class Server<State = undefined> {
     },
   }
 
+  /** The connection is closed already. Who is warned once need not be told of each of thousands. */
+  #refuse(error: SystemError): void {
+    if (!NO_ROOM.has(error.code)) throw error
+    this.#refused++
+    if (!this.#refusing) {
+      process.emitWarning(`Accepted connections are closed: ${error.message}`, { code: 'LINUX_SOCKETS_ACCEPT' })
+    }
+    this.#refusing = true
+  }
+
   #abortAll(): void {
     for (const connection of this.#connections) connection.abort()
     for (const stream of this.#streams) stream.resetAndDestroy()
@@ -184,6 +206,9 @@ export class Server<State = undefined> {
     }
   }
 }
+
+/** What EPOLL_CTL_ADD meets: `fs.epoll.max_user_watches`, and the kernel's memory. epoll_ctl(2) */
+const NO_ROOM: ReadonlySet<string> = new Set<ErrnoName>(['ENOSPC', 'ENOMEM'])
 
 function raise(error: Error): never {
   throw error

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { setImmediate } from 'node:timers/promises'
 import { AF_INET, type Ipv4Address, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
 import {
   expectErrno,
@@ -158,6 +159,50 @@ describe('an accept that fails', () => {
       await server.end()
     },
   )
+
+  it.for(['ENOSPC', 'ENOMEM'])('to be registered, with %s, costs that connection only', async (code, test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    const listening = Socket.open(AF_INET, SOCK_STREAM)
+    listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listening.listen()
+    const told: string[] = []
+    const server = reactor.serve(listening, {
+      open: () => told.push('open'),
+      data: (connection, chunk) => void connection.write(chunk),
+      error: () => told.push('error'),
+      close: () => told.push('close'),
+    })
+    const warnings: string[] = []
+    const warned = (warning: Error) => warnings.push(warning.message)
+    process.on('warning', warned)
+    const clients: Socket[] = []
+    // Node's loop would not survive it: what it has to register for a child process and for the reactor is there before.
+    await runProgram('true', [])
+    const dial = () => {
+      const client = Socket.open(AF_INET, SOCK_STREAM)
+      client.connect(server.address as Ipv4Address)
+      clients.push(client)
+    }
+    const { outcome, injected } = await withFault(`epoll_ctl:error=${code}:when=1..2`, async () => {
+      dial()
+      dial()
+      while (server.statistics.dropped < 2) await setImmediate()
+    })
+    expect([outcome.status, injected]).toEqual(['fulfilled', 2])
+    expect(told).toEqual([])
+    for (const client of clients) expect(client.recv(Buffer.alloc(1))).toBe(0)
+
+    const next = connect((server.address as Ipv4Address).port, '127.0.0.1')
+    next.end('next')
+    expect(String(await buffer(next))).toBe('next')
+    expect(server.statistics).toEqual({ accepted: 1, dropped: 2, errors: 0 })
+    expect(told).toEqual(['open', 'close'])
+    expect(warnings).toEqual([expect.stringContaining(code)])
+    process.off('warning', warned)
+    for (const client of clients) client.close()
+    await server.close()
+  })
 
   it('for good is told where `serve` was called, and `close` waits for the connections that go on', async (test) => {
     skipUnless(test, needProgram('strace'))
