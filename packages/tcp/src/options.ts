@@ -140,8 +140,8 @@ export const TCP_MD5SIG = wo('TCP_MD5SIG', IPPROTO_TCP, 14, md5Key)
 export const TCP_THIN_LINEAR_TIMEOUTS = rw('TCP_THIN_LINEAR_TIMEOUTS', IPPROTO_TCP, 16, bool)
 
 /**
- * Retransmitted after one duplicate acknowledgement while few packets were in flight. Accepted and without effect since
- * Linux 4.11: it always reads false.
+ * Without effect since Linux 4.11: accepted, and always reads false. Before, it retransmitted after one duplicate
+ * acknowledgement while few packets were in flight.
  * get/set · Linux 2.6.34
  */
 export const TCP_THIN_DUPACK = rw('TCP_THIN_DUPACK', IPPROTO_TCP, 17, bool)

@@ -1,6 +1,9 @@
-import { resolve } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import * as core from '@linux-sockets/native-core'
 import { documentedPrograms, guardDescriptors, runDocumented } from '@linux-sockets/testkit'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import * as tcp from '../src/index.js'
 
 guardDescriptors()
 
@@ -9,3 +12,46 @@ const directory = resolve(import.meta.dirname, '..')
 it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
   expect(await runDocumented(directory, program)).toMatch(/hello/)
 })
+
+describe('the table of options', () => {
+  it('says what the rows say', () => {
+    const readme = readFileSync(join(directory, 'README.md'), 'utf8')
+    const shown = /^\| option \| access .*\n(?:\|.*\n)*/m.exec(readme)?.[0] ?? ''
+    // Where they differ: the README gets what is expected here.
+    expect(shown).toBe(optionTable())
+  })
+})
+
+/** Every option that the package exports, in the order of their numbers, with the first sentence of its doc comment. */
+function optionTable(): string {
+  const files = readdirSync(join(directory, 'src'))
+  const source = files.map((file) => readFileSync(join(directory, 'src', file), 'utf8')).join('')
+  const declarations = readFileSync(join(directory, 'dist/index.d.ts'), 'utf8')
+  const lines = Object.values<unknown>(tcp)
+    .filter(isOption)
+    .sort((a, b) => a.level - b.level || a.option - b.option)
+    .map((row) => {
+      const access = ['decode' in row && 'get', 'encode' in row && 'set'].filter(Boolean).join('/')
+      return `| \`${row.name}\` | ${access} | \`${typeOf(row.name, source, declarations)}\` | ${meaningOf(row.name, source)} |\n`
+    })
+  return `| option | access | type | meaning |\n|---|---|---|---|\n${lines.join('')}`
+}
+
+/** Control messages are no options: they tell their number as `type`. */
+function isOption(value: unknown): value is core.OptionName {
+  return typeof value === 'object' && value !== null && 'option' in value
+}
+
+/** The codec, which is the unit, or for one of this package's own the type that it is for. */
+function typeOf(name: string, source: string, declarations: string): string {
+  const codec = new RegExp(`^export const ${name} = \\w+\\(.*?, .*?, \\d+, (.*)\\)$`, 'm').exec(source)?.[1] ?? ''
+  if (codec.replace(/\(.*/, '') in core) return codec
+  return new RegExp(`^declare const ${name}: [\\w.]+Option<(.*?)>[; ]`, 'm').exec(declarations)?.[1] ?? ''
+}
+
+function meaningOf(name: string, source: string): string {
+  const comment = new RegExp(`^/\\*\\*\\n((?: \\*(?!/).*\\n)+) \\*/\\nexport const ${name} =`, 'm').exec(source)?.[1]
+  const told = (comment ?? '').replaceAll(/^ \* ?/gm, '').replaceAll('\n', ' ')
+  // <linux/inet_diag.h> would be a tag.
+  return (/^.*?\.(?= )/.exec(told)?.[0] ?? '').replaceAll(/<.*?>/g, '`$&`')
+}
