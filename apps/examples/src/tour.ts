@@ -1,6 +1,8 @@
 /**
  * The tour: an epoll echo server under load from real clients, then a step through each package. `npm start` runs it. It
  * exits non-zero when any step fails.
+ *
+ *     node dist/tour.js
  */
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { guardDescriptors, runDocumented } from '@linux-sockets/testkit'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 guardDescriptors()
 
@@ -16,4 +16,19 @@ it('the program of the repository’s README runs', async () => {
   expect(said).toContain("family: 'ipv4', address: '127.0.0.1'")
   // IP_PKTINFO: the interface and the address that it came to.
   expect(said).toContain('{ level: 0, type: 8, data:')
+})
+
+describe('the list of programs', () => {
+  const list = readFileSync(join(directory, 'README.md'), 'utf8')
+  const listed = [...list.matchAll(/ \| `(node dist\/[^`]*)` \| ./g)].map((match) => match[1] as string)
+  const sources = readdirSync(join(directory, 'src')).filter((file) => file !== 'report.ts')
+
+  it.each(sources)('has the command lines of %s', (file) => {
+    expect(list).toContain(`](src/${file}) | `)
+    const [about = ''] = readFileSync(join(directory, 'src', file), 'utf8').split('*/')
+    // What follows behind a gap is an explanation.
+    const lines = [...about.matchAll(/^ \* {5}(node dist\/.*?)(?: {3}.*)?$/gm)].map((match) => match[1] as string)
+    expect(lines.length).toBeGreaterThan(0)
+    expect(listed.filter((line) => line.startsWith(`node dist/${file.replace('.ts', '.js')}`))).toEqual(lines)
+  })
 })
