@@ -124,22 +124,76 @@ describe('listen', () => {
     expect(await server.drain()).toBe(0)
   })
 
-  it('closes a connection that it can not make a stream of, and ends', async (test) => {
+  it.for(['ENOSPC', 'ENOMEM'])(
+    'closes a connection that it can not make a stream of for %s, and goes on',
+    async (code, test) => {
+      skipUnless(test, needProgram('strace'))
+      const reports: SystemError[] = []
+      await using server = listen(anyPort, { error: (error) => reports.push(error) })
+      expect(server).toBeInstanceOf(Server)
+      const clients = [await connect(server.address), await connect(server.address)]
+      const closed = clients.map((client) => once(client.resume(), 'close'))
+      // Both wait already, and the first watch after that is the first stream's.
+      const { outcome } = await withFault(`epoll_ctl:error=${code}:when=1`, () => server[Symbol.asyncIterator]().next())
+      if (outcome.status === 'rejected') throw outcome.reason
+      await closed[0]
+      expect(outcome.value.value?.remotePort).toBe(clients[1]?.localPort)
+      expect(reports).toEqual([expect.objectContaining({ code, syscall: 'epoll_ctl' })])
+      expect(server.statistics).toEqual({ accepted: 1, dropped: 1, errors: 0 })
+      expect(server.connections).toEqual(new Set([outcome.value.value]))
+      outcome.value.value?.resume().end()
+      await closed[1]
+    },
+  )
+
+  it.for(['ENOSPC', 'ENOMEM'])(
+    'runs on past a connection that it can not make a stream of for %s',
+    async (code, test) => {
+      skipUnless(test, needProgram('strace'))
+      const reports: SystemError[] = []
+      await using server = listen(anyPort, { error: (error) => reports.push(error) })
+      const clients = [await connect(server.address), await connect(server.address)]
+      const closed = clients.map((client) => once(client.resume().end(), 'close'))
+      // The first two watches are stopped and begun by `run`, the third is the first stream's.
+      const { injected } = await withFault(`epoll_ctl:error=${code}:when=3`, async () => {
+        server.run((stream) => stream.resume().end())
+        await Promise.all(closed)
+      })
+      expect([injected, reports.map((error) => error.code)]).toEqual([1, [code]])
+      expect(server.statistics).toEqual({ accepted: 1, dropped: 1, errors: 0 })
+      expect(server.closed).toBe(false)
+    },
+  )
+
+  it('waits with accepting until there are descriptors again', async (test) => {
     skipUnless(test, needProgram('strace'))
-    const server = listen(anyPort)
-    expect(server).toBeInstanceOf(Server)
+    const reports: SystemError[] = []
+    await using server = listen(anyPort, { error: (error) => reports.push(error) })
     const client = await connect(server.address)
-    const gone = new Promise((resolve) =>
-      client
-        .on('error', () => {})
-        .resume()
-        .once('close', resolve),
-    )
-    // The connection waits already, and the first watch after that is the stream's.
-    const { outcome } = await withFault('epoll_ctl:error=ENOSPC:when=1', () => server[Symbol.asyncIterator]().next())
-    await gone
-    expect((outcome as PromiseRejectedResult).reason).toMatchObject({ code: 'ENOSPC' })
-    expect([server.closed, server.connections.size]).toEqual([true, 0])
+    const { injected } = await withFault('accept4:error=EMFILE:when=1', async () => {
+      server.run((stream) => stream.pipe(stream))
+      client.end('at last')
+      expect(String(Buffer.concat(await client.toArray()))).toBe('at last')
+    })
+    expect(injected).toBe(1)
+    expect(reports).toEqual([expect.objectContaining({ code: 'EMFILE', syscall: 'accept4' })])
+    expect(server.statistics).toEqual({ accepted: 1, dropped: 0, errors: 1 })
+  })
+
+  it('drops who waits when descriptors are missing for longer', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    await using server = listen(anyPort, { error: () => {} })
+    const clients = [await connect(server.address), await connect(server.address)]
+    const closed = clients.map((client) => once(client.resume().end(), 'close'))
+    const { injected } = await withFault('accept4:error=EMFILE:when=1..2', async () => {
+      server.run((stream) => stream.pipe(stream))
+      await Promise.all(closed)
+    })
+    expect(injected).toBe(2)
+    expect(server.statistics).toEqual({ accepted: 0, dropped: 2, errors: 2 })
+    const later = await connect(server.address)
+    later.end('served again')
+    expect(String(Buffer.concat(await later.toArray()))).toBe('served again')
   })
 })
 

@@ -13,14 +13,15 @@ import { type Watch, type WatchFunction, watch } from '../watch.js'
 export interface ListenerOptions<T = Socket> {
   /**
    * What becomes of an accepted socket: `(socket) => new SocketStream(socket)`. When it throws, the socket is closed and
-   * the listener ends with the error. Default: the socket itself.
+   * the listener ends with the error; a SystemError that tells of a limit, as of the watches that a user may have
+   * (`ENOSPC`), costs that connection alone. Default: the socket itself.
    */
   readonly wrap?: ((socket: Socket) => T) | undefined
   /** The most connections to accept from one socket before the event loop gets its turn. Default 64. */
   readonly budget?: number | undefined
   /**
-   * Called each time that accepting meets a limit (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) and is put off.
-   * Default: a process warning.
+   * Called each time that accepting, or `wrap`, meets a limit (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ENOSPC`) and
+   * accepting is put off. Default: a process warning.
    */
   readonly error?: ((error: SystemError) => void) | undefined
   /** Closes the listener. */
@@ -33,7 +34,7 @@ export interface ListenerOptions<T = Socket> {
 export interface ListenerStatistics {
   /** Connections handed out. */
   readonly accepted: number
-  /** Connections that were closed at once for want of descriptors, so that their peers need not wait. */
+  /** Connections that were closed at once for want of descriptors, so that their peers need not wait, or in `wrap` of anything. */
   readonly dropped: number
   /** Calls of accept4(2) that failed: limits, and connections that had failed before they were accepted. */
   readonly errors: number
@@ -50,7 +51,7 @@ export interface ListenerStatistics {
  * What nobody asks for waits in the kernel's backlog. Connections that failed before they could be accepted are counted
  * and passed over. At a limit of descriptors or memory the listener reports it and tries again after 5 ms, then after
  * twice as long, up to 1 s; where descriptors are still missing at the second try, a reserved one is used to accept what
- * waits and close it. Several listeners, in Workers too, may share one open socket. accept(2)
+ * waits and close it. A limit that `wrap` meets is treated the same, but for the one connection, which is closed. Several listeners, in Workers too, may share one open socket. accept(2)
  *
  * A listener may have several sockets, one for each address. None of them is left waiting for long because another is
  * busy, and what ends one ends them all.
@@ -317,7 +318,6 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
       }
       source.certain = false
       if (socket === null) return
-      this.#recover()
       this.#handOut(socket)
     }
   }
@@ -332,9 +332,15 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     } catch (error) {
       if (waiting !== undefined) this.#waiting.unshift(waiting)
       socket.close()
-      this.#end(error as Error)
+      if (error instanceof SystemError && limits.has(error.code) && !this.#closed) {
+        this.#statistics.dropped++
+        this.#backOff(error)
+      } else {
+        this.#end(error as Error)
+      }
       return
     }
+    this.#recover()
     this.#statistics.accepted++
     if (waiting !== undefined) waiting.resolve({ value: connection, done: false })
     else running?.callback(connection)
@@ -351,7 +357,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   #recover(): void {
-    if (this.#delay === 0) return
+    if (this.#delay === 0 || this.#closed) return
     this.#delay = 0
     this.#reserve ??= tryReserve()
   }
@@ -452,8 +458,8 @@ const DONE = { value: undefined, done: true } as const
 const FIRST_DELAY = 5
 const LONGEST_DELAY = 1000
 
-/** The connection waits on until there is a descriptor or memory for it. */
-const limits: ReadonlySet<string> = new Set<ErrnoName>(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'])
+/** Later there may be a descriptor or memory again. ENOSPC is epoll's, for `fs.epoll.max_user_watches`. */
+const limits: ReadonlySet<string> = new Set<ErrnoName>(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ENOSPC'])
 
 /**
  * That connection is gone; the next may be well. Linux passes the network errors that were pending on it, which accept(2)

@@ -19,6 +19,7 @@ import {
   AF_INET,
   AF_UNIX,
   dup,
+  errno,
   type InetAddress,
   Listener,
   type ListenerOptions,
@@ -29,6 +30,7 @@ import {
   Socket,
   type SocketAddress,
   SocketStream,
+  SystemError,
   setOption,
 } from '../../src/index.js'
 import { compileSources, runModule, spawnModule, startWorker } from '../outside.js'
@@ -269,6 +271,66 @@ describe('run', () => {
     connect(listener, 1)
     await expect(listener.run(() => {})).rejects.toBe(broken)
     expect(listener.statistics.accepted).toBe(0)
+  })
+
+  it.each(['ENOSPC', 'ENOMEM'] as const)('goes on when the making of a connection meets %s', async (code) => {
+    const reports: SystemError[] = []
+    const listener = listen({ error: (error) => reports.push(error), wrap: failing(code, 3) })
+    const clients = connect(listener, 4)
+    const ended = Promise.all(clients.map((client) => once(client.resume(), 'close')))
+    await listener.run((socket) => {
+      socket.close()
+      listener.close()
+    })
+    await ended
+    expect(reports).toEqual(Array(3).fill(expect.objectContaining({ code, syscall: 'epoll_ctl' })))
+    expect(listener.statistics).toEqual({ accepted: 1, dropped: 3, errors: 0 })
+  })
+
+  it('drops what waits, too, when the making of connections finds no descriptor', async () => {
+    const listener = listen({ error: () => {}, wrap: failing('EMFILE', 2) })
+    const clients = connect(listener, 10)
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    const ended = Promise.all(clients.map((client) => once(client.resume(), 'close')))
+    const running = listener.run((socket) => {
+      socket.close()
+      listener.close()
+    })
+    await ended
+    connect(listener, 1)
+    await running
+    expect(listener.statistics).toEqual({ accepted: 1, dropped: 10, errors: 0 })
+  })
+
+  it('gives who asks the next connection when the making of one meets a limit, later and later', async () => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      let missing = 4
+      const making = new Listener(Socket.from(dup(listener)), {
+        error: ({ code }) => codes.add(code),
+        wrap(socket) {
+          if (missing-- > 0) throw new SystemError(errno.ENOSPC, 'epoll_ctl')
+          return socket
+        },
+      })
+      const clients = Array.from({ length: 5 }, () => net.connect(port, '127.0.0.1').on('error', () => {}).resume())
+      const { value } = await making[Symbol.asyncIterator]().next()
+      console.log(JSON.stringify({ ...making.statistics, codes: [...codes], delays }))
+      process.exit()`)
+    expect(stderr).toBe('')
+    expect(JSON.parse(stdout)).toEqual({ accepted: 1, dropped: 4, errors: 0, codes: ['ENOSPC'], delays: backoff(4) })
+  })
+
+  it('is closed by a making that meets a limit and closes it', async () => {
+    const listener: Listener = listen({
+      wrap(): Socket {
+        listener.close()
+        throw new SystemError(errno.ENOSPC, 'epoll_ctl')
+      },
+    })
+    connect(listener, 1)
+    await listener.run(() => {})
+    expect(listener.statistics).toEqual({ accepted: 0, dropped: 0, errors: 0 })
   })
 
   it('can not be used twice, or beside an iteration', async () => {
@@ -726,6 +788,15 @@ describe('several sockets', () => {
   })
 })
 
+/** Makes no connection the first few times. */
+function failing(code: 'ENOSPC' | 'ENOMEM' | 'EMFILE', times: number): (socket: Socket) => Socket {
+  let left = times
+  return (socket) => {
+    if (left-- > 0) throw new SystemError(errno[code], 'epoll_ctl')
+    return socket
+  }
+}
+
 function countPerTurn() {
   let [count, most, counting] = [0, 0, true]
   const turning = (async () => {
@@ -755,7 +826,7 @@ import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
 import net from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
-import { AF_INET, dup, eventfd, Listener, setResourceLimit, SOCK_STREAM, Socket } from './index.js'
+import { AF_INET, dup, errno, eventfd, Listener, setResourceLimit, SOCK_STREAM, Socket, SystemError } from './index.js'
 const socket = Socket.open(AF_INET, SOCK_STREAM)
 socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
 socket.listen()
