@@ -1,8 +1,10 @@
 /**
- * What the kernel knows of a running transfer: a line per interval with the round-trip time, the congestion window and the
- * rate at which the data arrive.
+ * What the kernel knows of a running transfer: a line a second with the round-trip time, the congestion window and two
+ * rates. One is counted by what the peer has acknowledged; the other is the kernel's own estimate (delivery_rate), made
+ * while a burst was under way: what the path could take rather than what was sent.
  *
- *     node dist/tcp-info.js
+ *     node dist/tcp-info.js       until Ctrl-C
+ *     node dist/tcp-info.js 10    for 10 seconds
  */
 import { once } from 'node:events'
 import { setInterval } from 'node:timers/promises'
@@ -15,8 +17,18 @@ import { size } from './report.js'
 const PACE = 64n * 1024n * 1024n
 const CHUNK = Buffer.alloc(64 * 1024)
 
-/** Yields what the kernel knows of a transfer over loopback, `times` times, every `interval` **milliseconds**. */
-export async function* watchTransfer(times: number, interval: number): AsyncGenerator<TcpInfo> {
+/** **Milliseconds** between lines. */
+const INTERVAL = 1000
+
+/** A look at the transfer. */
+export interface Sample {
+  readonly info: TcpInfo
+  /** What was acknowledged since the sample before, in **bytes per second**. */
+  readonly acknowledged: number
+}
+
+/** Looks at a transfer over loopback every `interval` **milliseconds** until the signal ends it. */
+export async function* watchTransfer(interval: number, signal: AbortSignal): AsyncGenerator<Sample> {
   await using server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   server.run((stream) => stream.resume())
   const stream = await connect(server.address)
@@ -25,26 +37,34 @@ export async function* watchTransfer(times: number, interval: number): AsyncGene
     while (stream.write(CHUNK)) {}
   }
   stream.on('drain', send)
+  let before = acknowledgedBy(tcpInfo(stream))
   send()
   try {
-    let left = times
-    for await (const _ of setInterval(interval)) {
-      yield tcpInfo(stream)
-      if (--left <= 0) return
+    for await (const _ of setInterval(interval, undefined, { signal })) {
+      const info = tcpInfo(stream)
+      const now = acknowledgedBy(info)
+      yield { info, acknowledged: (1000 * (now.bytes - before.bytes)) / (now.time - before.time) }
+      before = now
     }
+  } catch (error) {
+    if (!signal.aborted) throw error
   } finally {
     stream.off('drain', send).resume().end()
     await once(stream, 'close')
   }
 }
 
-function report(info: TcpInfo): string {
+function acknowledgedBy({ bytes_acked: bytes = 0 }: TcpInfo): { bytes: number; time: number } {
+  return { bytes, time: performance.now() }
+}
+
+function report({ info, acknowledged }: Sample): string {
   const { rtt, rttvar, snd_cwnd, unacked, delivery_rate = 0, bytes_acked = 0, total_retrans } = info
   return [
     `rtt ${milliseconds(rtt)} ± ${milliseconds(rttvar)} ms`,
     `cwnd ${snd_cwnd} segments, ${unacked} in flight`,
-    `delivering ${size(delivery_rate)}/s`,
-    `${size(bytes_acked)} acknowledged`,
+    `${size(acknowledged)}/s acknowledged, ${size(bytes_acked)} in all`,
+    `in bursts ${size(delivery_rate)}/s (delivery_rate)`,
     `${total_retrans} retransmitted`,
   ].join(' · ')
 }
@@ -53,6 +73,17 @@ function milliseconds(microseconds: number): string {
   return (microseconds / 1000).toFixed(2)
 }
 
+/** Prints a line a second, so many or until Ctrl-C. */
+async function run(lines: number): Promise<void> {
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort())
+  let left = lines
+  for await (const sample of watchTransfer(INTERVAL, stop.signal)) {
+    console.log(report(sample))
+    if (--left === 0) break
+  }
+}
+
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  for await (const info of watchTransfer(5, 100)) console.log(report(info))
+  await run(process.argv[2] === undefined ? Number.POSITIVE_INFINITY : Number(process.argv[2]))
 }

@@ -46,13 +46,34 @@ describe('the echo server', () => {
   })
 })
 
+describe('what the kernel knows of a transfer', () => {
+  const line = /^rtt \S+ ± \S+ ms · cwnd \d+ segments, .* · [\d.]+ [KM]iB\/s acknowledged, .* \(delivery_rate\) · /
+
+  it('comes once a second, so many times', async () => {
+    const started = performance.now()
+    const lines = (await runProgram(process.execPath, [join(built, 'tcp-info.js'), '2'])).trimEnd().split('\n')
+    expect(lines).toEqual([expect.stringMatching(line), expect.stringMatching(line)])
+    expect(performance.now() - started).toBeGreaterThan(1900)
+  })
+
+  it('comes until Ctrl-C', async () => {
+    const program = spawnProgram(process.execPath, [join(built, 'tcp-info.js')])
+    await said(program, /^rtt/)
+    program.process.kill('SIGINT')
+    const { code, stderr } = await program.finished
+    expect([code, stderr]).toEqual([0, ''])
+  })
+})
+
 describe('every story', () => {
+  // Without arguments they go on until Ctrl-C.
+  const given: Record<string, string[]> = { 'tcp-info.ts': ['1'] }
   const ended = readdirSync(resolve(import.meta.dirname, '../src')).filter(
     (file) => !['tour.ts', 'report.ts', 'echo-server.ts'].includes(file),
   )
 
   it.each(ended)('%s runs by itself', async (file) => {
-    const said = await runProgram(process.execPath, [join(built, file.replace('.ts', '.js'))])
+    const said = await runProgram(process.execPath, [join(built, file.replace('.ts', '.js')), ...(given[file] ?? [])])
     expect(said.trim()).not.toBe('')
   })
 })
