@@ -200,6 +200,26 @@ describe('connect', () => {
     await expect(connect((async function* () {})())).rejects.toThrow(TypeError)
   })
 
+  it('waits 250 ms before the next attempt unless told otherwise', async () => {
+    const { localAddress } = await fullListener()
+    const address = await echoServer()
+    const order: unknown[] = []
+    const start = async (attemptDelay: number | undefined) => {
+      const starts: number[] = []
+      const onAttempt = ({ event }: ConnectAttempt) => {
+        if (event !== 'start') return
+        starts.push(performance.now())
+        if (starts.length === 2) order.push(attemptDelay)
+      }
+      await closed(await connect([localAddress, address], { attemptDelay, onAttempt }))
+      return (starts[1] as number) - (starts[0] as number)
+    }
+    // However late timers are, they fire in the order in which they are due.
+    const [, gap] = await Promise.all([start(200), start(undefined), start(300)])
+    expect(order).toEqual([200, undefined, 300])
+    expect(gap).toBeGreaterThan(245)
+  })
+
   it('refuses an attempt delay below that of RFC 8305', () =>
     expect(connect(anyPort, { attemptDelay: 9 })).rejects.toThrow(RangeError))
 

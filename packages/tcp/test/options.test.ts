@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import {
   AF_INET,
   controlSpace,
@@ -14,6 +15,7 @@ import {
   expectHeaderNumbers,
   guardDescriptors,
   type Kind,
+  type Need,
   needCapability,
   needCompiler,
   needLinux,
@@ -22,8 +24,17 @@ import {
   rowTester,
   skipUnless,
 } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
-import { TCP_INFO, TCPI_OPT_SACK, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, tcpInfo } from '../src/index.js'
+import { describe, expect, expectTypeOf, it } from 'vitest'
+import {
+  type RepairWindow,
+  TCP_INFO,
+  TCPI_OPT_SACK,
+  TCPI_OPT_TIMESTAMPS,
+  TCPI_OPT_WSCALE,
+  type TcpInfo,
+  type TcpState,
+  tcpInfo,
+} from '../src/index.js'
 import * as rows from '../src/options.js'
 import { anyPort, connectedAtOnce, connectedPair, needKernelTls, needMd5 } from './loopback.js'
 
@@ -194,6 +205,34 @@ describe('TCP_CONGESTION', () => {
   })
 })
 
+describe('TCP_CC_INFO', () => {
+  it('is what bbr tells of the connection', async (test) => {
+    skipUnless(test, needAlgorithm('bbr'))
+    const { connected, accepted } = await connectedPair(undefined, (socket) =>
+      setOption(socket, rows.TCP_CONGESTION, 'bbr'),
+    )
+    connected.send(Buffer.from('to be acknowledged'))
+    await readable(accepted)
+    await expect.poll(() => tcpInfo(connected).unacked).toBe(0)
+    // struct tcp_bbr_info: bytes/s, µs, and the gains of its first phase, 2885 ‰ in units of 1/256.
+    const info = getOption(connected, rows.TCP_CC_INFO)
+    expect(info).toHaveLength(20)
+    const view = new DataView(info.buffer, info.byteOffset)
+    expect(view.getBigUint64(0, true)).toBeGreaterThan(0n)
+    expect(view.getUint32(8, true)).toBe(tcpInfo(connected).min_rtt)
+    expect([view.getUint32(12, true), view.getUint32(16, true)]).toEqual([739, 739])
+  })
+
+  it.for([
+    ['vegas', 16],
+    ['dctcp', 16],
+  ] as const)('is what %s tells of the connection', async ([algorithm, size], test) => {
+    skipUnless(test, needAlgorithm(algorithm))
+    const { connected } = await connectedPair(undefined, (socket) => setOption(socket, rows.TCP_CONGESTION, algorithm))
+    expect(getOption(connected, rows.TCP_CC_INFO)).toHaveLength(size)
+  })
+})
+
 describe('repair mode', () => {
   it('is needed for what belongs to it', () => {
     using socket = tcp.open()
@@ -245,6 +284,39 @@ describe('what only a connection has', () => {
   })
 })
 
+describe('types', () => {
+  it('are those of the rows', () => {
+    using socket = tcp.open()
+    expectTypeOf(getOption(socket, rows.TCP_NODELAY)).toEqualTypeOf<boolean>()
+    expectTypeOf(getOption(socket, rows.TCP_USER_TIMEOUT)).toEqualTypeOf<number>()
+    expectTypeOf(getOption(socket, rows.TCP_CONGESTION)).toEqualTypeOf<string>()
+    expectTypeOf(getOption(socket, rows.TCP_SAVED_SYN)).toEqualTypeOf<Uint8Array>()
+    expectTypeOf(getOption(socket, TCP_INFO)).toEqualTypeOf<TcpInfo>()
+    expectTypeOf(tcpInfo(socket)).toEqualTypeOf<TcpInfo>()
+    expectTypeOf(tcpInfo(socket).state).toEqualTypeOf<TcpState>()
+    const never: boolean = false
+    if (!never) return
+    expectTypeOf(getOption(socket, rows.TCP_REPAIR_WINDOW)).toEqualTypeOf<RepairWindow>()
+    setOption(socket, rows.TCP_REPAIR_OPTIONS, { mss: 1 })
+    // @ts-expect-error a boolean is wanted
+    setOption(socket, rows.TCP_NODELAY, 1)
+    // @ts-expect-error a number is wanted
+    setOption(socket, rows.TCP_USER_TIMEOUT, '1')
+    // @ts-expect-error a name is wanted
+    setOption(socket, rows.TCP_CONGESTION, 1)
+    // @ts-expect-error bytes are wanted
+    setOption(socket, rows.TCP_FASTOPEN_KEY, 'key')
+    // @ts-expect-error there is no such field
+    setOption(socket, rows.TCP_REPAIR_OPTIONS, { window: 1 })
+    // @ts-expect-error it can only be read
+    setOption(socket, rows.TCP_CC_INFO, new Uint8Array())
+    // @ts-expect-error it can only be read
+    setOption(socket, TCP_INFO, tcpInfo(socket))
+    // @ts-expect-error it can only be written
+    getOption(socket, rows.TCP_MD5SIG)
+  })
+})
+
 it('has the numbers of <linux/tcp.h>', (test) => {
   skipUnless(test, needCompiler())
   const options = rowsOf({ ...rows, TCP_INFO }).map(({ name, option }) => [name, option] as const)
@@ -262,6 +334,12 @@ it('has the numbers of <linux/tcp.h>', (test) => {
   const recent = ['TCP_IS_MPTCP', 'TCP_RTO_MAX_MS', 'TCP_RTO_MIN_US', 'TCP_DELACK_MAX_US']
   expect(recent).toEqual(expect.arrayContaining(unknown))
 })
+
+/** A congestion control algorithm that is built in or loaded. */
+function needAlgorithm(name: string): Need {
+  const available = readFileSync('/proc/sys/net/ipv4/tcp_available_congestion_control', 'utf8').trim().split(' ')
+  return available.includes(name) ? null : `this kernel has no ${name} built in or loaded`
+}
 
 async function connectTo(listener: Socket): Promise<Socket> {
   const socket = tcp.open()

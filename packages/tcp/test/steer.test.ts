@@ -23,6 +23,8 @@ import {
   needProgram,
   runPython,
   skipUnless,
+  spawnProgram,
+  waitForLine,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect, listen, steerConnections } from '../src/index.js'
@@ -44,6 +46,14 @@ describe('steerConnections', () => {
   it('does the same across Workers', async () => {
     const [server] = group(1)
     for (const name of ['1', '2']) await startWorker(server.address, name)
+    steerConnections(server, 'client', 3)
+    const answers = await Promise.all(clients.map((client) => answersTo(client, server.address)))
+    expect(answers).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 3))))
+  })
+
+  it('does the same across processes', async () => {
+    const [server] = group(1)
+    for (const name of ['1', '2']) await startProcess(server.address, name)
     steerConnections(server, 'client', 3)
     const answers = await Promise.all(clients.map((client) => answersTo(client, server.address)))
     expect(answers).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 3))))
@@ -170,6 +180,17 @@ async function startWorker(address: SocketAddress, name: string): Promise<void> 
     await worker.terminate()
   })
   await once(worker, 'message')
+}
+
+/** A process that listens at the address, too, and answers with its name. It runs the package as it was built. */
+async function startProcess(address: SocketAddress, name: string): Promise<void> {
+  const program = `
+    import { listen } from '@linux-sockets/tcp'
+    const server = listen(${JSON.stringify(address)}, { reusePort: true })
+    server.run((stream) => stream.resume().end('${name}'))
+    console.log('listening')`
+  const args = ['--input-type=module', '--eval', program]
+  await waitForLine(spawnProgram(process.execPath, args, { cwd: resolve(import.meta.dirname, '..') }), /listening/)
 }
 
 /** What three connections of a client are answered. */
