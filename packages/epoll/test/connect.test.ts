@@ -1,18 +1,24 @@
 import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import {
   AF_INET,
+  type AsFd,
   getOption,
+  IPPROTO_MPTCP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
   type Ipv4Address,
   SO_KEEPALIVE,
+  SO_PROTOCOL,
   SOCK_STREAM,
   Socket,
   type SocketAddress,
   setOption,
 } from '@linux-sockets/native-core'
-import { expectErrno, guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
+import { expectErrno, guardDescriptors, type Need, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type Connection, type ConnectOptions, type Handlers, Reactor } from '../src/index.js'
 
@@ -140,6 +146,21 @@ describe('Reactor.connect', () => {
     expect(calls).toEqual(['true'])
   })
 
+  it('speaks the protocol that it is told', async (test) => {
+    using reactor = new Reactor()
+    const address = await echoServer()
+    expectErrno(() => reactor.connect(address, { data: () => {} }, { protocol: IPPROTO_UDP }), 'EPROTONOSUPPORT')
+    const protocols: number[] = []
+    const note = (connection: AsFd) => {
+      protocols.push(getOption(connection, SO_PROTOCOL))
+    }
+    expect(await connectAndWait(address, { open: (c) => c.end() }, {}, note)).toEqual([])
+    expect(protocols).toEqual([IPPROTO_TCP])
+    skipUnless(test, needMptcp())
+    await connectAndWait(address, { open: (c) => c.end() }, { protocol: IPPROTO_MPTCP }, note)
+    expect(protocols).toEqual([IPPROTO_TCP, IPPROTO_MPTCP])
+  })
+
   it('connects to a Unix socket, which is there at once', async () => {
     const path = join(temporaryDirectory(), 'socket')
     const server = createServer((socket) => socket.end('hello')).listen(path)
@@ -185,3 +206,9 @@ describe('Reactor.connect', () => {
     expect(calls).toEqual([])
   })
 })
+
+function needMptcp(): Need {
+  const file = '/proc/sys/net/mptcp/enabled'
+  if (!existsSync(file)) return 'this kernel has no MPTCP'
+  return readFileSync(file, 'utf8').trim() === '1' ? null : 'net.mptcp.enabled is 0'
+}

@@ -483,6 +483,27 @@ describe('Connection', () => {
     await closed
   })
 
+  it('calls drain at a quarter of the high mark where nothing else is said', async () => {
+    const drainedAt: number[] = []
+    const { connection, peer, closed } = connected(
+      { drain: ({ queued }) => drainedAt.push(queued) },
+      { highWaterMark: 100_000 },
+    )
+    setOption(connection, SO_SNDBUF, 4096)
+    while (connection.write(Buffer.alloc(10_000)));
+    let least = connection.queued
+    while (drainedAt.length === 0) {
+      least = connection.queued
+      peer.recv(Buffer.alloc(2000))
+      await setImmediate()
+    }
+    expect(least).toBeGreaterThan(25_000)
+    expect(drainedAt[0]).toBeLessThanOrEqual(25_000)
+    connection.abort()
+    peer.close()
+    await closed
+  })
+
   it('sends corked pieces in one call, in order, when the last cork is drawn', async () => {
     const { connection, peer, closed } = connected({})
     const { writes } = connection.statistics

@@ -284,3 +284,15 @@ it('keeps at most one unfinished frame, and lends whole ones without copying', (
   framing.push(chunk, (frame) => expect(frame.buffer).toBe(chunk.buffer))
   expect(framing.buffered).toBe(64)
 })
+
+it.each([
+  ['lines', () => lines(), (frame: Buffer) => Buffer.concat([frame, text('\n')])],
+  ['delimited', () => delimited(text('--')), (frame: Buffer) => Buffer.concat([frame, text('--')])],
+  ['lengthPrefixed', () => lengthPrefixed(), (frame: Buffer) => Buffer.concat([encodeLength(frame.length), frame])],
+])('%s takes frames of up to 64 KiB where nothing else is said', (_name, make, enclose) => {
+  const longest = Buffer.alloc(65_536, 'x')
+  expect(cut(make(), [enclose(longest)])).toEqual([longest.toString()])
+  expect(() => cut(make(), [enclose(Buffer.alloc(65_537, 'x'))])).toThrow(
+    expect.objectContaining({ code: 'ERR_FRAME_TOO_LONG' }),
+  )
+})

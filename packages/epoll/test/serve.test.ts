@@ -4,13 +4,16 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import {
   AF_INET,
   AF_INET6,
+  EPOLLEXCLUSIVE,
   EPOLLIN,
   IPV6_V6ONLY,
   type Ipv6Address,
@@ -18,9 +21,10 @@ import {
   SOCK_STREAM,
   Socket,
   setOption,
+  writable,
 } from '@linux-sockets/native-core'
-import { guardDescriptors, needProgram, runProgram, skipUnless } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryCertificate } from '@linux-sockets/testkit'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import { Connection, type Handlers, Reactor, type Server, wake } from '../src/index.js'
 import { eventsOf } from './interest.js'
 
@@ -210,6 +214,36 @@ describe('serve', () => {
     }
   })
 
+  it.each([
+    [{ budget: 2 }, [2]],
+    [{}, [3, 4, 5, 6]],
+  ])('accepts no more in one turn than its budget: %o', async (options, most) => {
+    using reactor = new Reactor()
+    const socket = listening()
+    const { port } = socket.localAddress as Ipv6Address
+    const clients = Array.from({ length: 6 }, () => Socket.open(AF_INET, SOCK_STREAM))
+    for (const client of clients) {
+      client.connect({ family: 'ipv4', address: '127.0.0.1', port })
+      await writable(client)
+    }
+    const opened = new Map<number, number>()
+    const server = reactor.serve(
+      socket,
+      {
+        open() {
+          const { turns } = reactor.statistics
+          opened.set(turns, (opened.get(turns) ?? 0) + 1)
+        },
+        data: () => {},
+      },
+      options,
+    )
+    while (server.connections.size < clients.length) await setImmediate()
+    expect(most).toContain(Math.max(...opened.values()))
+    for (const client of clients) client.close()
+    await server.close()
+  })
+
   it('accepts nothing while it is paused', async () => {
     const { server, port, reactor } = echo()
     server.pause()
@@ -235,7 +269,7 @@ describe('serve', () => {
       { exclusive: true, maxConnections: 1 },
     )
     const { port } = server.address as Ipv6Address
-    expect(eventsOf(fd) & EPOLLIN).toBe(EPOLLIN)
+    expect(eventsOf(fd) & (EPOLLIN | EPOLLEXCLUSIVE)).toBe(EPOLLIN | EPOLLEXCLUSIVE)
     server.pause()
     expect(eventsOf(fd) & EPOLLIN).toBe(0)
     server.resume()
@@ -247,8 +281,13 @@ describe('serve', () => {
     client.end().resume()
     await once(client, 'close')
     while (server.connections.size > 0) await setImmediate()
-    expect(eventsOf(fd) & EPOLLIN).toBe(EPOLLIN)
+    expect(eventsOf(fd) & (EPOLLIN | EPOLLEXCLUSIVE)).toBe(EPOLLIN | EPOLLEXCLUSIVE)
     await server.close()
+
+    const alone = listening()
+    const other = reactor.serve(alone, { data: () => {} })
+    expect(eventsOf(alone.fd) & (EPOLLIN | EPOLLEXCLUSIVE)).toBe(EPOLLIN)
+    await other.close()
     reactor.close()
   })
 
@@ -262,6 +301,41 @@ describe('serve', () => {
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
     expect(() => server.close({ timeout: -1 })).toThrow(RangeError)
     reactor.close()
+  })
+
+  it('knows the type of the state, in handlers and connections', async () => {
+    using reactor = new Reactor()
+    interface Visitor {
+      name: string
+    }
+    const server = reactor.serve(
+      listening(),
+      {
+        open: (connection) => expectTypeOf(connection).toEqualTypeOf<Connection<Visitor>>(),
+        data: ({ state }) => expectTypeOf(state).toEqualTypeOf<Visitor>(),
+        timeout: (_connection, kind) => expectTypeOf(kind).toEqualTypeOf<'idle' | 'read' | 'write'>(),
+      },
+      { state: (): Visitor => ({ name: 'nobody' }) },
+    )
+    expectTypeOf(server).toEqualTypeOf<Server<Visitor>>()
+    expectTypeOf(server.connections).toEqualTypeOf<ReadonlySet<Connection<Visitor>>>()
+    const client = reactor.connect(
+      server.address as Ipv6Address,
+      { data: ({ state }) => expectTypeOf(state).toEqualTypeOf<number>() },
+      { state: () => 5 },
+    )
+    expectTypeOf(client).toEqualTypeOf<Connection<number>>()
+    expectTypeOf(client.state).toEqualTypeOf<number>()
+    const stateless = reactor.connect(server.address as Ipv6Address, {
+      data: ({ state }) => expectTypeOf(state).toEqualTypeOf<undefined>(),
+    })
+    expectTypeOf(stateless).toEqualTypeOf<Connection>()
+    const wrong: Handlers<number> = { data: () => {} }
+    // @ts-expect-error: these handlers are for another state.
+    reactor.connect(server.address as Ipv6Address, wrong, { state: () => 'text' }).abort()
+    expect([client.state, stateless.state]).toEqual([5, undefined])
+    for (const connection of [client, stateless]) connection.abort()
+    await server.abort()
   })
 
   it('waits for streams that were made of its connections; node:http runs on them', async () => {
@@ -279,6 +353,52 @@ describe('serve', () => {
     http.close()
     expect(reactor.size).toBe(0)
     reactor.close()
+  })
+
+  it('carries node:tls on streams that were made of its connections', async (test) => {
+    skipUnless(test, needProgram('openssl'))
+    const { key, cert } = await temporaryCertificate()
+    using reactor = new Reactor()
+    const tls = createTlsServer({ key, cert }, (secure) => secure.pipe(secure))
+    const server = reactor.serve(listening(), {
+      open: (connection) => void tls.emit('connection', connection.toStream({ allowHalfOpen: true })),
+      data: () => {},
+    })
+    const { port } = server.address as Ipv6Address
+    const sent = randomBytes(1_000_000)
+    const client = connectTls({ port, host: '127.0.0.1', ca: cert, servername: 'localhost' })
+    client.end(sent)
+    expect(digest(await buffer(client))).toBe(digest(sent))
+    expect([client.authorized, server.connections.size]).toEqual([true, 0])
+    await server.close()
+    expect(reactor.size).toBe(0)
+  })
+
+  it('makes web streams of its connections', async () => {
+    using reactor = new Reactor()
+    const sent = randomBytes(1_000_000)
+    const echo = async ({ readable, writable }: ReturnType<typeof Duplex.toWeb>) => {
+      const [reader, writer] = [readable.getReader(), writable.getWriter()]
+      for (let left = sent.length; left > 0; ) {
+        const chunk = (await reader.read()).value as Uint8Array
+        left -= chunk.length
+        await writer.write(chunk)
+      }
+      // Node closes them when both ways have ended.
+      await writer.close()
+      return (await reader.read()).done
+    }
+    const echoed: Promise<boolean>[] = []
+    const server = reactor.serve(listening(), {
+      open: (connection) => echoed.push(echo(Duplex.toWeb(connection.toStream()))),
+      data: () => {},
+    })
+    const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
+    client.write(sent)
+    expect(digest(await buffer(client))).toBe(digest(sent))
+    expect(await Promise.all(echoed)).toEqual([true])
+    await server.close()
+    expect(reactor.size).toBe(0)
   })
 
   it('aborts streams that were made of its connections, too', async () => {
