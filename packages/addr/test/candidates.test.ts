@@ -1,6 +1,6 @@
 import { guardDescriptors } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
-import { candidates, resolve } from '../src/index.js'
+import { describe, expect, expectTypeOf, it } from 'vitest'
+import { candidates, type ResolvedAddress, resolve } from '../src/index.js'
 
 guardDescriptors()
 
@@ -59,6 +59,7 @@ describe('candidates', () => {
   it('takes what resolve gives, and any iterable', async () => {
     const found = await resolve('127.0.0.1', 80)
     expect(candidates(found)).toEqual(found)
+    expectTypeOf(candidates(found)).toEqualTypeOf<ResolvedAddress[]>()
     expect(candidates(new Set(list('6a 6b 4a'))).map(({ name }) => name)).toEqual(['6a', '4a', '6b'])
   })
 

@@ -13,8 +13,14 @@ import {
   temporaryDirectory,
   waitForLine,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, type TestContext } from 'vitest'
-import { interfaces, watchInterfaces } from '../src/index.js'
+import { describe, expect, expectTypeOf, it, type TestContext } from 'vitest'
+import {
+  type AddressOnInterface,
+  type InterfaceChange,
+  type InterfaceWatch,
+  interfaces,
+  watchInterfaces,
+} from '../src/index.js'
 
 guardDescriptors()
 
@@ -271,6 +277,16 @@ describe('watchInterfaces', () => {
 
 describe('a watch', () => {
   const netlinkSockets = () => openDescriptors().filter(({ target }) => target.startsWith('socket:')).length
+
+  it('has the types of what it tells', () => {
+    expectTypeOf(watchInterfaces).returns.toEqualTypeOf<InterfaceWatch>()
+    expectTypeOf<InterfaceWatch>().toExtend<AsyncIterable<InterfaceChange>>()
+    type Added = Extract<InterfaceChange, { type: 'addressAdded' }>
+    expectTypeOf<Added['address']>().toEqualTypeOf<AddressOnInterface>()
+    expectTypeOf<InterfaceChange['type']>().toEqualTypeOf<
+      `${'link' | 'address'}${'Added' | 'Changed' | 'Removed'}` | 'lost'
+    >()
+  })
 
   it('begins with the interfaces as they are', () => {
     using watch = watchInterfaces()

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import type { InetAddress } from '@linux-sockets/native-core'
 import {
   connectNamespaces,
   createNamespace,
@@ -11,7 +12,7 @@ import {
   numbersOf,
   skipUnless,
 } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import * as addr from '../src/index.js'
 import {
   IFA_F_NODAD,
@@ -36,6 +37,13 @@ describe('interfaces', () => {
     )
     expect(ours).toEqual(expect.arrayContaining(theirs))
     expect(theirs.length).toBeGreaterThan(0)
+  })
+
+  it('gives what its types say', () => {
+    expectTypeOf(interfaces()).toEqualTypeOf<NetworkInterface[]>()
+    expectTypeOf<NetworkInterface['mac']>().toEqualTypeOf<string | undefined>()
+    expectTypeOf<NetworkInterface['addresses'][number]['prefixLength']>().toEqualTypeOf<number>()
+    expectTypeOf<NetworkInterface['addresses'][number]>().toExtend<InetAddress>()
   })
 
   it('finds loopback', () => {

@@ -1,4 +1,12 @@
-import { AF_INET, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import {
+  type AddressLike,
+  AF_INET,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  Socket,
+} from '@linux-sockets/native-core'
 import {
   expectHeaderNumbers,
   guardDescriptors,
@@ -7,7 +15,7 @@ import {
   runPython,
   skipUnless,
 } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import * as addr from '../src/index.js'
 import {
   AI_ALL,
@@ -17,6 +25,7 @@ import {
   AI_PASSIVE,
   AI_V4MAPPED,
   interfaceIndexOf,
+  type ResolvedAddress,
   resolve,
 } from '../src/index.js'
 
@@ -43,7 +52,7 @@ describe('resolve', () => {
   it('gives addresses that a socket takes as they are', async () => {
     using socket = Socket.open(AF_INET, SOCK_DGRAM)
     const [address] = await resolve('127.0.0.1', null, { socktype: SOCK_DGRAM })
-    socket.bind(address as addr.ResolvedAddress)
+    socket.bind(address as ResolvedAddress)
     expect(socket.localAddress).toMatchObject({ family: 'ipv4', address: '127.0.0.1' })
   })
 
@@ -122,6 +131,16 @@ describe('resolve', () => {
     await expect(lookup).rejects.toBe(reason)
     await expect(resolve('localhost', 80, { signal: controller.signal })).rejects.toBe(reason)
   })
+})
+
+it('gives what its types say', async () => {
+  const found = await resolve('127.0.0.1', 80)
+  expectTypeOf(found).toEqualTypeOf<ResolvedAddress[]>()
+  expectTypeOf<ResolvedAddress>().toExtend<AddressLike>()
+  expectTypeOf<ResolvedAddress['family']>().toEqualTypeOf<'ipv4' | 'ipv6'>()
+  expectTypeOf<ResolvedAddress['port']>().toEqualTypeOf<number>()
+  expectTypeOf<ResolvedAddress['canonname']>().toEqualTypeOf<string | undefined>()
+  expectTypeOf(resolve).parameter(0).toEqualTypeOf<string | null>()
 })
 
 it('has the numbers of <netdb.h>', (test) => {

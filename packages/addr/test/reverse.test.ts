@@ -1,6 +1,6 @@
 import { guardDescriptors, runPython } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
-import { NI_DGRAM, NI_NAMEREQD, NI_NUMERICHOST, NI_NUMERICSERV, reverse } from '../src/index.js'
+import { describe, expect, expectTypeOf, it } from 'vitest'
+import { NI_DGRAM, NI_NAMEREQD, NI_NUMERICHOST, NI_NUMERICSERV, type ReversedAddress, reverse } from '../src/index.js'
 
 guardDescriptors()
 
@@ -27,6 +27,11 @@ describe('reverse', () => {
   it('writes IPv6 with its scope', async () => {
     const address = { family: 'ipv6', address: 'fe80::1', port: 7, scope: 1 } as const
     expect(await reverse(address, NI_NUMERICHOST | NI_NUMERICSERV)).toEqual({ host: 'fe80::1%lo', service: '7' })
+  })
+
+  it('gives what its types say', () => {
+    expectTypeOf(reverse).returns.resolves.toEqualTypeOf<ReversedAddress>()
+    expectTypeOf<ReversedAddress>().branded.toEqualTypeOf<{ readonly host: string; readonly service: string }>()
   })
 
   it('takes a Unix address', async () => {

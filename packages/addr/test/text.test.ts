@@ -1,12 +1,13 @@
-import { AF_INET, AF_INET6, inetPton } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, type InetAddress, inetPton } from '@linux-sockets/native-core'
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   AI_NUMERICHOST,
   formatAddress,
   formatHostPort,
   formatIpv4,
   formatIpv6,
+  type HostPort,
   interfaceIndexOf,
   parseAddress,
   parseHostPort,
@@ -114,6 +115,11 @@ describe('parseAddress', () => {
   it.each(['192.0.2.1', '[::1]', '::1', 'fe80::1%lo'])('takes the port for %s from its second argument', (text) => {
     expect(parseAddress(text, 443)).toMatchObject({ port: 443 })
     expect(() => parseAddress(text)).toThrow('with its port')
+  })
+
+  it('gives an address of either family', () => {
+    expectTypeOf(parseAddress('[::1]:80')).toEqualTypeOf<InetAddress>()
+    expectTypeOf(parseHostPort('a:1')).toEqualTypeOf<HostPort>()
   })
 
   it('prefers the port of the text', () => expect(parseAddress('[::1]:80', 443).port).toBe(80))
