@@ -15,8 +15,11 @@ const OUTPUTS = [
   /^8388608 bytes came, few of them waited: true\n$/,
   /^are you asleep\?\n$/,
   /^HELLO\nERR_FRAME_TOO_LONG\n$/,
+  /^3 one\n11 and another\n$/,
+  /^a datagram: one\na datagram: two\n$/,
   /^you asked for \/this\n$/,
   /^a Worker echoed hello\n$/,
+  /^7n a little later\n$/,
 ]
 
 const programs = documentedPrograms(directory)
