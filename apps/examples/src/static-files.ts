@@ -16,12 +16,30 @@ import { formatAddress, type InetAddress, type SocketStream } from '@linux-socke
 import { listen, type Server, sendFile } from '@linux-sockets/tcp'
 import { Bar, type Progress, size } from './report.js'
 
+/** How long the downloads have to finish when the server ends, in **milliseconds**. */
+const PATIENCE = 5000
+
 /** Called for each download when it begins; what it returns shows how far it is. */
 export type Downloads = (name: string) => Progress
 
-/** Serves the files of a directory, with ranges. */
-export function serveFiles(directory: string, port = 0, downloads: Downloads = () => () => {}): Server {
-  const requests = http.createServer((request, response) => {
+/** How long a client may take, in **milliseconds**. */
+export interface Limits {
+  /** For its request: then it is answered with 408. */
+  readonly request: number
+  /** To take nothing of what it is sent: then it is cut off. */
+  readonly stall: number
+}
+
+/** Serves the files of a directory, with ranges, until the server is closed. */
+export function serveFiles(
+  directory: string,
+  port = 0,
+  downloads: Downloads = () => () => {},
+  { request: requestTimeout, stall }: Limits = { request: 10_000, stall: 30_000 },
+): Server {
+  const connectionsCheckingInterval = Math.ceil(requestTimeout / 4)
+  const options = { requestTimeout, headersTimeout: requestTimeout, connectionsCheckingInterval }
+  const requests = http.createServer(options, (request, response) => {
     answer(request, response, directory, downloads).catch((error) => {
       console.error(`${request.url}: ${error.message}`)
       // What was promised can't be sent any more.
@@ -29,8 +47,11 @@ export function serveFiles(directory: string, port = 0, downloads: Downloads = (
       else response.writeHead(statusOf(error)).end()
     })
   })
+  requests.timeout = stall
   const server = listen({ family: 'ipv4', address: '127.0.0.1', port })
-  server.run((stream) => requests.emit('connection', stream))
+  // From here on it counts its connections, and looks at their times.
+  requests.emit('listening')
+  server.run((stream) => requests.emit('connection', stream)).finally(() => requests.close())
   return server
 }
 
@@ -99,20 +120,20 @@ function barOf(name: string): Progress {
 /** Downloads a file of its own, whole and in part, and says how it went. */
 export async function downloadOne(length: number, downloads: Downloads): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'static-files-'))
+  const server = serveFiles(directory, 0, downloads)
   try {
     const data = randomBytes(length)
     await writeFile(join(directory, 'random'), data)
-    const server = serveFiles(directory, 0, downloads)
     const { port } = server.address as InetAddress
     const url = `http://127.0.0.1:${port}/random`
     const whole = await get(url, {})
     const half = length >> 1
     const rest = await get(url, { Range: `bytes=${half}-` })
-    server.close()
     if (whole !== sha256(data) || rest !== sha256(data.subarray(half)))
       throw new Error('what arrived is something else')
     return `${size(length)} and its second half arrived as they are, SHA-256 ${whole.slice(0, 16)}…`
   } finally {
+    await server.drain({ timeout: PATIENCE })
     await rm(directory, { recursive: true })
   }
 }
@@ -137,6 +158,6 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     const server = serveFiles(directory, Number(port), barOf)
     console.log(`${directory} is at http://${formatAddress(server.address)}/; Ctrl-C ends it`)
     await once(process, 'SIGINT')
-    await server.drain({ timeout: 5000 })
+    await server.drain({ timeout: PATIENCE })
   }
 }

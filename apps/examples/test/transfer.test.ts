@@ -1,7 +1,11 @@
 /** The static file server and the proxy, with curl as their client. */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import type { InetAddress } from '@linux-sockets/native-core'
+import type { Server } from '@linux-sockets/tcp'
 import {
   guardDescriptors,
   needProgram,
@@ -12,7 +16,8 @@ import {
   temporaryDirectory,
   waitForLine,
 } from '@linux-sockets/testkit'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { serveFiles } from '../src/static-files.js'
 
 guardDescriptors()
 
@@ -54,6 +59,34 @@ it('the file server answers requests that come at once in their order', async (t
   expect(answer.replaceAll(/\s/g, '')).toBe(data.subarray(0, 4).toString('hex'))
 })
 
+it.each(['', 'GET /data HTTP/1.1\r\nHost: x\r\n'])('the file server doesn’t wait for the rest of %j', async (begun) => {
+  const server = serveFiles(temporaryDirectory(), 0, undefined, { request: 50, stall: 60_000 })
+  onTestFinished(() => server.close())
+  const client = connectTo(server)
+  client.write(begun)
+  expect(await text(client)).toMatch(/^HTTP\/1.1 408 /)
+})
+
+it('the file server cuts off a client that doesn’t read', async () => {
+  const directory = temporaryDirectory()
+  const complain = vi.spyOn(console, 'error').mockImplementation(() => {})
+  onTestFinished(() => complain.mockRestore())
+  writeFileSync(join(directory, 'data'), '')
+  truncateSync(join(directory, 'data'), 2 ** 30)
+  let sent = 0
+  const progress = (done: number) => {
+    sent = done
+  }
+  const server = serveFiles(directory, 0, () => progress, { request: 60_000, stall: 300 })
+  onTestFinished(() => server.close())
+  const client = connectTo(server)
+  client.write('GET /data HTTP/1.1\r\nHost: x\r\n\r\n')
+  await expect.poll(() => sent, { timeout: 10_000 }).toBeGreaterThan(0)
+  await expect.poll(() => server.connections.size, { timeout: 10_000 }).toBe(0)
+  expect(sent).toBeLessThan(2 ** 30)
+  await expect.poll(() => complain.mock.calls).toEqual([[expect.stringMatching(/^\/data: /)]])
+})
+
 it('the proxy passes curl on, and counts', async (test) => {
   skipUnless(test, needProgram('curl'))
   const { url, directory, data } = await fileServer()
@@ -66,6 +99,17 @@ it('the proxy passes curl on, and counts', async (test) => {
   proxy.process.kill('SIGINT')
   expect((await proxy.finished).code).toBe(0)
 })
+
+/** Sends, and reads when it is asked to; closed when the test ends. */
+function connectTo({ address }: Pick<Server, 'address'>): Socket {
+  const client = connect((address as InetAddress).port, '127.0.0.1')
+  // Who is cut off may be told so by a reset.
+  client.on('error', () => {})
+  onTestFinished(() => {
+    client.destroy()
+  })
+  return client
+}
 
 async function fileServer(): Promise<{ server: Program; url: string; directory: string; data: Buffer }> {
   const parent = temporaryDirectory()
