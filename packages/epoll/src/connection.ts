@@ -141,7 +141,7 @@ export class Connection<State = undefined> implements AsFd {
       this.#deadlines = Deadlines.of(
         this.#policy.limits,
         connecting,
-        reactor.timers,
+        reactor.deadlines,
         (kind) => this.#isAwaited(kind),
         (kind) => this.#expire(kind),
       )
@@ -487,11 +487,6 @@ export class Connection<State = undefined> implements AsFd {
   #finish(): void {
     if (this.#finished) return
     this.#finished = true
-    // close(2) sends the FIN, too, unless others hold the socket, and theirs it may then be.
-    if (this.#closing) {
-      this.#close()
-      return
-    }
     try {
       this.#socket.shutdown(SHUT_WR)
     } catch (error) {

@@ -51,7 +51,7 @@ export interface ReactorStatistics {
   /** **Milliseconds** of the longest turn: so long did whoever was ready then have to wait. */
   readonly longestTurn: number
   /**
-   * Loop lag: by how many **milliseconds** the latest timer of `Reactor.timers`, timeouts of connections included, was called
+   * Loop lag: by how many **milliseconds** the latest timer of `Reactor.timers`, or timeout of a connection, was called
    * after the whole millisecond in which it was due. It shows what else has held up the thread, too; 0 while no timer was called.
    */
   readonly longestLag: number
@@ -65,8 +65,10 @@ export interface ReactorStatistics {
  * registration's place and generation.
  */
 export class Reactor implements Disposable {
-  /** One wheel for all timeouts of the reactor, and for the program's own. Its `now` is the time of the present turn. */
+  /** For the program's own timeouts. Its `now` is the time of the present turn. */
   readonly timers: LoopTimers = new ReactorTimers((task) => this.#turn(task))
+  /** For those of connections, which keep the process alive by themselves, or don't. */
+  readonly deadlines: LoopTimers = new ReactorTimers((task) => this.#turn(task)).unref()
   /** All connections of the reactor together, as they are now; only to be read. `queueHighWater` is that of the one with the most. */
   readonly connectionTotals = new ConnectionStatistics()
   readonly #epoll = new Epoll()
@@ -97,6 +99,11 @@ export class Reactor implements Disposable {
     return this.#table.size
   }
 
+  /** Whether `close` was called. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
   /** What it has done so far. */
   get statistics(): ReactorStatistics {
     return {
@@ -105,7 +112,7 @@ export class Reactor implements Disposable {
       events: this.#eventCount,
       busy: this.#busy,
       longestTurn: this.#longestTurn,
-      longestLag: this.timers.longestLag,
+      longestLag: Math.max(this.timers.longestLag, this.deadlines.longestLag),
       connections: this.connectionTotals.copy(),
     }
   }
@@ -307,7 +314,7 @@ class ReactorWatch extends AsyncResource implements Watch {
   }
 
   update(events: number): void {
-    if (this.#registration === undefined || events === this.events) return
+    if (this.#registration === undefined || this.#reactor.closed || events === this.events) return
     const before = this.events
     this.events = events
     try {
@@ -347,12 +354,14 @@ class ReactorWatch extends AsyncResource implements Watch {
 
   #deliver(events: number): void {
     const wanted = events & (this.events | EPOLLERR | EPOLLHUP)
-    if (wanted !== 0) this.#callback(wanted)
+    const callback = this.#callback
+    if (wanted !== 0) callback(wanted)
   }
 
   #end(): void {
     this.#registration = undefined
-    this.#ended?.()
+    const ended = this.#ended
+    ended?.()
   }
 
   #register(): Registration {

@@ -71,7 +71,8 @@ export class RegistrationTable {
   }
 
   modify(place: Place, events: number): void {
-    this.#control(EPOLL_CTL_MOD, place, events)
+    // While the places end, one after the other, their handlers may still write and resume.
+    if (!this.#closed) this.#control(EPOLL_CTL_MOD, place, events)
   }
 
   drop(place: Place): void {

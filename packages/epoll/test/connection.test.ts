@@ -579,6 +579,56 @@ describe('Connection', () => {
     idle.peer.close()
   })
 
+  it('sends its end before the kernel resets what was not read', async () => {
+    const reactor = new Reactor()
+    const { client, accepted } = await tcpPair()
+    const connection = new Connection(reactor, accepted, { data: () => {} }, undefined)
+    connection.pause()
+    client.send(Buffer.from('a question that nobody hears'))
+    await readable(accepted)
+    connection.write(Buffer.from('no'))
+    connection.close()
+    expect(connection.closed).toBe(true)
+    expect(String(await readAll(client))).toBe('no')
+    client.close()
+    reactor.close()
+  })
+
+  it('tells by `close` of a reset that nothing has told of', async () => {
+    const reactor = new Reactor()
+    const { client, accepted } = await tcpPair()
+    const calls: string[] = []
+    const handlers: Handlers<undefined> = {
+      data: () => {},
+      error: (_, error) => calls.push((error as NodeJS.ErrnoException).code ?? ''),
+      close: () => calls.push('close'),
+    }
+    const connection = new Connection(reactor, accepted, handlers, undefined)
+    connection.write(Buffer.from('lost'))
+    setOption(client, SO_LINGER, 0)
+    client.close()
+    connection.close()
+    expect(calls).toEqual(['ECONNRESET', 'close'])
+    reactor.close()
+  })
+
+  it('may be written to while the reactor closes the others', () => {
+    const reactor = new Reactor()
+    const pairs = [Socket.pair(AF_UNIX, SOCK_STREAM), Socket.pair(AF_UNIX, SOCK_STREAM)]
+    const calls: string[] = []
+    const handlers: Handlers<string> = {
+      data: () => {},
+      close({ state }) {
+        for (const other of all) other.write(Buffer.alloc(1 << 20))
+        calls.push(state)
+      },
+    }
+    const all = pairs.map(([mine], i) => new Connection(reactor, mine, handlers, `close ${i}`))
+    reactor.close()
+    expect(calls).toEqual(['close 0', 'close 1'])
+    for (const [, peer] of pairs) peer.close()
+  })
+
   it('counts what goes through, and the reactor all of it together', async () => {
     const reactor = new Reactor()
     const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
@@ -680,7 +730,7 @@ describe('Connection', () => {
     expect(() => connection.toStream({ highWaterMark: -1 })).toThrow(TypeError)
     expect(calls).toEqual(['close'])
     expect(connection.closed).toBe(true)
-    expect(reactor.timers.size).toBe(0)
+    expect(reactor.deadlines.size).toBe(0)
     expect(peer.recv(Buffer.alloc(1))).toBe(0)
     peer.close()
   })

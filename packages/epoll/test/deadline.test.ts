@@ -1,5 +1,5 @@
 import { AF_UNIX, SHUT_WR, SO_SNDBUF, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
-import { guardDescriptors } from '@linux-sockets/testkit'
+import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
 
@@ -38,7 +38,7 @@ describe('timeouts', () => {
     await closed
     expect(calls).toEqual(['ETIMEDOUT'])
     expect(took()).toBeGreaterThanOrEqual(50)
-    expect(reactor.timers.size).toBe(0)
+    expect(reactor.deadlines.size).toBe(0)
   })
 
   it('writeTimeout breaks a connection whose peer takes nothing, and lets a silent one be', async () => {
@@ -146,5 +146,19 @@ describe('timeouts', () => {
     expect(() => new Connection(reactor, mine, { data: () => {} }, undefined, { [name]: value })).toThrow(ErrorClass)
     expect(mine.closed).toBe(true)
     peer.close()
+  })
+
+  it('keep the process alive only where the connection does', async () => {
+    const script = (reference: string) => `
+      import { AF_UNIX, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Connection, Reactor } from '@linux-sockets/epoll'
+      const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      const handlers = { data() {}, error: (_, { code }) => console.log(code, peer.closed) }
+      new Connection(new Reactor(), mine, handlers, undefined, { idleTimeout: 200 }).${reference}()
+    `
+    const said = ['unref', 'ref'].map((reference) =>
+      runProgram(process.execPath, ['--input-type=module', '-e', script(reference)], { cwd: import.meta.dirname }),
+    )
+    expect(await Promise.all(said)).toEqual(['', 'ETIMEDOUT false\n'])
   })
 })

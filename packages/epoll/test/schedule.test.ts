@@ -72,7 +72,7 @@ class Schedule {
     }
     await setImmediate()
     await server.close()
-    expect([this.#reactor.size, this.#reactor.timers.size]).toEqual([0, 0])
+    expect([this.#reactor.size, this.#reactor.deadlines.size]).toEqual([0, 0])
     this.#reactor.close()
   }
 

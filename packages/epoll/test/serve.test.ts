@@ -71,6 +71,25 @@ describe('serve', () => {
     reactor.close()
   })
 
+  it.each([false, true])('ends with its reactor though it is full, exclusive: %s', async (exclusive) => {
+    const reactor = new Reactor()
+    // Its place comes before the listener's, and so does the connection that gets it.
+    const waker = reactor.waker(() => {})
+    const socket = listening()
+    const server = reactor.serve(socket, { data: () => {} }, { maxConnections: 1, exclusive })
+    waker.close()
+    const clients = [1, 2].map(() => connect((server.address as Ipv6Address).port, '127.0.0.1').on('error', () => {}))
+    const closed = clients.map((client) => once(client, 'close'))
+    await Promise.all(clients.map((client) => once(client, 'connect')))
+    // The second one waits, and the listener no longer for it.
+    while (server.connections.size === 0 || (eventsOf(socket.fd) & EPOLLIN) !== 0) await setImmediate()
+    reactor.close()
+    await server.close()
+    expect(server.connections.size).toBe(0)
+    for (const client of clients) client.destroy()
+    await Promise.all(closed)
+  })
+
   it('echoes to socat', async (test) => {
     skipUnless(test, needProgram('socat'))
     const { server, port, reactor } = echo()

@@ -161,6 +161,11 @@ class Race {
 
   run(): void {
     const { signal, timeout } = this.#options
+    // The iterable may have aborted when it was asked for its iterator.
+    if (signal?.aborted) {
+      this.#fail(signal.reason)
+      return
+    }
     if (timeout !== undefined) this.#limit = setTimeout(() => this.#expire(), timeout)
     if (signal !== undefined) {
       // Not that of whoever aborts: the iterator's `return` is called from there.
@@ -298,6 +303,7 @@ class Race {
   #expire(): void {
     const late = [...this.#running]
     for (const { address } of late) {
+      if (this.#settled) return
       this.#lose(address, new SystemError(errno.ETIMEDOUT, 'connect', formatAddress(address)))
     }
     if (late.length === 0) this.#failures.push({ error: new SystemError(errno.ETIMEDOUT, 'connect') })

@@ -168,6 +168,32 @@ describe('connect', () => {
     expect(error.errors.map(({ code }: { code: string }) => code)).toEqual(['ETIMEDOUT', 'ETIMEDOUT'])
   })
 
+  it('tells nobody of more failures than one who has given up at the first', async () => {
+    const { localAddress } = await fullListener()
+    const events: string[] = []
+    const connecting = connect([localAddress, localAddress, localAddress], {
+      attemptDelay: 10,
+      timeout: 300,
+      onAttempt({ event }) {
+        events.push(event)
+        if (event === 'fail') throw new Error('enough')
+      },
+    })
+    await expect(connecting).rejects.toThrow('enough')
+    expect(events).toEqual(['start', 'start', 'start', 'fail'])
+  })
+
+  it('is given up by who is asked for the addresses', async () => {
+    const controller = new AbortController()
+    const addresses = {
+      [Symbol.asyncIterator]() {
+        controller.abort(new Error('no more'))
+        return { next: () => new Promise<never>(() => {}) }
+      },
+    }
+    await expect(connect(addresses, { signal: controller.signal })).rejects.toThrow('no more')
+  })
+
   it('takes addresses that arrive one by one, and lets go of who brings them', async () => {
     let returned = 0
     const [refused, address] = [await unusedAddress(), await echoServer()]

@@ -330,9 +330,16 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     try {
       connection = this.#wrap(socket)
     } catch (error) {
-      if (waiting !== undefined) this.#waiting.unshift(waiting)
       socket.close()
-      if (error instanceof SystemError && limits.has(error.code) && !this.#closed) {
+      const isLimit = error instanceof SystemError && limits.has(error.code)
+      if (this.#closed) {
+        // By `wrap`: whoever runs the listener has been told that all is well.
+        if (waiting !== undefined) waiting.reject(error as Error)
+        else if (!isLimit) throw error
+        return
+      }
+      if (waiting !== undefined) this.#waiting.unshift(waiting)
+      if (isLimit) {
         this.#statistics.dropped++
         this.#backOff(error)
       } else {

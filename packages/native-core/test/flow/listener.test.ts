@@ -333,6 +333,19 @@ describe('run', () => {
     expect(listener.statistics).toEqual({ accepted: 0, dropped: 0, errors: 0 })
   })
 
+  it('tells who asked for a connection that the making of it closed the listener and failed', async () => {
+    const broken = new Error('no')
+    const listener: Listener<never> = listen<never>({
+      wrap() {
+        listener.close()
+        throw broken
+      },
+    })
+    const asked = listener[Symbol.asyncIterator]().next()
+    connect(listener, 1)
+    await expect(asked).rejects.toBe(broken)
+  })
+
   it('can not be used twice, or beside an iteration', async () => {
     const listener = listen()
     const asked = listener[Symbol.asyncIterator]().next()
