@@ -23,7 +23,7 @@ export {
   type NamespaceOptions,
   needNamespaces,
 } from './namespace.js'
-export { haveProgram, type Need, needProgram, needRoot, skipUnless } from './need.js'
+export { haveProgram, type Need, needFile, needProgram, needRoot, skipUnless } from './need.js'
 export { type Finished, type Program, runProgram, runPython, spawnProgram, waitForLine } from './program.js'
 export {
   type Effect,

@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { TestContext } from 'vitest'
 
@@ -33,6 +33,11 @@ export function haveProgram(name: string): boolean {
 /** A program in the `PATH`. */
 export function needProgram(name: string): Need {
   return haveProgram(name) ? null : `${name} is not installed`
+}
+
+/** A file of the machine's. */
+export function needFile(path: string): Need {
+  return existsSync(path) ? null : `${path} does not exist`
 }
 
 /** User id 0. */
