@@ -6,8 +6,8 @@
  *     import { interfaces, resolve, reverse } from '@linux-sockets/addr'
  *
  *     for (const address of await resolve('localhost', 80, { timeout: 5000 })) {
- *       const { host, service } = await reverse(address)
- *       console.log(address.family, address.address, 'is', host, service)
+ *       const { host } = await reverse(address)
+ *       console.log(address.family, address.address, 'is', host)
  *     }
  *     for (const { name, index, addresses } of interfaces()) {
  *       console.log(index, name, addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' '))

@@ -55,10 +55,13 @@ export type ResolvedAddress = InetAddress & {
 /**
  * getaddrinfo(3): the addresses of a host, best first, with the port of a service.
  *
- *     await resolve('localhost', 'http') // [{ family: 'ipv6', address: '::1', port: 80, socktype: 1, protocol: 6 }, …]
+ *     await resolve('localhost', 80, { family: 'ipv4' })
+ *     // [{ family: 'ipv4', address: '127.0.0.1', port: 80, socktype: 1, protocol: 6 }]
  *
  * `host` is a name, or an address, which may have a scope (`fe80::1%eth0`); `null` is this host: loopback, or with
- * `AI_PASSIVE` any. `service` is a name of /etc/services or a port, 0 … 65535; without it, or with `null`, the port is 0.
+ * `AI_PASSIVE` any. Which of several addresses is best is up to the machine: its routes (RFC 6724), /etc/hosts and
+ * /etc/gai.conf. `service` is a port, 0 … 65535, or a name of /etc/services, which small systems lack (on Debian it is in
+ * the package netbase); without it, or with `null`, the port is 0.
  *
  * Lookups run on threads of their own, at most `LOOKUP_THREADS_MAX` (1024) at a time for each thread of JavaScript; more
  * wait in line. Where host and service are numbers they never wait for those of names. Equal lookups are shared while they

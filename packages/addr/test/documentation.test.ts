@@ -6,6 +6,33 @@ guardDescriptors()
 
 const directory = resolve(import.meta.dirname, '..')
 
-it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
-  expect(await runDocumented(directory, program)).toMatch(/127\.0\.0\.1/)
+const [opening, ...programs] = documentedPrograms(directory)
+
+it('the program of src/index.ts runs', async () => {
+  const lines = /^ipv4 127\.0\.0\.1 is localhost\n(.*\n)*1 lo 127\.0\.0\.1\/8( .*)?\n/m
+  expect(await runDocumented(directory, opening as (typeof programs)[0])).toMatch(lines)
 })
+
+it.each(programs)('the program of $place prints what its comments say', async (program) => {
+  expect(flat(await runDocumented(directory, program))).toMatch(promised(program.code))
+})
+
+/**
+ * What the comments after `console.log` say, in their order; “…” is anything, or nothing. More may be printed, by what has
+ * no comment or is printed in a loop.
+ */
+function promised(code: string): RegExp {
+  const comments = [...code.matchAll(/console\.log\(.*\) \/\/ +(.*)$/gm)].map((match) => flat(match[1] as string))
+  expect(comments).not.toEqual([])
+  const patterns = comments.map((comment) => comment.split(/,? …/).map(escaped).join('.*'))
+  return new RegExp(`(^| )${patterns.join(' (.* )?')}( |$)`)
+}
+
+/** On one line: Node breaks the objects that it prints where they are long. */
+function flat(text: string): string {
+  return text.replace(/\s+/g, ' ').trim()
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+}

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import type { InetAddress } from '@linux-sockets/native-core'
 import {
@@ -8,6 +7,7 @@ import {
   expectHeaderNumbers,
   guardDescriptors,
   needCompiler,
+  needFile,
   needNamespaces,
   numbersOf,
   skipUnless,
@@ -60,7 +60,7 @@ describe('interfaces', () => {
   })
 
   it('finds all of a network: labels, broadcast, peers, scopes, what is down', async (test) => {
-    skipUnless(test, needNamespaces(), existsSync('/dev/net/tun') ? null : '/dev/net/tun does not exist')
+    skipUnless(test, needNamespaces(), needFile('/dev/net/tun'))
     const [here, there] = [createNamespace(), createNamespace()]
     connectNamespaces(
       { namespace: here, addresses: ['10.1.2.3/20', 'fe80::5/64', 'fd00::7/56'] },

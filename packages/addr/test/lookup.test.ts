@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
+import { guardDescriptors, needFile, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { runAlone } from './outside.js'
 
@@ -272,6 +272,7 @@ describe('equal lookups', () => {
   })
 
   it('are shared by reverse, too', async (test) => {
+    skipUnless(test, needFile('/etc/services'))
     const result = await runAlone(
       test,
       `const server = await nameServer({ '*': { PTR: ['some.test'] } })

@@ -11,6 +11,7 @@ import {
   expectHeaderNumbers,
   guardDescriptors,
   needCompiler,
+  needFile,
   numbersOf,
   runPython,
   skipUnless,
@@ -32,7 +33,8 @@ import {
 guardDescriptors()
 
 describe('resolve', () => {
-  it('finds what getaddrinfo finds, in its order', async () => {
+  it('finds what getaddrinfo finds, in its order', async (test) => {
+    skipUnless(test, needFile('/etc/services'))
     const found = await resolve('localhost', 'http')
     const script =
       'import socket, json; print(json.dumps(socket.getaddrinfo("localhost", "http", type=socket.SOCK_STREAM)))'
@@ -56,7 +58,8 @@ describe('resolve', () => {
     expect(socket.localAddress).toMatchObject({ family: 'ipv4', address: '127.0.0.1' })
   })
 
-  it('takes the service as a name, as a port, or not at all', async () => {
+  it('takes the service as a name, as a port, or not at all', async (test) => {
+    skipUnless(test, needFile('/etc/services'))
     const ports = await Promise.all(
       (['ssh', 22, '22', 0, 65535, null, undefined] as const).map((service) => resolve('127.0.0.1', service)),
     )

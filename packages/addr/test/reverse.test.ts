@@ -1,4 +1,4 @@
-import { guardDescriptors, runPython } from '@linux-sockets/testkit'
+import { guardDescriptors, needFile, runPython, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import { NI_DGRAM, NI_NAMEREQD, NI_NUMERICHOST, NI_NUMERICSERV, type ReversedAddress, reverse } from '../src/index.js'
 
@@ -18,7 +18,8 @@ describe('reverse', () => {
     expect(await reverse(loopback, flags)).toEqual({ host, service })
   })
 
-  it('names the service of the protocol asked for', async () => {
+  it('names the service of the protocol asked for', async (test) => {
+    skipUnless(test, needFile('/etc/services'))
     const shell = { ...loopback, port: 514 }
     const services = await Promise.all([reverse(shell, NI_NUMERICHOST), reverse(shell, NI_NUMERICHOST | NI_DGRAM)])
     expect(services.map(({ service }) => service)).toEqual(['shell', 'syslog'])
