@@ -9,6 +9,7 @@ import { once } from 'node:events'
 import { constants } from 'node:fs'
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, normalize } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -79,8 +80,7 @@ async function answer(
     })
     if (request.method !== 'HEAD') {
       response.flushHeaders()
-      // Of several requests at once, each gets the socket when the one before is answered.
-      const socket: unknown = response.socket ?? (await once(response, 'socket'))[0]
+      const socket: unknown = await turnOf(request, response)
       const total = end - start + 1
       const progress = downloads(name)
       const onProgress = (sent: number) => progress(sent, total)
@@ -90,6 +90,20 @@ async function answer(
     response.end()
   } finally {
     await file.close()
+  }
+}
+
+/** Of several requests at once, each gets the connection when the one before is answered. */
+async function turnOf({ socket }: IncomingMessage, response: ServerResponse): Promise<Socket> {
+  if (response.socket !== null) return response.socket
+  const gone = new AbortController()
+  const leave = () => gone.abort()
+  socket.once('close', leave)
+  try {
+    if (socket.destroyed) leave()
+    return (await once(response, 'socket', { signal: gone.signal }))[0]
+  } finally {
+    socket.off('close', leave)
   }
 }
 
