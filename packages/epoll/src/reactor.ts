@@ -231,31 +231,39 @@ export class Reactor implements Disposable {
   #dispatch(count: number): void {
     const events = this.#events
     this.#eventCount += count
-    this.#turn(() => {
-      for (let i = 0; i < count; i++) {
-        this.#table.deliver(events.low(i), events.high(i), events.events(i))
-      }
-    })
+    const started = this.#beginTurn()
+    for (let i = 0; i < count; i++) {
+      this.#table.deliver(events.low(i), events.high(i), events.events(i))
+    }
+    this.#endTurn(started)
   }
 
-  /** Whatever the loop calls handlers for passes through here. */
+  /** Whatever else the loop calls handlers for passes through here. */
   #turn(task: () => void): void {
     // A handler may advance the timers.
     if (this.#inTurn) {
       task()
       return
     }
-    this.#inTurn = true
-    const started = this.timers.refresh()
+    const started = this.#beginTurn()
     try {
       task()
     } finally {
-      const took = this.timers.refresh() - started
-      this.#inTurn = false
-      this.#turns++
-      this.#busy += took
-      if (took > this.#longestTurn) this.#longestTurn = took
+      this.#endTurn(started)
     }
+  }
+
+  #beginTurn(): number {
+    this.#inTurn = true
+    return this.timers.refresh()
+  }
+
+  #endTurn(started: number): void {
+    const took = this.timers.refresh() - started
+    this.#inTurn = false
+    this.#turns++
+    this.#busy += took
+    if (took > this.#longestTurn) this.#longestTurn = took
   }
 }
 
