@@ -46,6 +46,44 @@ describe('the echo server', () => {
   })
 })
 
+describe('the blocking echo server', () => {
+  it('serves several at a time, and lets them finish on SIGINT', async () => {
+    const server = spawnProgram(process.execPath, [join(built, 'blocking-echo.js'), '0'])
+    const [, port] = await said(server, /:(\d+), for \d+ at a time/)
+    const clients = [1, 2].map(() => connect(Number(port), '127.0.0.1'))
+    for (const client of clients) {
+      client.write('before')
+      expect(String((await once(client, 'data'))[0])).toBe('before')
+    }
+    server.process.kill('SIGINT')
+    await said(server, /time to finish/)
+    for (const client of clients) {
+      client.end(' and after')
+      expect(await text(client)).toBe(' and after')
+    }
+    const { code, stderr } = await server.finished
+    expect([code, stderr]).toEqual([0, ''])
+  })
+
+  it('goes on when a connection breaks', async () => {
+    const server = spawnProgram(process.execPath, [join(built, 'blocking-echo.js'), '0'])
+    const [, port] = await said(server, /:(\d+), for (\d+) at a time/)
+    // As many as there are threads.
+    for (let i = 0; i < 4; i++) {
+      const client = connect(Number(port), '127.0.0.1')
+      client.write('before')
+      await once(client, 'data')
+      client.resetAndDestroy()
+    }
+    const client = connect(Number(port), '127.0.0.1')
+    client.end('after')
+    expect(await text(client)).toBe('after')
+    server.process.kill('SIGINT')
+    const { code, stderr } = await server.finished
+    expect([code, stderr]).toEqual([0, 'a connection broke: recv ECONNRESET: connection reset by peer\n'.repeat(4)])
+  })
+})
+
 describe('what the kernel knows of a transfer', () => {
   const line = /^rtt \S+ ± \S+ ms · cwnd \d+ segments, .* · [\d.]+ [KM]iB\/s acknowledged, .* \(delivery_rate\) · /
 
