@@ -4,11 +4,17 @@ import { checkInteger } from '@linux-sockets/native-core'
 export interface Framing {
   /**
    * Takes the next bytes and calls `frame` for each frame that they complete, in order. What `frame` gets is only lent:
-   * copy what you keep. When it throws, the bytes behind that frame are lost to this framing.
+   * copy what you keep. When it throws, the bytes behind that frame are lost to this framing. Returns what is left of the
+   * chunk, lent as the chunk is: the bytes behind the frame in which `stop` was called, otherwise none.
    * @throws FramingError `ERR_FRAME_TOO_LONG` as soon as a frame is known to exceed the limit, `ERR_FRAME_INVALID` for a
    * length that can't be; the stream can't be cut any further then
    */
-  push(chunk: Uint8Array, frame: (bytes: Buffer) => void): void
+  push(chunk: Uint8Array, frame: (bytes: Buffer) => void): Buffer
+  /**
+   * From within `frame`: has `push` return behind this frame, where the connection was given up, more would be too much for
+   * now, or another framing takes over. This one can go on with the rest, too. Outside of `push` it does nothing.
+   */
+  stop(): void
   /**
    * The stream has ended.
    * @throws FramingError `ERR_FRAME_CUT` when it ended within a frame
@@ -93,6 +99,9 @@ const DEFAULT_LIMIT = 64 * 1024
 const LF = 0x0a
 const CR = 0x0d
 
+/** What is left of a chunk that was taken whole. */
+const NOTHING = Buffer.alloc(0)
+
 /** The same memory; what comes from Node and from native-core is a Buffer already. */
 function asBuffer(chunk: Uint8Array): Buffer {
   return chunk instanceof Buffer ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
@@ -138,6 +147,7 @@ class DelimiterFraming implements Framing {
   readonly #pieces = new Pieces()
   /** How many bytes of the delimiter the input so far ends with. */
   #matched = 0
+  #stopped = false
 
   /** `before`: a byte that belongs to the delimiter where it stands right before it. */
   constructor(delimiter: Uint8Array, limit: number, before?: number) {
@@ -151,8 +161,9 @@ class DelimiterFraming implements Framing {
     return this.#pieces.length
   }
 
-  push(chunk: Uint8Array, frame: (bytes: Buffer) => void): void {
+  push(chunk: Uint8Array, frame: (bytes: Buffer) => void): Buffer {
     const bytes = asBuffer(chunk)
+    this.#stopped = false
     for (let start = 0; start < bytes.length; ) {
       const end = this.#find(bytes, start)
       const stop = end < 0 ? bytes.length : end
@@ -165,15 +176,21 @@ class DelimiterFraming implements Framing {
       if (this.#pieces.length + stop - start - less > this.#limit) throw tooLong(this.#limit)
       if (end < 0) {
         this.#pieces.add(bytes.subarray(start))
-        return
+        return NOTHING
       }
       if (this.#pieces.length === 0) frame(bytes.subarray(start, end - less))
       else {
         this.#pieces.add(bytes.subarray(start, end))
         frame(this.#pieces.take(less))
       }
+      if (this.#stopped) return bytes.subarray(end)
       start = end
     }
+    return NOTHING
+  }
+
+  stop(): void {
+    this.#stopped = true
   }
 
   end(): void {
@@ -230,6 +247,7 @@ class LengthFraming implements Framing {
   #length = 0
   /** Whether `#length` is whole. */
   #known = false
+  #stopped = false
 
   constructor(size: number | 'varint', littleEndian: boolean, limit: number) {
     this.#size = size
@@ -241,18 +259,19 @@ class LengthFraming implements Framing {
     return this.#pieces.length + this.#lengthBytes
   }
 
-  push(chunk: Uint8Array, frame: (bytes: Buffer) => void): void {
+  push(chunk: Uint8Array, frame: (bytes: Buffer) => void): Buffer {
     const bytes = asBuffer(chunk)
+    this.#stopped = false
     let at = 0
     for (;;) {
       while (!this.#known) {
-        if (at === bytes.length) return
+        if (at === bytes.length) return NOTHING
         this.#readLength(bytes[at++] as number)
       }
       const end = at + this.#length - this.#pieces.length
       if (end > bytes.length) {
         this.#pieces.add(bytes.subarray(at))
-        return
+        return NOTHING
       }
       let whole = bytes.subarray(at, end)
       if (this.#pieces.length > 0) {
@@ -264,7 +283,12 @@ class LengthFraming implements Framing {
       this.#length = 0
       this.#known = false
       frame(whole)
+      if (this.#stopped) return bytes.subarray(at)
     }
+  }
+
+  stop(): void {
+    this.#stopped = true
   }
 
   end(): void {

@@ -16,6 +16,7 @@ const OUTPUTS = [
   /^are you asleep\?\n$/,
   /^HELLO\nERR_FRAME_TOO_LONG\n$/,
   /^3 one\n11 and another\n$/,
+  /^no header\nend\n$/,
   /^a datagram: one\na datagram: two\n$/,
   /^you asked for \/this\n$/,
   /^a Worker echoed hello\n$/,

@@ -68,6 +68,28 @@ function outcome(framing: Framing, chunks: readonly Uint8Array[]): (string | num
   return [...got, framing.buffered]
 }
 
+/** The same as `outcome`, where the framing is stopped behind every frame and given the rest again. */
+function stoppedOutcome(framing: Framing, chunks: readonly Uint8Array[]): (string | number)[] {
+  const got: (string | number)[] = []
+  try {
+    for (const chunk of chunks) {
+      for (let rest = chunk; rest.length > 0; ) {
+        const before = got.length
+        rest = framing.push(rest, (frame) => {
+          got.push(frame.toString('latin1'))
+          framing.stop()
+        })
+        const came = got.length - before
+        // At a frame's end nothing is kept, and without one nothing is left.
+        if (came > 1 || (came === 1 ? framing.buffered : rest.length) > 0) throw new Error(`not stopped: ${came}`)
+      }
+    }
+  } catch (error) {
+    return [...got, (error as FramingError).code]
+  }
+  return [...got, framing.buffered]
+}
+
 /** What that must be, found without a state: `ends` are the beginnings of a delimiter, the longest first. */
 function expectedOutcome(input: string, delimiter: string | RegExp, ends: readonly string[], limit: number) {
   const frames = input.split(delimiter)
@@ -295,4 +317,91 @@ it.each([
   expect(() => cut(make(), [enclose(Buffer.alloc(65_537, 'x'))])).toThrow(
     expect.objectContaining({ code: 'ERR_FRAME_TOO_LONG' }),
   )
+})
+
+describe('a framing that is stopped within a chunk', () => {
+  const framed = (frame: string, form?: LengthPrefixOptions) =>
+    Buffer.concat([encodeLength(frame.length, form), text(frame)])
+
+  it.each<[string, () => Framing, Buffer]>([
+    ['lines', () => lines({ limit: 3 }), text('ab\r\n\n\rc\n\r\n\r')],
+    ['lines that are too long', () => lines({ limit: 3 }), text('a\r\n\nabcd\nf\n')],
+    ['delimited', () => delimited(text('aab')), text('aaabaabxaaba')],
+    [
+      'lengthPrefixed',
+      () => lengthPrefixed({ size: 1 }),
+      Buffer.concat(['ab', '', '', 'c', 'def'].map((f) => framed(f, { size: 1 }))),
+    ],
+    [
+      'varints',
+      () => lengthPrefixed({ size: 'varint' }),
+      Buffer.concat([framed('abc', { size: 'varint' }), Buffer.of(0x80, 0, 0x81, 0, 0x61), Buffer.of(0x85)]),
+    ],
+  ])('goes on with the rest as if nothing had been, under every split: %s', (_name, make, input) => {
+    for (const chunks of splits(input)) expect(stoppedOutcome(make(), chunks)).toEqual(outcome(make(), chunks))
+  })
+
+  it('leaves the rest to another, under every split', () => {
+    const input = Buffer.concat([
+      text('2\r\n'),
+      framed('\na', { size: 1 }),
+      framed('', { size: 1 }),
+      text('1\n'),
+      framed('\r\n', { size: 1 }),
+      text('0\n'),
+    ])
+    for (const chunks of splits(input)) {
+      const seen: string[] = []
+      const head = lines()
+      const body = lengthPrefixed({ size: 1 })
+      let bodies = 0
+      for (const chunk of chunks) {
+        for (let rest = chunk; rest.length > 0; ) {
+          rest =
+            bodies === 0
+              ? head.push(rest, (line) => {
+                  bodies = Number(line)
+                  if (bodies > 0) head.stop()
+                })
+              : body.push(rest, (frame) => {
+                  seen.push(String(frame))
+                  if (--bodies === 0) body.stop()
+                })
+        }
+      }
+      expect(seen).toEqual(['\na', '', '\r\n'])
+      head.end()
+      body.end()
+    }
+  })
+
+  it.each<[string, () => Framing, Buffer]>([
+    ['lines', lines, text('a\nb\nc\n')],
+    ['lengthPrefixed', lengthPrefixed, Buffer.concat([framed('a'), framed('b'), framed('c')])],
+  ])('lends the rest, and is stopped for that chunk alone: %s', (_name, make, chunk) => {
+    const framing = make()
+    const seen: string[] = []
+    const take = (frame: Buffer) => void seen.push(String(frame))
+    // Before there is anything to stop.
+    framing.stop()
+    expect(framing.push(chunk, take)).toHaveLength(0)
+    expect(seen.splice(0)).toEqual(['a', 'b', 'c'])
+
+    const rest = framing.push(chunk, (frame) => {
+      take(frame)
+      framing.stop()
+    })
+    expect(seen.splice(0)).toEqual(['a'])
+    expect([rest.buffer, rest.byteOffset + rest.length]).toEqual([chunk.buffer, chunk.byteOffset + chunk.length])
+    expect(rest).toHaveLength((chunk.length / 3) * 2)
+
+    expect(() =>
+      framing.push(chunk, () => {
+        framing.stop()
+        throw new Error('from the handler')
+      }),
+    ).toThrow('from the handler')
+    expect(framing.push(rest, take)).toHaveLength(0)
+    expect(seen).toEqual(['b', 'c'])
+  })
 })
