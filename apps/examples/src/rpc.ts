@@ -21,7 +21,7 @@ import { type AddressLike, AF_INET, SO_REUSEADDR, SOCK_STREAM, Socket, setOption
 /** The longest message, in bytes. */
 const MESSAGE_LIMIT = 1024 * 1024
 
-/** While so many requests of one connection are being answered, no more are read: they wait with the peer. */
+/** While so many requests of one connection are being answered, no more are begun: they wait, nearly all with the peer. */
 const MOST_RUNNING = 100
 
 /** How long a call may take where nothing else is said, and how long connecting may, in milliseconds. */
@@ -64,6 +64,8 @@ function send(connection: Connection<unknown>, message: Buffer): boolean {
 /** What the server knows of a connection. */
 interface Caller {
   readonly framing: Framing
+  /** What came in one chunk with the last request that could be begun. */
+  rest: Buffer
   running: number
   /** Whether the answers wait for the caller to read them. */
   full: boolean
@@ -79,13 +81,8 @@ class RpcHandlers implements Handlers<Caller> {
   }
 
   data(connection: Connection<Caller>, chunk: Buffer): void {
-    try {
-      connection.state.framing.push(chunk, (frame) => void this.#answer(connection, asRequest(frame)))
-    } catch {
-      // Behind what is no message the stream has no meaning.
-      connection.abort()
-      return
-    }
+    // The chunk is only lent.
+    connection.state.rest = Buffer.from(this.#begin(connection, chunk))
     this.#regulate(connection)
   }
 
@@ -97,6 +94,21 @@ class RpcHandlers implements Handlers<Caller> {
   end(connection: Connection<Caller>): void {
     connection.state.ended = true
     this.#regulate(connection)
+  }
+
+  /** Begins as many requests as may run, and returns what is left of the bytes. */
+  #begin(connection: Connection<Caller>, bytes: Buffer): Buffer {
+    const { state } = connection
+    try {
+      return state.framing.push(bytes, (frame) => {
+        void this.#answer(connection, asRequest(frame))
+        if (state.running >= MOST_RUNNING) state.framing.stop()
+      })
+    } catch {
+      // Behind what is no message the stream has no meaning.
+      connection.abort()
+      return NOTHING
+    }
   }
 
   async #answer(connection: Connection<Caller>, request: Request): Promise<void> {
@@ -121,13 +133,17 @@ class RpcHandlers implements Handlers<Caller> {
 
   /** Takes no more requests than can be answered; the last answer is the end. */
   #regulate(connection: Connection<Caller>): void {
-    const { running, full, ended } = connection.state
-    if (ended) {
-      if (running === 0) connection.end()
-    } else if (full || running >= MOST_RUNNING) connection.pause()
+    const { state } = connection
+    if (connection.closed) return
+    if (!state.full && state.running < MOST_RUNNING) state.rest = this.#begin(connection, state.rest)
+    if (state.ended) {
+      if (state.running === 0) connection.end()
+    } else if (state.full || state.running >= MOST_RUNNING) connection.pause()
     else connection.resume()
   }
 }
+
+const NOTHING = Buffer.alloc(0)
 
 function asRequest(frame: Buffer): Request {
   const message: Partial<Request> | null = JSON.parse(String(frame))
@@ -148,7 +164,13 @@ export function serveProcedures(reactor: Reactor, procedures: Procedures): Serve
     socket.close()
     throw error
   }
-  const state = () => ({ framing: lengthPrefixed({ limit: MESSAGE_LIMIT }), running: 0, full: false, ended: false })
+  const state = () => ({
+    framing: lengthPrefixed({ limit: MESSAGE_LIMIT }),
+    rest: NOTHING,
+    running: 0,
+    full: false,
+    ended: false,
+  })
   return reactor.serve(socket, new RpcHandlers(procedures), { state, writeTimeout: PATIENCE })
 }
 
