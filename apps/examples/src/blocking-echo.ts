@@ -75,7 +75,8 @@ async function startWorker(listener: Socket, tell: (line: string) => void): Prom
 }
 
 /** What each Worker does: serves one connection after the other until nobody listens any more. */
-function serve(listener: Socket): void {
+function serve(fd: number): void {
+  using listener = Socket.adopt(fd)
   while (getOption(listener, SO_ACCEPTCONN)) {
     using connection = acceptFrom(listener)
     if (connection === null) continue
@@ -148,7 +149,7 @@ async function run(port: number): Promise<void> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (parentPort !== null) serve(Socket.adopt(workerData as number))
+  if (parentPort !== null) serve(workerData as number)
   else if (process.argv[2] === undefined) console.log(await echoFromWorkers())
   else await run(Number(process.argv[2]))
 }
