@@ -43,6 +43,19 @@ export function expectHeaderNumbers(headers: readonly string[], numbers: readonl
   return unknown.map(({ expression }) => expression)
 }
 
+/** The macros that the system's headers define with a value, by their names: `TCP_NODELAY`. Enumerators are no macros. */
+export function headerMacros(headers: readonly string[]): string[] {
+  const command = compiler()
+  if (command === undefined) throw new Error('no C compiler (cc, gcc, clang) is installed')
+  const { status, stdout, stderr } = spawnSync(command, ['-xc', '-E', '-dM', '-'], {
+    encoding: 'utf8',
+    input: program(headers, []),
+    maxBuffer: 1 << 26,
+  })
+  if (status !== 0) throw new Error(`${command} failed: ${stderr}`)
+  return [...stdout.matchAll(/^#define (\w+) ./gm)].map((match) => match[1] as string)
+}
+
 /** The numbers that a module exports, or those whose names match. */
 export function numbersOf(module: object, names = NAME): HeaderNumber[] {
   return Object.entries(module).filter(

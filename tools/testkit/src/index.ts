@@ -15,7 +15,7 @@ export { temporaryDirectory } from './directory.js'
 export { type DocumentedProgram, documentedPrograms, runDocumented } from './documentation.js'
 export { expectErrno, type SystemErrorLike } from './errno.js'
 export { withFault } from './fault.js'
-export { expectHeaderNumbers, type HeaderNumber, needCompiler, numbersOf } from './headers.js'
+export { expectHeaderNumbers, type HeaderNumber, headerMacros, needCompiler, numbersOf } from './headers.js'
 export {
   connectNamespaces,
   createNamespace,

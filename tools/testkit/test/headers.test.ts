@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { expectHeaderNumbers, needCompiler, numbersOf, skipUnless } from '../src/index.js'
+import { expectHeaderNumbers, headerMacros, needCompiler, numbersOf, skipUnless } from '../src/index.js'
 
 describe('expectHeaderNumbers', () => {
   it('knows macros, enumerators, expressions and large numbers', (test) => {
@@ -54,4 +54,12 @@ it('numbersOf picks the numbers among what a module exports', () => {
     ['MASK', 2n ** 63n],
   ])
   expect(numbersOf(module, /^AF_/)).toEqual([['AF_INET', 2]])
+})
+
+it('headerMacros lists what a header defines with a value', (test) => {
+  skipUnless(test, needCompiler())
+  const macros = headerMacros(['linux/tcp.h'])
+  expect(macros).toEqual(expect.arrayContaining(['TCP_NODELAY', 'TCP_ULP']))
+  expect(macros).not.toContain('_LINUX_TCP_H')
+  expect(() => headerMacros(['linux/no-such-header.h'])).toThrow('no-such-header')
 })
