@@ -1,3 +1,12 @@
+/**
+ * Options of TCP, at IPPROTO_TCP, in the order of their numbers in the kernel's <linux/tcp.h>. `TCP_INFO` is in info.ts,
+ * those of multipath TCP (SOL_MPTCP) are in mptcp.ts.
+ *
+ * Not here, because their structs hold addresses of memory, which no value that is passed to the kernel may have:
+ * TCP_ZEROCOPY_RECEIVE, and MPTCP_FULL_INFO, for which `MPTCP_INFO`, `subflowInfo` and `subflowAddresses` are the better
+ * way. Nor TCP_AO_ADD_KEY … TCP_AO_REPAIR (TCP-AO, Linux 6.7, RFC 5925), as no row is without a test, and those need a
+ * kernel with CONFIG_TCP_AO.
+ */
 import {
   bool,
   bytes,

@@ -3,6 +3,8 @@ import {
   AF_INET,
   controlSpace,
   getOption,
+  getOptionBytes,
+  IPPROTO_TCP,
   readable,
   readControl,
   SOCK_STREAM,
@@ -14,6 +16,7 @@ import {
   expectErrno,
   expectHeaderNumbers,
   guardDescriptors,
+  headerMacros,
   type Kind,
   type Need,
   needCapability,
@@ -27,6 +30,7 @@ import {
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   type RepairWindow,
+  SOL_MPTCP,
   TCP_INFO,
   TCPI_OPT_SACK,
   TCPI_OPT_TIMESTAMPS,
@@ -340,6 +344,33 @@ function needAlgorithm(name: string): Need {
   const available = readFileSync('/proc/sys/net/ipv4/tcp_available_congestion_control', 'utf8').trim().split(' ')
   return available.includes(name) ? null : `this kernel has no ${name} built in or loaded`
 }
+
+it('has every option of <linux/tcp.h>, but for those that it leaves out on purpose', (test) => {
+  skipUnless(test, needCompiler())
+  const macros = headerMacros(['linux/tcp.h']).filter((name) => /^TCP_[A-Z]/.test(name))
+  const ours = new Set([...rowsOf({ ...rows, TCP_INFO }).map(({ name }) => name), ...Object.keys(rows)])
+  const missing = macros.filter((name) => !ours.has(name))
+  const leftOut = [
+    // They hold addresses of memory, or can't be tested: see the comment that options.ts begins with.
+    'TCP_ZEROCOPY_RECEIVE',
+    ...['ADD_KEY', 'DEL_KEY', 'INFO', 'GET_KEYS', 'REPAIR'].map((name) => `TCP_AO_${name}`),
+  ]
+  const noOptions =
+    /^TCP_(MSS_DEFAULT|MSS_DESIRED|MD5SIG_MAXKEYLEN|MD5SIG_FLAG_\w+|AO_MAXKEYLEN|AO_KEYF_\w+|RECEIVE_ZEROCOPY_FLAG_\w+)$/
+  expect(macros).toContain('TCP_NODELAY')
+  expect(leftOut).toEqual(expect.arrayContaining(missing.filter((name) => !noOptions.test(name))))
+  expect(leftOut.filter((name) => ours.has(name))).toEqual([])
+})
+
+it('can not be made to pass addresses of memory', () => {
+  using socket = tcp.open()
+  for (const [level, option] of [
+    [IPPROTO_TCP, 35], // TCP_ZEROCOPY_RECEIVE
+    [SOL_MPTCP, 4], // MPTCP_FULL_INFO
+  ] as const) {
+    expectErrno(() => getOptionBytes(socket, level, option, Buffer.alloc(128)), 'ENOTSUP')
+  }
+})
 
 async function connectTo(listener: Socket): Promise<Socket> {
   const socket = tcp.open()
