@@ -10,6 +10,7 @@ import {
   EPOLLHUP,
   EPOLLIN,
   eventfd,
+  type ListenerStatistics,
   type OwnedFd,
   readv,
   type Socket,
@@ -37,7 +38,7 @@ export interface Waker extends AsFd, Disposable {
 /**
  * What a reactor has done so far. A turn is once that the loop has come to call handlers: for a batch of events, for what
  * was left over from an earlier turn, such as by a budget or by `resume`, or for `Reactor.timers`. What promises do afterwards
- * is not part of it. What accepting has met stands in each `Server.statistics`.
+ * is not part of it.
  */
 export interface ReactorStatistics {
   /** Descriptors registered now. */
@@ -57,6 +58,8 @@ export interface ReactorStatistics {
   readonly longestLag: number
   /** `Reactor.connectionTotals` at that time. */
   readonly connections: Readonly<ConnectionStatistics>
+  /** What accepting has met, all servers of the reactor together, those that have ended included; see `Server.statistics`. */
+  readonly accepting: ListenerStatistics
 }
 
 /**
@@ -75,6 +78,10 @@ export class Reactor implements Disposable {
   readonly #events = new EpollEvents(512)
   readonly #attachment: Attachment
   readonly #table: RegistrationTable
+  /** Those that accept. */
+  readonly #servers = new Set<{ readonly statistics: ListenerStatistics }>()
+  /** What those that accept no more have met. */
+  #acceptedBefore: ListenerStatistics = { accepted: 0, dropped: 0, errors: 0 }
   #closed = false
   #ended: (() => void)[] = []
   #inTurn = false
@@ -114,6 +121,7 @@ export class Reactor implements Disposable {
       longestTurn: this.#longestTurn,
       longestLag: Math.max(this.timers.longestLag, this.deadlines.longestLag),
       connections: this.connectionTotals.copy(),
+      accepting: [...this.#servers].reduce((sum, { statistics }) => add(sum, statistics), this.#acceptedBefore),
     }
   }
 
@@ -162,7 +170,12 @@ export class Reactor implements Disposable {
     handlers: Handlers<State>,
     options: ServeOptions<State> = {},
   ): Server<State> {
-    return new Server(this, socket, handlers, options)
+    const server = new Server(this, socket, handlers, options, () => {
+      this.#servers.delete(server)
+      this.#acceptedBefore = add(this.#acceptedBefore, server.statistics)
+    })
+    this.#servers.add(server)
+    return server
   }
 
   /**
@@ -271,6 +284,10 @@ export class Reactor implements Disposable {
 export function wake(waker: AsFd): void {
   // A counter that can't take one more (EAGAIN) wakes all the same.
   writev(waker, [ONE])
+}
+
+function add(a: ListenerStatistics, b: ListenerStatistics): ListenerStatistics {
+  return { accepted: a.accepted + b.accepted, dropped: a.dropped + b.dropped, errors: a.errors + b.errors }
 }
 
 const ONE = Buffer.from(BigUint64Array.of(1n).buffer)

@@ -62,8 +62,14 @@ export class Server<State = undefined> {
   #closed: Promise<void> | undefined
   #lastClosed: (() => void) | undefined
 
-  /** Use `Reactor.serve`. */
-  constructor(reactor: Reactor, socket: Socket, handlers: Handlers<State>, options: ServeOptions<State>) {
+  /** Use `Reactor.serve`. `ended` is called when it accepts no more. */
+  constructor(
+    reactor: Reactor,
+    socket: Socket,
+    handlers: Handlers<State>,
+    options: ServeOptions<State>,
+    ended: () => void,
+  ) {
     const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget, error: report = raise } = options
     if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
     const settings: ConnectionSettings<State> = { policy: policyOf(options, socket), owner: this.#owner }
@@ -93,6 +99,7 @@ export class Server<State = undefined> {
         this.#refuse(error as SystemError)
       }
     })
+    this.#ended.then(ended, ended)
     this.#ended.catch((error: Error) => protect(() => report(error)))
   }
 

@@ -197,6 +197,7 @@ describe('an accept that fails', () => {
     next.end('next')
     expect(String(await buffer(next))).toBe('next')
     expect(server.statistics).toEqual({ accepted: 1, dropped: 2, errors: 0 })
+    expect(reactor.statistics.accepting).toEqual(server.statistics)
     expect(told).toEqual(['open', 'close'])
     expect(warnings).toEqual([expect.stringContaining(code)])
     process.off('warning', warned)

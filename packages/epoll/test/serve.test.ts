@@ -263,6 +263,26 @@ describe('serve', () => {
     await server.close()
   })
 
+  it('counts what all servers of the reactor have accepted, also those that have ended', async () => {
+    using reactor = new Reactor()
+    const servers = [1, 2].map(() => reactor.serve(listening(), { data: () => {} }))
+    const visit = async (server: Server, times: number) => {
+      for (let i = 0; i < times; i++) {
+        const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
+        await once(client.resume().end(), 'close')
+      }
+    }
+    const [first, second] = servers as [Server, Server]
+    await visit(first, 2)
+    await visit(second, 1)
+    expect(reactor.statistics.accepting).toEqual({ accepted: 3, dropped: 0, errors: 0 })
+    await first.close()
+    await visit(second, 1)
+    expect(reactor.statistics.accepting).toEqual({ accepted: 4, dropped: 0, errors: 0 })
+    await second.close()
+    expect(reactor.statistics.accepting).toEqual({ accepted: 4, dropped: 0, errors: 0 })
+  })
+
   it('accepts nothing while it is paused', async () => {
     const { server, port, reactor } = echo()
     server.pause()
