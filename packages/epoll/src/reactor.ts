@@ -351,7 +351,8 @@ class ReactorWatch extends AsyncResource implements Watch {
         this.#registration = this.runInAsyncScope(this.#register, this)
       }
     } catch (error) {
-      this.events = before
+      // Of an exclusive one nothing is left then: the next update is to try again.
+      this.events = this.#flags === 0 ? before : 0
       throw error
     }
   }

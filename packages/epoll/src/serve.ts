@@ -96,6 +96,8 @@ export class Server<State = undefined> {
         new Connection(reactor, accepted, handlers, state, settings)
         this.#refusing = false
       } catch (error) {
+        // Open still: it was registered, and something else has failed.
+        if (!accepted.closed) throw error
         this.#refuse(error as SystemError)
       }
     })

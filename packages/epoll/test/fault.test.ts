@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
-import { AF_INET, type Ipv4Address, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, EPOLLIN, type Ipv4Address, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
 import {
   expectErrno,
   guardDescriptors,
@@ -203,6 +203,26 @@ describe('an accept that fails', () => {
     process.off('warning', warned)
     for (const client of clients) client.close()
     await server.close()
+  })
+
+  it('to be watched for again, exclusively, is tried again by the next change', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    let watched = 0
+    const watching = reactor.watchExclusive(mine, EPOLLIN, () => {
+      watched++
+      watching.stop()
+    })
+    // The first of both calls ends the former registration.
+    const { outcome, injected } = await withFault('epoll_ctl:error=ENOMEM:when=2', () => watching.update(0))
+    expect([outcome.status, injected, watching.events, reactor.size]).toEqual(['rejected', 1, 0, 0])
+    watching.update(EPOLLIN)
+    peer.send(Buffer.from('x'))
+    while (watched === 0) await setImmediate()
+    expect(reactor.size).toBe(0)
+    mine.close()
+    peer.close()
   })
 
   it('for good is told where `serve` was called, and `close` waits for the connections that go on', async (test) => {
