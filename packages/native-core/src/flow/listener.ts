@@ -34,7 +34,7 @@ export interface ListenerOptions<T = Socket> {
 export interface ListenerStatistics {
   /** Connections handed out. */
   readonly accepted: number
-  /** Connections that were closed at once for want of descriptors, so that their peers need not wait, or in `wrap` of anything. */
+  /** Connections that were closed at once: for want of descriptors, so that their peers need not wait, or by a limit that `wrap` met. */
   readonly dropped: number
   /** Calls of accept4(2) that failed: limits, and connections that had failed before they were accepted. */
   readonly errors: number
@@ -51,7 +51,8 @@ export interface ListenerStatistics {
  * What nobody asks for waits in the kernel's backlog. Connections that failed before they could be accepted are counted
  * and passed over. At a limit of descriptors or memory the listener reports it and tries again after 5 ms, then after
  * twice as long, up to 1 s; where descriptors are still missing at the second try, a reserved one is used to accept what
- * waits and close it. A limit that `wrap` meets is treated the same, but for the one connection, which is closed. Several listeners, in Workers too, may share one open socket. accept(2)
+ * waits and close it. A limit that `wrap` meets is treated the same, but for the one connection, which is closed. Several
+ * listeners, in Workers too, may share one open socket. accept(2)
  *
  * A listener may have several sockets, one for each address. None of them is left waiting for long because another is
  * busy, and what ends one ends them all.
