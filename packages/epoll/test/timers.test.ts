@@ -398,25 +398,31 @@ describe('LoopTimers', () => {
   it('calls from Node’s loop: in order, not early, in the context of its maker', async () => {
     const storage = new AsyncLocalStorage<string>()
     const timers = storage.run('maker', () => new LoopTimers())
-    const log: string[] = []
-    const begin = performance.now()
+    const called: { name: string; context: string | undefined; early: boolean; from: number; until: number }[] = []
     await new Promise<void>((resolve) => {
-      const call = (name: string, delay: number, then?: () => void) =>
-        new Timer(() => {
-          expect(performance.now() - begin).toBeGreaterThanOrEqual(delay)
-          log.push(`${name} ${storage.getStore()}`)
+      /** It is due between `from` and `until`, wherever this thread was held up. */
+      const start = (name: string, delay: number, then?: () => void) => {
+        const from = performance.now() + delay
+        let until = 0
+        const timer = new Timer(() => {
+          called.push({ name, context: storage.getStore(), early: performance.now() < from, from, until })
           then?.()
+          if (called.length === 4) resolve()
         })
+        timers.start(timer, delay)
+        until = Math.ceil(performance.now() + delay)
+      }
       storage.run('starter', () => {
-        timers.start(call('c', 30, resolve), 30)
-        timers.start(call('a', 5), 5)
-        timers.start(
-          call('b', 10, () => timers.start(call('b2', 15), 5)),
-          10,
-        )
+        start('c', 30)
+        start('a', 5)
+        start('b', 10, () => start('b2', 5))
       })
     })
-    expect(log).toEqual(['a maker', 'b maker', 'b2 maker', 'c maker'])
+    expect(called.map(({ name }) => name).sort()).toEqual(['a', 'b', 'b2', 'c'])
+    for (const { context, early } of called) expect([context, early]).toEqual(['maker', false])
+    // Whole milliseconds of the wheel's clock, which didn't begin at one of the process's.
+    const inOrder = called.every(({ from }, i) => i + 1 === called.length || from <= (called[i + 1]?.until ?? 0) + 1)
+    expect(inOrder, JSON.stringify(called)).toBe(true)
     expect(timers.size).toBe(0)
   })
 
