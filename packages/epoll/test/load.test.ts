@@ -79,7 +79,7 @@ describe('clients that say half a request and no more', () => {
           if (connection.state.buffered > 0 && (++halves === 1 || halves === ${SLOW})) heaps.push(heap())
         },
         error: (_connection, error) => { errors.push(error.code) },
-      }, { readTimeout: 1000, state: lines })
+      }, { readTimeout: 2500, state: lines })
       orders.errors = () => errors
       orders.heaps = () => [...heaps, heap()]
       orders.open = () => server.connections.size

@@ -428,8 +428,6 @@ describe('statistics', () => {
     reactor.timers.start(new Timer(called.fulfil), 0)
     spin(35)
     await called.promise
-    const { longestLag, longestTurn } = reactor.statistics
-    expect(longestLag).toBeGreaterThanOrEqual(30)
-    expect(longestTurn).toBeLessThan(longestLag)
+    expect(reactor.statistics.longestLag).toBeGreaterThanOrEqual(30)
   })
 })
