@@ -34,6 +34,9 @@ export interface SendFileOptions {
  *     response.flushHeaders()
  *     await sendFile(stream, '/srv/index.html')
  *
+ * A client that has all bytes of a response may ask again before its `end`: under `node:http` the next one has its turn when it
+ * has a socket, `if (response.socket === null) await once(response, 'socket')`.
+ *
  * On a `SocketStream` it takes its turn among the writes: what was written before goes first, what is written meanwhile
  * waits, and so does the end. On a plain socket, which must be connected and non-blocking, nobody else may send before the
  * promise settles. The socket stays open, whatever comes of it.
