@@ -1,6 +1,5 @@
 import { resolve } from 'node:path'
-import { documentedPrograms, guardDescriptors, runDocumented } from '@linux-sockets/testkit'
-import { expect, it } from 'vitest'
+import { guardDescriptors, testDocumented } from '@linux-sockets/testkit'
 
 guardDescriptors()
 
@@ -23,15 +22,4 @@ const OUTPUTS = [
   /^7n a little later\n$/,
 ]
 
-const programs = documentedPrograms(directory)
-
-it.each(programs.map((program, i) => ({ ...program, output: OUTPUTS[i] })))(
-  'the program of $place runs',
-  async ({ output, ...program }) => {
-    expect(await runDocumented(directory, program)).toMatch(output as RegExp)
-  },
-)
-
-it('knows what every program prints', () => {
-  expect(programs.length).toBe(OUTPUTS.length)
-})
+testDocumented(directory, OUTPUTS)

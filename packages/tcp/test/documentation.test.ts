@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import * as core from '@linux-sockets/native-core'
-import { documentedPrograms, guardDescriptors, runDocumented } from '@linux-sockets/testkit'
+import { guardDescriptors, testDocumented } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import * as tcp from '../src/index.js'
 
@@ -24,18 +24,7 @@ const OUTPUTS = [
   /^hello, 127\.0\.0\.1\n$/,
 ]
 
-const programs = documentedPrograms(directory)
-
-it.each(programs.map((program, i) => ({ ...program, output: OUTPUTS[i] })))(
-  'the program of $place runs',
-  async ({ output, ...program }) => {
-    expect(await runDocumented(directory, program)).toMatch(output as RegExp)
-  },
-)
-
-it('knows what every program prints', () => {
-  expect(programs.length).toBe(OUTPUTS.length)
-})
+testDocumented(directory, OUTPUTS)
 
 describe('the table of options', () => {
   it('says what the rows say', () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
+import { expect, it } from 'vitest'
 import { runProgram } from './program.js'
 
 /** A program that a package's documentation shows. */
@@ -28,4 +29,20 @@ export function runDocumented(directory: string, { code }: DocumentedProgram): P
   // Not every Node here knows `using`.
   const { outputText } = ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2022 } })
   return runProgram(process.execPath, ['--input-type=module', '--eval', outputText], { cwd: directory })
+}
+
+/** Tests that the documented programs of a package print what is expected: as many patterns as programs, in their order. */
+export function testDocumented(directory: string, outputs: readonly RegExp[]): void {
+  const programs = documentedPrograms(directory)
+
+  it.each(programs.map((program, i) => ({ ...program, output: outputs[i] })))(
+    'the program of $place runs',
+    async ({ output, ...program }) => {
+      expect(await runDocumented(directory, program)).toMatch(output as RegExp)
+    },
+  )
+
+  it('knows what every program prints', () => {
+    expect(programs.length).toBe(outputs.length)
+  })
 }

@@ -12,7 +12,7 @@ export {
   openDescriptors,
 } from './descriptor.js'
 export { temporaryDirectory } from './directory.js'
-export { type DocumentedProgram, documentedPrograms, runDocumented } from './documentation.js'
+export { type DocumentedProgram, documentedPrograms, runDocumented, testDocumented } from './documentation.js'
 export { expectErrno, type SystemErrorLike } from './errno.js'
 export { withFault } from './fault.js'
 export { expectHeaderNumbers, type HeaderNumber, headerMacros, needCompiler, numbersOf } from './headers.js'
