@@ -138,13 +138,15 @@ export class Connection<State = undefined> implements AsFd {
     this.#armed = connecting
     try {
       this.#policy = policy ?? policyOf(options, socket)
-      this.#deadlines = Deadlines.of(
-        this.#policy.limits,
-        connecting,
-        reactor.deadlines,
-        (kind) => this.#isAwaited(kind),
-        (kind) => this.#expire(kind),
-      )
+      const { limits } = this.#policy
+      if (Deadlines.areNeeded(limits, connecting)) {
+        this.#deadlines = new Deadlines(
+          limits,
+          reactor.deadlines,
+          (kind) => this.#isAwaited(kind),
+          (kind) => this.#expire(kind),
+        )
+      }
       this.#registration = reactor.register(
         socket,
         connecting ? READING_AND_WRITING : READING,

@@ -36,20 +36,12 @@ export class Deadlines extends AsyncResource {
   #wakeAt = Number.POSITIVE_INFINITY
   #stopped = false
 
-  /** Undefined where nothing is limited. */
-  static of(
-    limits: Limits,
-    connecting: boolean,
-    timers: LoopTimers,
-    isAwaited: (kind: TimeoutKind) => boolean,
-    expire: (kind: TimeoutKind) => void,
-  ): Deadlines | undefined {
-    const limited = (kind: TimeoutKind) => limits[kind] !== Number.POSITIVE_INFINITY
-    if (!KINDS.some((kind) => limited(kind) && (connecting || kind !== 'connect'))) return undefined
-    return new Deadlines(limits, timers, isAwaited, expire)
+  /** Whether there is anything to look after. Most connections have no limits, and then no functions for them either. */
+  static areNeeded(limits: Limits, connecting: boolean): boolean {
+    return KINDS.some((kind) => limits[kind] !== Number.POSITIVE_INFINITY && (connecting || kind !== 'connect'))
   }
 
-  private constructor(
+  constructor(
     limits: Limits,
     timers: LoopTimers,
     isAwaited: (kind: TimeoutKind) => boolean,
