@@ -16,8 +16,7 @@
         "native/resolve.cc",
         "native/watch.cc"
       ],
-      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "_FILE_OFFSET_BITS=64"],
+      "defines": ["NAPI_VERSION=8", "_FILE_OFFSET_BITS=64"],
       "cflags!": ["-O3", "-fno-omit-frame-pointer"],
       "cflags": ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
       "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti"],

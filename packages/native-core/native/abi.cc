@@ -4,7 +4,7 @@ namespace boundary {
 
 void Args::vector(size_t index, Vector& vector) {
   vector.count = 0;
-  // The usual single buffer without an array around it: reading an element takes longer than most calls.
+  // The usual single buffer, without an array around it: reading an element takes longer than most calls.
   Bytes single;
   if (read_bytes(argv_[index], single)) {
     vector.at[0] = {single.data, single.size};

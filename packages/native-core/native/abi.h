@@ -16,7 +16,7 @@ namespace boundary {
 
 constexpr int32_t kMaxErrno = 4095;
 constexpr size_t kMaxArguments = 8;
-// The registers hold a number per argument and the result. native.ts writes and reads them by the same places.
+// The registers hold one number per argument, and the result. native.ts uses the same indices.
 constexpr size_t kResultRegister = kMaxArguments;
 constexpr size_t kRegisters = kMaxArguments + 1;
 constexpr size_t kMaxVector = 1024;
@@ -24,7 +24,7 @@ constexpr size_t kMaxVector = 1024;
 constexpr int64_t kMaxTransfer = 0x7ffff000;
 constexpr size_t kSockaddrMax = 128;
 
-// BAD_ARGUMENT_KINDS in src/native.ts, in the same order.
+// The same order as BAD_ARGUMENT_KINDS in src/native.ts.
 enum class Kind : int32_t { int32, bytes, vector, within, function, array, safe_integer };
 
 constexpr int32_t bad_argument(size_t index, Kind kind) {
@@ -39,7 +39,7 @@ struct View {
 
 using Bytes = View<uint8_t>;
 
-// Four bytes of length, then the sockaddr. A missing slot is a null name and a null length, as the kernel wants it.
+// Four bytes of length, then the sockaddr. A missing slot is a null name and a null length, as the kernel requires.
 struct Slot {
   uint8_t* at = nullptr;
   socklen_t length = 0;
@@ -52,7 +52,7 @@ struct Slot {
   }
 };
 
-// The entries are left uninitialised on purpose: 16 KiB of zeros would cost more than most calls.
+// The entries are deliberately left uninitialised: 16 KiB of zeros would cost more than most calls.
 struct Vector {
   iovec at[kMaxVector];
   size_t count;
@@ -71,24 +71,27 @@ int32_t answer(T rc) {
   return rc == -1 ? -errno : static_cast<int32_t>(rc);
 }
 
-// The arguments of one call. A reader that finds something else than it was asked for notes the first such complaint
-// and yields zeros, so a body reads everything first and then asks `call`, which does nothing after a complaint.
+// The arguments of one call. A reader that finds an argument of another kind notes the first such complaint and
+// returns zeros. So a body first reads all arguments and then uses `call`, which does nothing after a complaint.
 class Args {
  public:
-  Args(napi_env env_, napi_callback_info info) : env(env_) {
+  explicit Args(napi_env env_) : env(env_) {}
+
+  bool read(napi_callback_info info) {
     size_t count = kMaxArguments;
     void* data = nullptr;
-    napi_get_cb_info(env, info, &count, argv_, nullptr, &data);
+    if (napi_get_cb_info(env, info, &count, argv_, nullptr, &data) != napi_ok) return false;
     state_ = static_cast<State*>(data);
+    return true;
   }
 
-  // For a hot call, whose numbers stand in the registers: reading and making numbers through Node-API costs more than
-  // many a system call. They are copied at once, since an accessor in a vector may make another call meanwhile.
-  static Args hot(napi_env env, napi_callback_info info) {
-    Args args(env, info);
-    std::memcpy(args.numbers_, args.state().registers, sizeof args.numbers_);
-    args.hot_ = true;
-    return args;
+  // For a hot call, whose numbers are in the registers: reading and making numbers through Node-API costs more than
+  // many system calls. They are copied at once, since an accessor in a vector may make another call in the meantime.
+  bool read_hot(napi_callback_info info) {
+    if (!read(info)) return false;
+    std::memcpy(numbers_, state().registers, sizeof numbers_);
+    hot_ = true;
+    return true;
   }
 
   const napi_env env;
@@ -117,7 +120,7 @@ class Args {
     return static_cast<int32_t>(value);
   }
 
-  // Masks have bit 31 (EPOLLET), which JavaScript's own operators make negative: both spellings are the same word.
+  // Masks have bit 31 (EPOLLET), which JavaScript's operators make negative: both forms are the same word.
   uint32_t word(size_t index) {
     double value;
     if (!read_number(index, value) || !(value >= INT32_MIN && value <= UINT32_MAX) ||
@@ -157,8 +160,8 @@ class Args {
     return view;
   }
 
-  // Bytes `offset … offset + length − 1` of the buffer at `index`; offset and length are the two arguments after it.
-  // Buffers may be larger than what one call moves.
+  // Bytes `offset … offset + length − 1` of the buffer at `index`; offset and length are the next two arguments. A
+  // buffer may be larger than one call moves.
   Bytes range(size_t index) {
     const Bytes whole = bytes(index);
     const int64_t offset = safe_integer(index + 1);
@@ -191,10 +194,10 @@ class Args {
     return slot(index);
   }
 
-  // To be read before every other pointer: an element may be an accessor, and what it runs may detach a buffer.
+  // Must be read before every other pointer: an element may be an accessor, which may detach a buffer.
   void vector(size_t index, Vector& vector);
 
-  // For keeping a reference; its reader has looked at it.
+  // For keeping a reference; a reader has already checked the value.
   napi_value value(size_t index) const { return argv_[index]; }
 
   napi_value function(size_t index) {
@@ -242,20 +245,19 @@ class Args {
   double numbers_[kMaxArguments];
 };
 
-// The whole way from JavaScript to a body and back: one call to fetch the arguments, one to make the result.
+// The normal way from JavaScript to a body and back: one call to fetch the arguments, one to make the result.
 template <int32_t (*Body)(Args&)>
 napi_value enter(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  napi_value result = nullptr;
-  napi_create_int32(env, Body(args), &result);
-  return result;
+  Args args(env);
+  napi_value result;
+  return args.read(info) && napi_create_int32(env, Body(args), &result) == napi_ok ? result : nullptr;
 }
 
-// The shorter way: the numbers of the call come, and its result goes, through the registers.
+// The fast way: the numbers and the result pass through the registers.
 template <int32_t (*Body)(Args&)>
 napi_value enter_hot(napi_env env, napi_callback_info info) {
-  Args args = Args::hot(env, info);
-  args.state().registers[kResultRegister] = Body(args);
+  Args args(env);
+  if (args.read_hot(info)) args.state().registers[kResultRegister] = Body(args);
   return nullptr;
 }
 

@@ -1,6 +1,7 @@
-#include <napi.h>
+#include <node_api.h>
 
 #include <iterator>
+#include <memory>
 
 #include "syscalls.h"
 
@@ -8,8 +9,8 @@ namespace boundary {
 
 namespace {
 
-// One hook, so that the order does not hang on the order of registration: a descriptor leaves the loop before its
-// number can come back as something else.
+// One hook for everything, so that the order does not depend on the order of registration: a descriptor leaves the
+// loop before its number can be reused.
 void leave(napi_async_cleanup_hook_handle hook, void* data) {
   State& state = *static_cast<State*>(data);
   state.leaving = hook;
@@ -18,42 +19,51 @@ void leave(napi_async_cleanup_hook_handle hook, void* data) {
   if (state.open_watches == 0) napi_remove_async_cleanup_hook(hook);
 }
 
-Napi::Object init(Napi::Env env, Napi::Object exports) {
-  auto* state = new State;
-  // Deleted with the environment's last reference, which the hook above holds until every uv handle is closed.
-  env.SetInstanceData<State>(state);
-  napi_add_async_cleanup_hook(env, leave, state, nullptr);
+void drop(napi_env, void* data, void*) { delete static_cast<State*>(data); }
+
+// The environment owns the state: it is deleted with the environment's last reference, which the hook holds until
+// every uv handle is closed. Returns null if the environment accepts no more.
+State* make_state(napi_env env) {
+  auto made = std::make_unique<State>();
+  if (napi_set_instance_data(env, made.get(), drop, nullptr) != napi_ok) return nullptr;
+  State* const state = made.release();
+  return napi_add_async_cleanup_hook(env, leave, state, nullptr) == napi_ok ? state : nullptr;
+}
+
+// A failure here means that the environment is being terminated, as a Worker may be while it loads this. Then nothing
+// uses the missing exports.
+napi_value init(napi_env env, napi_value exports) {
+  State* const state = make_state(env);
+  void* memory;
+  napi_value buffer, registers, hot;
+  if (!state || napi_create_arraybuffer(env, kRegisters * sizeof(double), &memory, &buffer) != napi_ok ||
+      napi_create_typedarray(env, napi_float64_array, kRegisters, buffer, 0, &registers) != napi_ok ||
+      napi_create_object(env, &hot) != napi_ok) {
+    return nullptr;
+  }
+  // The memory must last as long as the environment, whatever JavaScript does with its own reference: keep another
+  // one.
+  napi_ref kept;
+  if (napi_create_reference(env, registers, 1, &kept) != napi_ok) return nullptr;
+  state->registers = static_cast<double*>(memory);
 
 #define NATIVE_CORE_DESCRIBE(name) \
   {#name, nullptr, enter<name>, nullptr, nullptr, nullptr, napi_default_jsproperty, state},
   const napi_property_descriptor functions[] = {NATIVE_CORE_SYSCALLS(NATIVE_CORE_DESCRIBE)};
 #undef NATIVE_CORE_DESCRIBE
-  napi_define_properties(env, exports, std::size(functions), functions);
-
-  // Not with Napi::…::New and Set, which end the process where they fail: a Worker may be terminated while it loads this,
-  // and then nothing can be made any more, for exports that nobody will ask for.
-  void* memory;
-  napi_value buffer, registers, hot;
-  if (napi_create_arraybuffer(env, kRegisters * sizeof(double), &memory, &buffer) != napi_ok ||
-      napi_create_typedarray(env, napi_float64_array, kRegisters, buffer, 0, &registers) != napi_ok ||
-      napi_create_object(env, &hot) != napi_ok) {
-    return exports;
-  }
-  state->registers = static_cast<double*>(memory);
-  // The memory stays as long as the environment, whatever JavaScript does with its own reference; so does this one.
-  napi_ref kept;
-  napi_create_reference(env, registers, 1, &kept);
-
 #define NATIVE_CORE_DESCRIBE(name) \
   {#name, nullptr, enter_hot<name>, nullptr, nullptr, nullptr, napi_default_jsproperty, state},
   const napi_property_descriptor hot_functions[] = {NATIVE_CORE_HOT(NATIVE_CORE_DESCRIBE)};
 #undef NATIVE_CORE_DESCRIBE
-  napi_define_properties(env, hot, std::size(hot_functions), hot_functions);
   const napi_property_descriptor values[] = {
       {"hot", nullptr, nullptr, nullptr, nullptr, hot, napi_default_jsproperty, nullptr},
       {"registers", nullptr, nullptr, nullptr, nullptr, registers, napi_default_jsproperty, nullptr},
   };
-  napi_define_properties(env, exports, std::size(values), values);
+  if (napi_define_properties(env, hot, std::size(hot_functions), hot_functions) != napi_ok ||
+      napi_define_properties(env, exports, std::size(functions), functions) != napi_ok ||
+      napi_define_properties(env, exports, std::size(values), values) != napi_ok) {
+    return nullptr;
+  }
   return exports;
 }
 
@@ -61,6 +71,4 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 
 }  // namespace boundary
 
-using boundary::init;
-
-NODE_API_MODULE(native_core, init)
+NAPI_MODULE_INIT() { return boundary::init(env, exports); }

@@ -1,3 +1,5 @@
+#include "epoll.h"
+
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -5,10 +7,9 @@
 #include <algorithm>
 #include <ctime>
 
-#include "epoll.h"
 #include "syscalls.h"
 
-// Generic number on every architecture; absent from older headers.
+// The number is the same on every architecture; older headers lack it.
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
@@ -26,8 +27,8 @@ int64_t now() {
   return int64_t{time.tv_sec} * kSecond + time.tv_nsec;
 }
 
-// musl has no wrapper, glibc only since 2.35, the kernel the call since 5.11, and container runtimes of that time answer
-// EPERM to what they don't know; there milliseconds are all there is, and waiting a little long is better than
+// musl has no wrapper, glibc has one since 2.35, and the kernel has the call since 5.11. Container runtimes of that
+// time answer EPERM to unknown calls. The fallback knows only milliseconds; waiting a little too long is better than
 // spinning. https://man7.org/linux/man-pages/man2/epoll_wait.2.html
 int wait_once(int epfd, epoll_event* events, int count, int64_t timeout) {
   if (timeout <= 0) return ::epoll_wait(epfd, events, count, static_cast<int>(timeout));
@@ -42,7 +43,7 @@ int wait_once(int epfd, epoll_event* events, int count, int64_t timeout) {
 
 int32_t wait_for_events(int epfd, View<uint32_t> out, int count, int64_t timeout) {
   constexpr int kBatch = 1024;
-  // Packed on x86-64 only: copying makes three words of it everywhere.
+  // The struct is packed on x86-64 only; copying makes it three words everywhere.
   epoll_event events[kBatch];
   const int64_t deadline = timeout > 0 ? now() + timeout : 0;
   int64_t left = timeout;

@@ -22,7 +22,8 @@ constexpr size_t kMostWords = 2;
 constexpr uint32_t kEpollSetParams = _IOW(0x8A, 0x01, int32_t[kMostWords]);
 constexpr uint32_t kEpollGetParams = _IOR(0x8A, 0x02, int32_t[kMostWords]);
 
-// How many ints a request carries, whichever way; 0 for all others: what they do with the pointer only they know.
+// The number of ints that a request carries, in either direction; 0 for requests whose use of the pointer is not
+// known here.
 size_t words_of(uint32_t request) {
   switch (request) {
     case FIONREAD:
@@ -44,7 +45,7 @@ int32_t close(Args& a) {
   const int fd = a.i32(0);
   if (a.complaint()) return a.complaint();
   a.state().owned.unmark(fd);
-  // Linux has released the number even when close says EINTR: a second try could close somebody else's descriptor.
+  // Linux has released the number even if close returns EINTR: a second try could close another descriptor.
   // https://man7.org/linux/man-pages/man2/close.2.html
   return answer(::close(fd));
 }
@@ -52,7 +53,7 @@ int32_t close(Args& a) {
 int32_t own(Args& a) {
   const int fd = a.i32(0);
   if (a.complaint()) return a.complaint();
-  // Every descriptor comes this way, so it costs no system call, unless a wild number would make the table grow.
+  // Every new descriptor passes here, so no system call is made unless a wild number would make the table grow.
   if (!a.state().owned.covers(fd)) {
     const int32_t rc = a.call([&] { return ::fcntl(fd, F_GETFD); });
     if (rc < 0) return rc;
@@ -73,7 +74,7 @@ int32_t fcntl(Args& a) {
   const int command = a.i32(1);
   const int argument = a.flags(2);
   if (a.complaint()) return a.complaint();
-  // Other commands take a pointer, and an int is none.
+  // Other commands take a pointer, which an int is not.
   switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
@@ -81,7 +82,7 @@ int32_t fcntl(Args& a) {
     case F_GETOWN: {
       errno = 0;
       const int owner = ::fcntl(fd, F_GETOWN);
-      // A process group comes back negative, where it can't be told from an errno.
+      // F_GETOWN returns a process group as a negative number, which can't be told from an errno.
       return owner < 0 ? -(errno ? errno : EOVERFLOW) : owner;
     }
     case F_GETFD:
@@ -142,7 +143,8 @@ int32_t writev(Args& a) {
   const int fd = a.i32(0);
   Vector buffers;
   a.vector(1, buffers);
-  // Of no bytes writev makes nothing, and sendmsg an empty message, which a SOCK_SEQPACKET peer takes for the end.
+  // Without any bytes writev sends nothing, but sendmsg an empty message, which a SOCK_SEQPACKET peer takes for the
+  // end.
   if (std::any_of(buffers.at, buffers.at + buffers.count, [](const iovec& piece) { return piece.iov_len > 0; })) {
     const int32_t sent = a.call([&] {
       msghdr message{};

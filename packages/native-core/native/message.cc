@@ -10,8 +10,8 @@ constexpr int kScmRights = 1;
 constexpr int kScmPidfd = 4;
 constexpr size_t kTableWidth = 4;
 
-// A received descriptor is ours from the moment recvmsg returns, whether or not anybody looks at the control bytes.
-// The walk copies each header: the caller's buffer may start at any address.
+// A received descriptor belongs to this environment as soon as recvmsg returns, even if the control bytes are never
+// read. The walk copies each header: the caller's buffer may start at any address.
 void mark_received(State& state, const uint8_t* control, size_t size) {
   for (size_t at = 0; size - at >= sizeof(cmsghdr);) {
     cmsghdr header;
@@ -191,8 +191,8 @@ int32_t recvmmsg(Args& a) {
     message.msg_control = control_length ? control.data + index * control_length : nullptr;
     message.msg_controllen = control_length;
   }
-  const int32_t received = a.call(
-      [&] { return ::recvmmsg(fd, messages, static_cast<unsigned>(count), flags | MSG_CMSG_CLOEXEC, nullptr); });
+  const int32_t received =
+      a.call([&] { return ::recvmmsg(fd, messages, static_cast<unsigned>(count), flags | MSG_CMSG_CLOEXEC, nullptr); });
   for (int32_t i = 0; i < received; i++) {
     const msghdr& message = messages[i].msg_hdr;
     int32_t* row = table.data + static_cast<size_t>(i) * kTableWidth;

@@ -7,11 +7,11 @@ namespace boundary {
 
 namespace {
 
-// By number, because the libc headers of an older machine lack half of them.
-constexpr int kSoGetFilter = 26;      // SOL_SOCKET
-constexpr int kSoPeerPidfd = 77;      // SOL_SOCKET
-constexpr int kIpMsfilter = 41;       // IPPROTO_IP
-constexpr int kMcastMsfilter = 48;    // IPPROTO_IP, IPPROTO_IPV6
+// Defined here, because the libc headers of an older machine lack half of them.
+constexpr int kSoGetFilter = 26;    // SOL_SOCKET
+constexpr int kSoPeerPidfd = 77;    // SOL_SOCKET
+constexpr int kIpMsfilter = 41;     // IPPROTO_IP
+constexpr int kMcastMsfilter = 48;  // IPPROTO_IP, IPPROTO_IPV6
 constexpr int kTcpZerocopyReceive = 35;
 constexpr int kTcpAoGetKeys = 41;
 constexpr int kSolMptcp = 284;
@@ -23,8 +23,8 @@ uint32_t word_at(Bytes value, size_t offset) {
   return word;
 }
 
-// The few options whose answer does not stop at optlen: its size, or even its place, stands in the value. How many
-// bytes the kernel may write from the start of the value; SIZE_MAX where it is told an address.
+// The number of bytes that the kernel may write from the start of the value. For the few options whose value states
+// the size of the answer, optlen doesn't bound it; SIZE_MAX if the value holds an address to write to.
 size_t reach(int level, int option, Bytes value, size_t length) {
   const Bytes asked{value.data, length};
   if (level == IPPROTO_IP && option == kIpMsfilter) return 16 + size_t{4} * word_at(asked, 12);
@@ -60,11 +60,11 @@ int32_t getsockopt(Args& a) {
   const size_t reached = reach(level, option, value, length);
   if (reached == SIZE_MAX) return -EOPNOTSUPP;
   if (reached > value.size) return a.refuse(3, Kind::within);
-  // The kernel would open the descriptor all the same, and cut its number.
+  // The kernel would open the descriptor even for a short buffer, and cut its number.
   const bool opens = level == SOL_SOCKET && option == kSoPeerPidfd;
   if (opens && length < sizeof(int)) return -EINVAL;
 
-  // Here the length counts instructions, not bytes.
+  // For SO_GET_FILTER the length counts instructions, not bytes.
   const socklen_t unit = level == SOL_SOCKET && option == kSoGetFilter ? sizeof(sock_filter) : 1;
   length /= unit;
   const int32_t rc = a.call([&] { return ::getsockopt(fd, level, option, value.data, &length); });
@@ -77,9 +77,12 @@ int32_t setsockopt(Args& a) {
   const int fd = a.i32(0);
   const int level = a.i32(1);
   const int option = a.i32(2);
-  const Bytes value = a.bytes(3);
+  const Bytes value = a.bytes_or_null(3);
   const socklen_t length = length_within(a, 4, value);
-  return a.call([&] { return ::setsockopt(fd, level, option, value.data, length); });
+  // Node-API has no address for an empty array, and an empty value isn't the null pointer.
+  const uint8_t empty = 0;
+  const void* at = value.data || a.is_null(3) ? value.data : &empty;
+  return a.call([&] { return ::setsockopt(fd, level, option, at, length); });
 }
 
 int32_t setsockopt_fprog(Args& a) {
@@ -88,7 +91,7 @@ int32_t setsockopt_fprog(Args& a) {
   const int option = a.i32(2);
   const Bytes program = a.bytes(3);
   if (a.complaint()) return a.complaint();
-  // The length field has 16 bits: a longer program would pass as its beginning.
+  // The length field has 16 bits: a longer program would be cut without an error.
   if (program.size % sizeof(sock_filter) || program.size / sizeof(sock_filter) > BPF_MAXINSNS) return -EINVAL;
   sock_fprog filter{};
   filter.len = static_cast<unsigned short>(program.size / sizeof(sock_filter));

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -21,8 +22,8 @@ namespace boundary {
 
 namespace {
 
-// One getaddrinfo or getnameinfo. Belongs to the pool until it is looked up, then to the thread that does it, then to
-// the queue of the thread-safe function: whoever has it last deletes it.
+// One getaddrinfo or getnameinfo. Its owner is first the pool's queue, then the thread that looks it up, then the
+// queue of the thread-safe function, from which `deliver` takes it.
 struct Request {
   int32_t id;
   // Written by JavaScript's thread under the pool's mutex.
@@ -43,13 +44,13 @@ struct Request {
   std::string result;
 };
 
-// What the threads share with their environment, and what they keep when it goes before them: a thread inside
-// getaddrinfo can't be stopped.
+// The state that the threads share with their environment. A thread keeps it if the environment ends first: a thread
+// inside getaddrinfo can't be stopped.
 struct Pool {
   std::mutex mutex;
   std::condition_variable wake;
-  std::deque<Request*> queue;
-  size_t most = 0;
+  std::deque<std::unique_ptr<Request>> queue;
+  size_t most = 1;
   size_t threads = 0;
   size_t idle = 0;
   bool closed = false;
@@ -64,7 +65,8 @@ constexpr size_t kMostThreads = 1024;
 
 struct Resolver {
   std::shared_ptr<Pool> pool = std::make_shared<Pool>();
-  // Those that JavaScript still waits for. As long as there is one, the process stays alive.
+  // The requests that JavaScript still waits for; not owned. While this thread runs JavaScript, no request is deleted
+  // without being removed from here. The process stays alive while there is one.
   std::unordered_map<int32_t, Request*> waiting;
 };
 
@@ -114,13 +116,17 @@ void look_up_name(Request& request) {
   put(request.result, service, service_length);
 }
 
-void* work(void* data) {
-  auto* held = static_cast<std::shared_ptr<Pool>*>(data);
-  const std::shared_ptr<Pool> pool = *held;
-  delete held;
+// Takes over an object passed through a C function's pointer by `std::make_unique<T>(…).release()`.
+template <typename T>
+T take(void* data) {
+  return std::move(*std::unique_ptr<T>(static_cast<T*>(data)));
+}
 
-  // Names are UTF-8, but getaddrinfo reads international ones (AI_IDN) in the charset of the locale, which Node never
-  // sets. Where there is no such locale, only those fail.
+void* work(void* data) {
+  const std::shared_ptr<Pool> pool = take<std::shared_ptr<Pool>>(data);
+
+  // Names are UTF-8, but getaddrinfo reads international names (AI_IDN) in the charset of the locale, which Node
+  // never sets. Without a C.UTF-8 locale only those names fail.
   const locale_t utf8 = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
   if (utf8) ::uselocale(utf8);
 
@@ -129,21 +135,23 @@ void* work(void* data) {
     pool->idle++;
     const bool woken = pool->wake.wait_for(lock, kIdleTime, [&] { return pool->closed || !pool->queue.empty(); });
     pool->idle--;
-    if (!woken || pool->closed) break;
-    Request* request = pool->queue.front();
+    if (!woken || pool->closed || pool->threads > pool->most) break;
+    std::unique_ptr<Request> request = std::move(pool->queue.front());
     pool->queue.pop_front();
 
     lock.unlock();
     request->look_up(*request);
     lock.lock();
 
-    // Under the mutex: closing the pool waits for this call, and after it the function is gone.
-    if (pool->closed || request->abandoned ||
-        napi_call_threadsafe_function(pool->deliver, request, napi_tsfn_nonblocking) != napi_ok) {
-      delete request;
+    // Under the mutex: closing the pool waits for this call, and the function is gone afterwards.
+    if (!pool->closed && !request->abandoned &&
+        napi_call_threadsafe_function(pool->deliver, request.get(), napi_tsfn_nonblocking) == napi_ok) {
+      request.release();
     }
   }
   pool->threads--;
+  // If this thread exceeds the limit, a request may have woken it.
+  if (!pool->queue.empty()) pool->wake.notify_one();
   lock.unlock();
   if (utf8) {
     ::uselocale(LC_GLOBAL_LOCALE);
@@ -152,28 +160,39 @@ void* work(void* data) {
   return nullptr;
 }
 
-// Detached: nobody waits for a resolver that takes half a minute. The library is linked with -z nodelete, because such
-// a thread may still run its code when the last environment has unloaded it.
+// Detached, so that nothing waits for a resolver that takes half a minute. The library is linked with -z nodelete,
+// because such a thread may still run its code after the last environment has unloaded it.
 bool start_thread(const std::shared_ptr<Pool>& pool) {
   pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
+  if (pthread_attr_init(&attributes) != 0) return false;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, kStackSize);
 
-  // A thread inherits the mask: signals are for the threads of Node.
+  // A thread inherits the mask: only Node's own threads should get signals.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  auto* held = new std::shared_ptr<Pool>(pool);
+  auto held = std::make_unique<std::shared_ptr<Pool>>(pool);
   pthread_t thread;
-  const bool started = pthread_create(&thread, &attributes, work, held) == 0;
+  const bool started = pthread_create(&thread, &attributes, work, held.get()) == 0;
+  if (started) held.release();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
-  if (!started) delete held;
   return started;
 }
 
-// Runs on JavaScript's thread; without an environment when that is being taken down.
+bool make_result(napi_env env, const Request& request, napi_value* result) {
+  if (request.eai != 0) return napi_get_null(env, result) == napi_ok;
+  const size_t size = request.result.size();
+  void* bytes;
+  napi_value buffer;
+  if (napi_create_arraybuffer(env, size, &bytes, &buffer) != napi_ok) return false;
+  request.result.copy(static_cast<char*>(bytes), size);
+  return napi_create_typedarray(env, napi_uint8_array, size, buffer, 0, result) == napi_ok;
+}
+
+// Runs on JavaScript's thread; `env` is null while the environment is being torn down. A failed call means the same,
+// except for the call of `done`, which may have thrown.
 void deliver(napi_env env, napi_value done, void* context, void* data) {
   const std::unique_ptr<Request> request(static_cast<Request*>(data));
   if (!env || request->abandoned) return;
@@ -181,23 +200,15 @@ void deliver(napi_env env, napi_value done, void* context, void* data) {
   resolver.waiting.erase(request->id);
   if (resolver.waiting.empty()) napi_unref_threadsafe_function(env, resolver.pool->deliver);
 
-  napi_value arguments[4];
-  napi_create_int32(env, request->id, &arguments[0]);
-  napi_create_int32(env, request->eai, &arguments[1]);
-  napi_create_int32(env, request->error, &arguments[2]);
-  napi_get_null(env, &arguments[3]);
-  if (request->eai == 0) {
-    void* bytes;
-    napi_value buffer;
-    if (napi_create_arraybuffer(env, request->result.size(), &bytes, &buffer) == napi_ok) {
-      request->result.copy(static_cast<char*>(bytes), request->result.size());
-      napi_create_typedarray(env, napi_uint8_array, request->result.size(), buffer, 0, &arguments[3]);
-    }
+  napi_value arguments[4], undefined;
+  if (napi_create_int32(env, request->id, &arguments[0]) != napi_ok ||
+      napi_create_int32(env, request->eai, &arguments[1]) != napi_ok ||
+      napi_create_int32(env, request->error, &arguments[2]) != napi_ok || !make_result(env, *request, &arguments[3]) ||
+      napi_get_undefined(env, &undefined) != napi_ok) {
+    return;
   }
-  napi_value undefined;
-  napi_get_undefined(env, &undefined);
   if (napi_call_function(env, undefined, done, 4, arguments, nullptr) == napi_ok) return;
-  // Node would print a deprecation warning and go on. https://nodejs.org/api/deprecations.html#DEP0168
+  // Otherwise Node would print a deprecation warning and go on. https://nodejs.org/api/deprecations.html#DEP0168
   bool thrown = false;
   napi_value error;
   if (napi_is_exception_pending(env, &thrown) == napi_ok && thrown &&
@@ -207,16 +218,13 @@ void deliver(napi_env env, napi_value done, void* context, void* data) {
 }
 
 void close_pool(void* data) {
-  auto* held = static_cast<std::shared_ptr<Pool>*>(data);
-  Pool& pool = **held;
+  const std::shared_ptr<Pool> pool = take<std::shared_ptr<Pool>>(data);
   {
-    const std::lock_guard<std::mutex> lock(pool.mutex);
-    pool.closed = true;
-    for (Request* request : pool.queue) delete request;
-    pool.queue.clear();
+    const std::lock_guard<std::mutex> lock(pool->mutex);
+    pool->closed = true;
+    pool->queue.clear();
   }
-  pool.wake.notify_all();
-  delete held;
+  pool->wake.notify_all();
 }
 
 Resolver* resolver_at(Args& a) {
@@ -228,32 +236,32 @@ Resolver* resolver_at(Args& a) {
 
 int32_t submit(Args& a, Resolver& resolver, std::unique_ptr<Request> request) {
   const std::shared_ptr<Pool>& pool = resolver.pool;
+  Request* const submitted = request.get();
+  bool waits;
   {
     const std::lock_guard<std::mutex> lock(pool->mutex);
-    if (pool->queue.size() >= pool->idle && pool->threads < pool->most) {
-      if (start_thread(pool)) {
-        pool->threads++;
-      } else if (pool->threads == 0) {
-        return -EAGAIN;
-      }
+    waits = pool->queue.size() >= pool->idle;
+    if (waits && pool->threads < pool->most && start_thread(pool)) {
+      pool->threads++;
+      waits = false;
     }
-    pool->queue.push_back(request.get());
+    if (pool->threads == 0) return -EAGAIN;
+    pool->queue.push_back(std::move(request));
   }
   pool->wake.notify_one();
   if (resolver.waiting.empty()) napi_ref_threadsafe_function(a.env, pool->deliver);
-  resolver.waiting.emplace(request->id, request.get());
-  request.release();
-  return 0;
+  resolver.waiting.emplace(submitted->id, submitted);
+  return waits;
 }
 
-// What both kinds of request have to be told before they are built.
+// Checks that both kinds of request need before a request is built.
 int32_t refuse_request(Args& a, const Resolver* resolver, int32_t id) {
   if (a.complaint()) return a.complaint();
   if (!resolver) return -EBADF;
   return resolver->waiting.count(id) ? -EEXIST : 0;
 }
 
-// The C string of some bytes; false where a NUL would end it early.
+// Converts bytes to a C string; false if a NUL would end it early.
 bool text(Bytes bytes, std::string& out) {
   if (bytes.size && std::memchr(bytes.data, 0, bytes.size)) return false;
   out.assign(reinterpret_cast<const char*>(bytes.data), bytes.size);
@@ -312,7 +320,7 @@ int32_t if_indextoname(Args& a) {
 
 // Per record: u32 record length (this word included), u32 flags, u32 name length, u32 address length, u32 netmask
 // length, u32 broadcast or destination address length; then the four byte strings in that order, each padded to 4.
-// Numbers in host order; addresses are sockaddrs; length 0: there is none. Only whole records are written.
+// Numbers are in host order, addresses are sockaddrs, and length 0 means none. Only whole records are written.
 int32_t getifaddrs(Args& a) {
   const Bytes out = a.bytes(0);
   if (a.complaint()) return a.complaint();
@@ -328,8 +336,12 @@ int32_t getifaddrs(Args& a) {
         return sizeof(sockaddr_in);
       case AF_INET6:
         return sizeof(sockaddr_in6);
-      case AF_PACKET:
-        return sizeof(sockaddr_ll);
+      case AF_PACKET: {
+        // Hardware addresses of more than 8 bytes exceed the struct; the C library has room for them.
+        const auto* link = reinterpret_cast<const sockaddr_ll*>(address);
+        const size_t size = offsetof(sockaddr_ll, sll_addr) + link->sll_halen;
+        return static_cast<uint32_t>(std::max(sizeof(sockaddr_ll), size));
+      }
       default:
         return sizeof(sockaddr);
     }
@@ -362,24 +374,38 @@ int32_t getifaddrs(Args& a) {
 
 int32_t resolve_open(Args& a) {
   const napi_value done = a.function(0);
-  const int32_t most = a.i32(1);
   if (a.complaint()) return a.complaint();
-  if (most < 1) return -EINVAL;
 
   auto resolver = std::make_shared<Resolver>();
   Pool& pool = *resolver->pool;
-  pool.most = std::min(static_cast<size_t>(most), kMostThreads);
   napi_value name;
-  napi_create_string_utf8(a.env, "native-core", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_threadsafe_function(a.env, done, nullptr, name, 0, 1, nullptr, nullptr, resolver.get(), deliver,
+  if (napi_create_string_utf8(a.env, "native-core", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_threadsafe_function(a.env, done, nullptr, name, 0, 1, nullptr, nullptr, resolver.get(), deliver,
                                       &pool.deliver) != napi_ok) {
     return -ENOMEM;
   }
+  // Registered after the hook of the thread-safe function, so that it runs before that one: hooks run in reverse
+  // order.
+  auto held = std::make_unique<std::shared_ptr<Pool>>(resolver->pool);
+  if (napi_add_env_cleanup_hook(a.env, close_pool, held.get()) != napi_ok) {
+    napi_release_threadsafe_function(pool.deliver, napi_tsfn_abort);
+    return -ENOMEM;
+  }
+  held.release();
   napi_unref_threadsafe_function(a.env, pool.deliver);
-  // After the function's own hook, so before it when the environment goes: hooks run in reverse order.
-  napi_add_env_cleanup_hook(a.env, close_pool, new std::shared_ptr<Pool>(resolver->pool));
   a.state().resolvers.push_back(std::move(resolver));
   return static_cast<int32_t>(a.state().resolvers.size() - 1);
+}
+
+int32_t resolve_limit(Args& a) {
+  Resolver* resolver = resolver_at(a);
+  const int32_t most = a.i32(1);
+  if (a.complaint()) return a.complaint();
+  if (!resolver) return -EBADF;
+  if (most < 1) return -EINVAL;
+  const std::lock_guard<std::mutex> lock(resolver->pool->mutex);
+  resolver->pool->most = std::min(static_cast<size_t>(most), kMostThreads);
+  return 0;
 }
 
 int32_t getaddrinfo(Args& a) {
@@ -438,10 +464,10 @@ int32_t resolve_cancel(Args& a) {
   Pool& pool = *resolver->pool;
   {
     const std::lock_guard<std::mutex> lock(pool.mutex);
-    const auto queued = std::find(pool.queue.begin(), pool.queue.end(), request);
+    const auto queued = std::find_if(pool.queue.begin(), pool.queue.end(),
+                                     [&](const std::unique_ptr<Request>& each) { return each.get() == request; });
     if (queued != pool.queue.end()) {
       pool.queue.erase(queued);
-      delete request;
     } else {
       request->abandoned = true;
     }

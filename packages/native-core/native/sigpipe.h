@@ -9,15 +9,15 @@
 
 namespace boundary {
 
-// For calls that have no MSG_NOSIGNAL. Ignoring SIGPIPE is the program's decision, not a library's: so it is blocked on
-// this thread for the length of the call, and the one that the call raised is taken away again.
+// For calls that have no MSG_NOSIGNAL. Ignoring SIGPIPE is the program's decision, not a library's. So the guard
+// blocks it on this thread during the call, and takes a SIGPIPE that the call raised.
 class SigpipeGuard {
  public:
   SigpipeGuard() {
     sigemptyset(&pipe_);
     sigaddset(&pipe_, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-    // Pending before the call is only possible where it was blocked before.
+    // It can be pending before the call only if it was blocked before.
     if (sigismember(&before_, SIGPIPE)) {
       sigset_t pending;
       sigpending(&pending);

@@ -26,9 +26,8 @@ int32_t socketpair(Args& a) {
 int32_t bind(Args& a) {
   const int fd = a.i32(0);
   const Bytes name = a.bytes(1);
-  return a.call([&] {
-    return ::bind(fd, reinterpret_cast<const sockaddr*>(name.data), static_cast<socklen_t>(name.size));
-  });
+  return a.call(
+      [&] { return ::bind(fd, reinterpret_cast<const sockaddr*>(name.data), static_cast<socklen_t>(name.size)); });
 }
 
 int32_t listen(Args& a) {
@@ -41,14 +40,14 @@ int32_t accept4(Args& a) {
   const int fd = a.i32(0);
   const int flags = a.flags(1);
   Slot peer = a.slot_or_null(2);
-  const int32_t rc = a.state().created(
-      a.call([&] { return ::accept4(fd, peer.name(), peer.name_length(), flags | SOCK_CLOEXEC); }));
+  const int32_t rc =
+      a.state().created(a.call([&] { return ::accept4(fd, peer.name(), peer.name_length(), flags | SOCK_CLOEXEC); }));
   if (rc >= 0) peer.store();
   return rc;
 }
 
-// An interrupted connect goes on in the background: a second one would say EALREADY. Waiting for the outcome is what
-// is left. https://man7.org/linux/man-pages/man2/connect.2.html
+// Waits for an interrupted connect, which goes on in the background: a second call would return EALREADY.
+// https://man7.org/linux/man-pages/man2/connect.2.html
 static int connected(int fd) {
   pollfd writable{fd, POLLOUT, 0};
   if (retry([&] { return ::poll(&writable, 1, -1); }) == -1) return -1;
@@ -73,7 +72,8 @@ int32_t connect(Args& a) {
     if (::connect(fd, address, static_cast<socklen_t>(name.size)) == 0) return 0;
     if (errno != EINTR) return -errno;
     if (connected(fd) == 0) return 0;
-    // AF_UNIX waits for room in the backlog, and nothing goes on in the background: only there is a second try due.
+    // AF_UNIX waits for room in the backlog, and nothing goes on in the background: only then is connect called
+    // again.
     if (errno != ENOTCONN) return -errno;
   }
 }

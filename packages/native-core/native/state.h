@@ -12,11 +12,11 @@ namespace boundary {
 struct Watch;
 struct Resolver;
 
-// The descriptors that one environment is responsible for: a Worker can be terminated between any two statements of its
+// The descriptors that one environment must close: a Worker can be terminated between any two statements of its
 // JavaScript, and no finalizer of the language runs then.
 class OwnedDescriptors {
  public:
-  // Whether the descriptor can be marked without taking memory.
+  // Whether the descriptor can be marked without allocating memory.
   bool covers(int fd) const;
   void mark(int fd);
   void unmark(int fd);
@@ -28,20 +28,21 @@ class OwnedDescriptors {
 };
 
 // Everything that outlives a call. One per environment (the main thread, each Worker) and per loaded copy of the
-// library; touched by its own thread only.
+// library; only its own thread uses it.
 struct State {
-  // The numbers of hot calls: the memory of a Float64Array that JavaScript has, too.
+  // The numbers of hot calls: the memory of a Float64Array that JavaScript uses, too.
   double* registers = nullptr;
   OwnedDescriptors owned;
-  // The index is the handle that JavaScript holds; null is a free one.
+  // The index is the handle that JavaScript holds; a null entry is free.
   std::vector<Watch*> watches;
-  // uv handles whose close callback has not run yet, detached ones included: the environment must wait for them.
+  // The number of uv handles whose close callback has not run yet, detached ones included: the environment must wait
+  // for them.
   size_t open_watches = 0;
   napi_async_cleanup_hook_handle leaving = nullptr;
   // One for each copy of the package's JavaScript; the index is its handle.
   std::vector<std::shared_ptr<Resolver>> resolvers;
 
-  // For calls that create a descriptor: −errno passes through.
+  // Marks the descriptor that a call has created; −errno passes through.
   int32_t created(int32_t fd) {
     if (fd >= 0) owned.mark(fd);
     return fd;

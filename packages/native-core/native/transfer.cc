@@ -42,8 +42,8 @@ int32_t splice(Args& a) {
   SigpipeGuard guard;
   return guard.watch(a.call([&] {
     off_t in_at = in_offset, out_at = out_offset;
-    return ::splice(input, in_offset < 0 ? nullptr : &in_at, out, out_offset < 0 ? nullptr : &out_at,
-                    count_of(length), static_cast<unsigned>(flags));
+    return ::splice(input, in_offset < 0 ? nullptr : &in_at, out, out_offset < 0 ? nullptr : &out_at, count_of(length),
+                    static_cast<unsigned>(flags));
   }));
 }
 

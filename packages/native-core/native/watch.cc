@@ -2,23 +2,36 @@
 #include <sys/epoll.h>
 #include <uv.h>
 
+#include <memory>
+
 #include "epoll.h"
 #include "syscalls.h"
 
 namespace boundary {
 
 struct Watch {
-  uv_poll_t poll;
-  // Where the watch leads from: not from within a batch of the loop's events, the rest of which would have to wait. It
-  // stays active meanwhile, when `poll` is not, so that the loop is alive, and its timeouts true.
-  uv_prepare_t leading;
+  uv_poll_t poll{};
+  // Calls `lead`, outside of the loop's batch of events, whose rest would otherwise have to wait. It stays active
+  // while `poll` is stopped, so that the loop is alive and its timeout is right.
+  uv_prepare_t leading{};
   int open_handles = 0;
-  int epfd;
+  const int epfd;
   bool leads = false;
-  napi_env env;
-  State* state;
-  napi_ref events, ready;
-  napi_async_context context;
+  const napi_env env;
+  State& state;
+  napi_ref events = nullptr, ready = nullptr;
+  napi_async_context context = nullptr;
+
+  Watch(Args& a, int epfd_) : epfd(epfd_), env(a.env), state(a.state()) {}
+
+  ~Watch() {
+    if (events) napi_delete_reference(env, events);
+    if (ready) napi_delete_reference(env, ready);
+    if (context) napi_async_destroy(env, context);
+  }
+
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
 
   uv_loop_t* loop() const { return poll.loop; }
   bool closing() const { return uv_is_closing(reinterpret_cast<const uv_handle_t*>(&poll)); }
@@ -26,29 +39,27 @@ struct Watch {
 
 namespace {
 
-// The data that comes with the events of Node's own loop, while a watch leads.
+// The data of events of Node's own loop, while a watch leads.
 constexpr uint64_t kNodesLoop = UINT64_MAX;
-// How many batches a watch that leads may have before the loop gets its turn in any case.
+// The most batches that a leading watch delivers before the loop gets its turn in any case.
 constexpr int kTurns = 64;
 
 void on_closed(uv_handle_t* handle) {
   auto* watch = static_cast<Watch*>(handle->data);
   if (--watch->open_handles > 0) return;
-  State& state = *watch->state;
-  napi_delete_reference(watch->env, watch->events);
-  napi_delete_reference(watch->env, watch->ready);
-  napi_async_destroy(watch->env, watch->context);
+  State& state = watch->state;
   delete watch;
   if (--state.open_watches == 0 && state.leaving) napi_remove_async_cleanup_hook(state.leaving);
 }
 
+// From its first uv handle on, the loop owns the watch; the watch is deleted when its last handle is closed.
 void close_watch(Watch* watch) {
   uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), on_closed);
   uv_close(reinterpret_cast<uv_handle_t*>(&watch->leading), on_closed);
 }
 
-// An exception thrown by `ready` has no caller to go to. Without one, a failed call means that the environment is
-// being terminated, and nothing more is to be done in it.
+// An exception thrown by `ready` has no caller to go to. Any other failure of the call means that the environment is
+// being terminated, and that nothing more can be done in it.
 bool call_ready(Watch* watch, int32_t count) {
   const napi_env env = watch->env;
   napi_value ready, global, argument;
@@ -67,7 +78,7 @@ bool call_ready(Watch* watch, int32_t count) {
   return true;
 }
 
-// JavaScript may have detached the memory since.
+// JavaScript may have detached the memory in the meantime.
 View<uint32_t> events_of(const Watch* watch) {
   napi_value array;
   napi_typedarray_type type;
@@ -80,7 +91,7 @@ View<uint32_t> events_of(const Watch* watch) {
   return {static_cast<uint32_t*>(data), size};
 }
 
-// Takes Node's own loop out of the events. Answers whether it was among them.
+// Removes Node's own loop from the events. Returns whether it was among them.
 bool take_nodes_loop(View<uint32_t> events, int32_t& count) {
   for (int32_t i = 0; i < count; i++) {
     uint32_t* event = events.data + 3 * i;
@@ -92,7 +103,7 @@ bool take_nodes_loop(View<uint32_t> events, int32_t& count) {
   return false;
 }
 
-// Fetches events and hands them over. Answers whether there may be more, and nothing for Node's own loop.
+// Fetches events and hands them over. Returns true if there may be more and Node's own loop has nothing to do.
 bool deliver(Watch* watch, int64_t timeout) {
   napi_handle_scope scope;
   if (napi_open_handle_scope(watch->env, &scope) != napi_ok) return false;
@@ -104,11 +115,19 @@ bool deliver(Watch* watch, int64_t timeout) {
   return called && count > 0 && !nodes_turn;
 }
 
+// Calls `ready` outside of a batch.
+void tell(Watch* watch, int32_t failure) {
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(watch->env, &scope) != napi_ok) return;
+  call_ready(watch, failure);
+  napi_close_handle_scope(watch->env, scope);
+}
+
 void on_ready(uv_poll_t* poll, int, int);
 
-// Waits in this epoll instance until there is something to do for Node's loop: events of its own, a timer, an immediate,
-// a handle to close or to begin with. Node's instance must not hold this one meanwhile: two that wait for each other are
-// refused with ELOOP. https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
+// Waits in this epoll instance until Node's loop has something to do: events of its own, a timer, an immediate, a
+// handle to close or to start. Node's instance must not hold this one at the same time: epoll refuses two instances
+// that wait for each other with ELOOP. https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
 void lead(uv_prepare_t* prepare) {
   auto* watch = static_cast<Watch*>(prepare->data);
   uv_loop_t* loop = watch->loop();
@@ -118,17 +137,31 @@ void lead(uv_prepare_t* prepare) {
   nodes.data.u64 = kNodesLoop;
   if (::epoll_ctl(watch->epfd, EPOLL_CTL_ADD, uv_backend_fd(loop), &nodes) == 0) {
     bool more = true;
-    // There are things that the timeout doesn't tell of, such as immediates that keep nothing alive.
+    // The timeout doesn't reveal everything, such as immediates that keep nothing alive.
     for (int turn = 0; turn < kTurns && more && watch->leads && !watch->closing(); turn++) {
       uv_update_time(loop);
       const int timeout = uv_backend_timeout(loop);
       more = timeout != 0 && deliver(watch, timeout < 0 ? -1 : int64_t{timeout} * 1'000'000);
     }
-    if (!watch->closing()) ::epoll_ctl(watch->epfd, EPOLL_CTL_DEL, uv_backend_fd(loop), nullptr);
+    if (!watch->closing() && ::epoll_ctl(watch->epfd, EPOLL_CTL_DEL, uv_backend_fd(loop), nullptr) == -1) {
+      // Node's loop can't go on with an instance that holds it: libuv would end the process. This instance delivers
+      // no more events, and `ready` is told so.
+      const int32_t failed = -errno;
+      uv_prepare_stop(prepare);
+      tell(watch, failed);
+      return;
+    }
+  } else if (errno == EBADF) {
+    // Other code has closed the instance; libuv would end the process over it.
+    uv_prepare_stop(prepare);
+    tell(watch, -EBADF);
+    return;
   }
   if (watch->closing()) return;
   uv_prepare_stop(prepare);
-  uv_poll_start(&watch->poll, UV_READABLE, on_ready);
+  // Other code may have closed the instance, and the loop may watch another descriptor that got its number.
+  const int rc = uv_poll_start(&watch->poll, UV_READABLE, on_ready);
+  if (rc < 0) tell(watch, rc);
 }
 
 void on_ready(uv_poll_t* poll, int, int) {
@@ -153,24 +186,21 @@ int32_t loop_attach(Args& a) {
   uv_loop_t* loop;
   if (napi_get_uv_event_loop(a.env, &loop) != napi_ok) return -ENOSYS;
 
-  auto* watch = new Watch{};
-  int rc = uv_poll_init(loop, &watch->poll, epfd);
-  if (rc < 0) {
-    delete watch;
-    return rc;
+  auto made = std::make_unique<Watch>(a, epfd);
+  napi_value name;
+  if (napi_create_string_utf8(a.env, "native-core", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_async_init(a.env, nullptr, name, &made->context) != napi_ok ||
+      napi_create_reference(a.env, events, 1, &made->events) != napi_ok ||
+      napi_create_reference(a.env, ready, 1, &made->ready) != napi_ok) {
+    return -ENOMEM;
   }
+  int rc = uv_poll_init(loop, &made->poll, epfd);
+  if (rc < 0) return rc;
+  Watch* const watch = made.release();
   uv_prepare_init(loop, &watch->leading);
   State& state = a.state();
-  watch->epfd = epfd;
   watch->open_handles = 2;
-  watch->env = a.env;
-  watch->state = &state;
   watch->poll.data = watch->leading.data = watch;
-  napi_value name;
-  napi_create_string_utf8(a.env, "native-core", NAPI_AUTO_LENGTH, &name);
-  napi_async_init(a.env, nullptr, name, &watch->context);
-  napi_create_reference(a.env, events, 1, &watch->events);
-  napi_create_reference(a.env, ready, 1, &watch->ready);
   state.open_watches++;
 
   rc = uv_poll_start(&watch->poll, UV_READABLE, on_ready);

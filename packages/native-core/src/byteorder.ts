@@ -1,29 +1,29 @@
-import { checkInteger } from './codec.js'
+import { checkInteger } from './argument.js'
 
-// All architectures that the loader accepts are little-endian, and the network is big-endian (RFC 1700): each function
-// is a swap, and its own inverse.
+// All supported architectures are little-endian, and the network is big-endian (RFC 1700): each function swaps the bytes,
+// and is its own inverse.
 
-/** htons(3): a 16-bit number from host to network byte order. @throws RangeError */
+/** htons(3): a 16-bit number from host to network byte order. @throws TypeError, RangeError */
 export function htons(host: number): number {
-  checkInteger(host, 0, 0xffff, 'htons')
+  checkInteger(host, 0, 0xffff, 'host')
   return swap16(host)
 }
 
-/** ntohs(3): a 16-bit number from network to host byte order. @throws RangeError */
+/** ntohs(3): a 16-bit number from network to host byte order. @throws TypeError, RangeError */
 export function ntohs(network: number): number {
-  checkInteger(network, 0, 0xffff, 'ntohs')
+  checkInteger(network, 0, 0xffff, 'network')
   return swap16(network)
 }
 
-/** htonl(3): a 32-bit number from host to network byte order. @throws RangeError */
+/** htonl(3): a 32-bit number from host to network byte order. @throws TypeError, RangeError */
 export function htonl(host: number): number {
-  checkInteger(host, 0, 0xffff_ffff, 'htonl')
+  checkInteger(host, 0, 0xffff_ffff, 'host')
   return swap32(host)
 }
 
-/** ntohl(3): a 32-bit number from network to host byte order. @throws RangeError */
+/** ntohl(3): a 32-bit number from network to host byte order. @throws TypeError, RangeError */
 export function ntohl(network: number): number {
-  checkInteger(network, 0, 0xffff_ffff, 'ntohl')
+  checkInteger(network, 0, 0xffff_ffff, 'network')
   return swap32(network)
 }
 

@@ -1,7 +1,8 @@
 import { TextDecoder } from 'node:util'
+import { checkInteger, checkObject, describe, needBytes } from './argument.js'
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from './ip.js'
 
-/** Writes a value in the kernel's layout. `what` names the option or message for the error text. */
+/** Writes a value in the kernel's layout. `what` names the option or message in error messages. */
 export interface Encoder<T> {
   /** The most bytes that a value takes. */
   readonly size: number
@@ -9,17 +10,17 @@ export interface Encoder<T> {
   readonly encode: (value: T, view: DataView, what: string) => number
 }
 
-/** Reads a value from the kernel's layout. `length` is how many bytes the kernel gave. */
+/** Reads a value from the kernel's layout. `length` is the number of bytes that the kernel gave. */
 export interface Decoder<T> {
-  /** The bytes to offer to the kernel. */
+  /** The number of bytes to offer to the kernel. */
   readonly size: number
-  /** The value, which must not refer to the memory under `view`: that is used again. */
+  /** Returns the value, which must not refer to the memory under `view`: that memory is reused. */
   readonly decode: (view: DataView, length: number) => T
 }
 
 /**
- * How a value looks in memory, in both directions. A codec is named after its unit or shape: what it says is what you
- * pass. Members are property functions, so that a read-only option can't be passed where a writable one is asked for.
+ * The memory layout of a value, in both directions. A codec is named after its unit or shape: the name tells what to pass.
+ * Members are property functions, so that a read-only option can't be passed where a writable one is required.
  */
 export interface Codec<Get, Set = Get> extends Encoder<Set>, Decoder<Get> {}
 
@@ -29,24 +30,8 @@ const LE = true
 const INT_MIN = -0x8000_0000
 const INT_MAX = 0x7fff_ffff
 const UINT_MAX = 0xffff_ffff
-
-/**
- * Throws unless `value` is an integer from `min` to `max`: for codecs, and for arguments. `what` is called by its name.
- * @throws TypeError for what is no number, RangeError
- */
-export function checkInteger(value: unknown, min: number, max: number, what: string): asserts value is number {
-  if (typeof value !== 'number' || Number.isNaN(value)) {
-    throw new TypeError(`${what} must be a number, not ${describe(value)}`)
-  }
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${what} must be an integer from ${min} to ${max}, not ${value}`)
-  }
-}
-
-function describe(value: unknown): string {
-  if (value === null || value === undefined || typeof value === 'number') return String(value)
-  return `a ${typeof value}`
-}
+/** The largest size of a value, in bytes. */
+const SIZE_MAX = 0x1000_0000
 
 function integer(min: number, max: number): Codec<number> {
   return {
@@ -105,10 +90,13 @@ export const u64: Codec<bigint> = {
     view.setBigUint64(0, value, LE)
     return 8
   },
-  decode: (view, length) => (length < 8 ? BigInt(view.getUint32(0, LE)) : view.getBigUint64(0, LE)),
+  decode: (view, length) => {
+    needBytes(length, 4, '64-bit number')
+    return length < 8 ? BigInt(view.getUint32(0, LE)) : view.getBigUint64(0, LE)
+  },
 }
 
-/** `struct timeval`, as **milliseconds**; fractions count down to the microsecond. 0 means no limit where a timeout is meant. */
+/** `struct timeval`, as **milliseconds**; fractions count down to the microsecond. For a timeout, 0 means no limit. */
 export const timeval: Codec<number> = {
   size: 16,
   encode: (value, view, what) => {
@@ -118,16 +106,19 @@ export const timeval: Codec<number> = {
     if (value < 0 || value > Number.MAX_SAFE_INTEGER / 1000) {
       throw new RangeError(`${what} must not be negative or beyond ${Number.MAX_SAFE_INTEGER / 1000} ms, not ${value}`)
     }
-    // A timeout that is not zero must not become zero, which means "for ever".
+    // A timeout that is not zero must not become zero, which means "no timeout".
     const micros = Math.ceil(value * 1000)
     view.setBigInt64(0, BigInt(Math.floor(micros / 1e6)), LE)
     view.setBigInt64(8, BigInt(micros % 1e6), LE)
     return 16
   },
-  decode: (view) => Number(view.getBigInt64(0, LE)) * 1000 + Number(view.getBigInt64(8, LE)) / 1000,
+  decode: (view, length) => {
+    needBytes(length, 16, 'struct timeval')
+    return Number(view.getBigInt64(0, LE)) * 1000 + Number(view.getBigInt64(8, LE)) / 1000
+  },
 }
 
-/** `struct linger`: seconds that close(2) may wait for unsent data; `null` is off; 0 resets the connection on close. */
+/** `struct linger`: **seconds** that close(2) may wait for unsent data; `null` is off; 0 resets the connection on close. */
 export const linger: Codec<number | null> = {
   size: 8,
   encode: (value, view, what) => {
@@ -136,16 +127,19 @@ export const linger: Codec<number | null> = {
     view.setInt32(4, value ?? 0, LE)
     return 8
   },
-  decode: (view) => (view.getInt32(0, LE) === 0 ? null : view.getInt32(4, LE)),
+  decode: (view, length) => {
+    needBytes(length, 8, 'struct linger')
+    return view.getInt32(0, LE) === 0 ? null : view.getInt32(4, LE)
+  },
 }
 
-/** Process, user and group of a peer. */
+/** The process, user and group of a peer. */
 export interface Credentials {
-  /** The process, by its number in our own pid namespace; 0 where it has none there. */
+  /** The process id in our own pid namespace; 0 if the process isn't visible there. */
   readonly pid: number
-  /** The user. */
+  /** The user id. */
   readonly uid: number
-  /** The group. */
+  /** The group id. */
   readonly gid: number
 }
 
@@ -153,6 +147,7 @@ export interface Credentials {
 export const credentials: Codec<Credentials> = {
   size: 12,
   encode: (value, view, what) => {
+    checkObject(value, what)
     checkInteger(value.pid, 0, INT_MAX, `${what}.pid`)
     checkInteger(value.uid, 0, UINT_MAX, `${what}.uid`)
     checkInteger(value.gid, 0, UINT_MAX, `${what}.gid`)
@@ -161,11 +156,15 @@ export const credentials: Codec<Credentials> = {
     view.setUint32(8, value.gid, LE)
     return 12
   },
-  decode: (view) => ({ pid: view.getInt32(0, LE), uid: view.getUint32(4, LE), gid: view.getUint32(8, LE) }),
+  decode: (view, length) => {
+    needBytes(length, 12, 'struct ucred')
+    return { pid: view.getInt32(0, LE), uid: view.getUint32(4, LE), gid: view.getUint32(8, LE) }
+  },
 }
 
-/** A text of at most `size − 1` bytes that ends at its first NUL: interface names, algorithm names. */
+/** A string of at most `size − 1` bytes that ends at its first NUL: interface names, algorithm names. */
 export function text(size: number): Codec<string> {
+  checkInteger(size, 1, SIZE_MAX, 'size')
   return {
     size,
     encode: (value, view, what) => {
@@ -187,6 +186,7 @@ export function text(size: number): Codec<string> {
 
 /** Bytes as they are, at most `size` of them. */
 export function raw(size: number): Codec<Uint8Array> {
+  checkInteger(size, 0, SIZE_MAX, 'size')
   return {
     size,
     encode: (value, view, what) => {
@@ -206,7 +206,10 @@ export const ipv4: Codec<string> = {
     bytesOf(view, 4).set(parseIpv4(value, what))
     return 4
   },
-  decode: (view) => formatIpv4(bytesOf(view, 4)),
+  decode: (view, length) => {
+    needBytes(length, 4, 'struct in_addr')
+    return formatIpv4(bytesOf(view, 4))
+  },
 }
 
 /** `struct in6_addr`, as text (RFC 5952). */
@@ -216,7 +219,10 @@ export const ipv6: Codec<string> = {
     bytesOf(view, 16).set(parseIpv6(value, what))
     return 16
   },
-  decode: (view) => formatIpv6(bytesOf(view, 16)),
+  decode: (view, length) => {
+    needBytes(length, 16, 'struct in6_addr')
+    return formatIpv6(bytesOf(view, 16))
+  },
 }
 
 /** An interface index in **network byte order**, as a plain number; 0 means none. */
@@ -227,10 +233,13 @@ export const bigEndianInterfaceIndex: Codec<number> = {
     view.setInt32(0, value)
     return 4
   },
-  decode: (view) => view.getInt32(0),
+  decode: (view, length) => {
+    needBytes(length, 4, '32-bit number')
+    return view.getInt32(0)
+  },
 }
 
-/** Ports from `low` to `high`, both included; 0 leaves that end to the system. */
+/** Ports from `low` to `high`, both included; 0 leaves that limit to the system. */
 export interface PortRange {
   /** The lowest port, 0 … 65535. */
   readonly low: number
@@ -242,28 +251,33 @@ export interface PortRange {
 export const portRange: Codec<PortRange> = {
   size: 4,
   encode: (value, view, what) => {
+    checkObject(value, what)
     checkInteger(value.low, 0, 0xffff, `${what}.low`)
     checkInteger(value.high, 0, 0xffff, `${what}.high`)
     view.setUint16(0, value.low, LE)
     view.setUint16(2, value.high, LE)
     return 4
   },
-  decode: (view) => ({ low: view.getUint16(0, LE), high: view.getUint16(2, LE) }),
+  decode: (view, length) => {
+    needBytes(length, 4, 'port range')
+    return { low: view.getUint16(0, LE), high: view.getUint16(2, LE) }
+  },
 }
 
 /** An interface to send from: by its index, by a local address, or by both. */
 export interface Ipv4Interface {
-  /** 0: the interface that has `address`. */
+  /** The interface's index. 0: the interface that has `address`. */
   readonly ifindex: number
   /** The local address. Default `'0.0.0.0'`: the interface's own. */
   readonly address?: string | undefined
 }
 
-/** `struct in_addr` when it is a text, else `struct ip_mreqn`. The kernel answers with the address alone. */
+/** `struct in_addr` for a string, else `struct ip_mreqn`. The kernel answers with the address alone. */
 export const ipv4Interface: Codec<string, string | Ipv4Interface> = {
   size: 12,
   encode: (value, view, what) => {
     if (typeof value === 'string') return ipv4.encode(value, view, what)
+    checkObject(value, what)
     checkInteger(value.ifindex, 0, INT_MAX, `${what}.ifindex`)
     view.setUint32(0, 0)
     bytesOf(view, 8).set(parseIpv4(value.address ?? '0.0.0.0', `${what}.address`), 4)
@@ -273,11 +287,11 @@ export const ipv4Interface: Codec<string, string | Ipv4Interface> = {
   decode: ipv4.decode,
 }
 
-/** An IPv6 address at an interface. */
+/** An IPv6 address on an interface. */
 export interface Ipv6AtInterface {
   /** `'2001:db8::1'` */
   readonly address: string
-  /** 0: the kernel chooses. */
+  /** The interface's index. 0: the kernel chooses. */
   readonly ifindex: number
 }
 
@@ -285,16 +299,21 @@ export interface Ipv6AtInterface {
 export const ipv6AtInterface: Codec<Ipv6AtInterface> = {
   size: 20,
   encode: (value, view, what) => {
+    checkObject(value, what)
     checkInteger(value.ifindex, 0, INT_MAX, `${what}.ifindex`)
     bytesOf(view, 16).set(parseIpv6(value.address, `${what}.address`))
     view.setInt32(16, value.ifindex, LE)
     return 20
   },
-  decode: (view) => ({ address: formatIpv6(bytesOf(view, 16)), ifindex: view.getInt32(16, LE) }),
+  decode: (view, length) => {
+    needBytes(length, 20, 'struct in6_pktinfo')
+    return { address: formatIpv6(bytesOf(view, 16)), ifindex: view.getInt32(16, LE) }
+  },
 }
 
 /** A list of at most `count` unsigned 32-bit numbers. */
 export function uints(count: number): Codec<number[], readonly number[]> {
+  checkInteger(count, 0, SIZE_MAX / 4, 'count')
   return {
     size: 4 * count,
     encode: (value, view, what) => {
@@ -310,17 +329,17 @@ export function uints(count: number): Codec<number[], readonly number[]> {
   }
 }
 
-/** What a socket's queues hold, in **bytes** of kernel memory, but for `drops`. The names are those of `SK_MEMINFO_…`. */
+/** The queues of a socket, in **bytes** of kernel memory, except for `drops`. The names are those of `SK_MEMINFO_…`. */
 export interface SocketMemory {
   /** Received and not yet read. */
   readonly rmemAlloc: number
-  /** The most of that: `SO_RCVBUF`. */
+  /** The limit of `rmemAlloc`: `SO_RCVBUF`. */
   readonly rcvbuf: number
   /** Sent and not yet released by the network. */
   readonly wmemAlloc: number
-  /** The most of that: `SO_SNDBUF`. */
+  /** The limit of `wmemAlloc`: `SO_SNDBUF`. */
   readonly sndbuf: number
-  /** Taken from the protocol's account for later use. */
+  /** Reserved from the protocol's memory for later use. */
   readonly fwdAlloc: number
   /** In the send queue. */
   readonly wmemQueued: number
@@ -336,7 +355,9 @@ export interface SocketMemory {
 export const socketMemory: Decoder<SocketMemory> = {
   size: 36,
   decode: (view, length) => {
-    const at = (index: number) => (4 * index < length ? view.getUint32(4 * index, LE) : 0)
+    // The size of SO_MEMINFO since it was added: Linux 4.12.
+    needBytes(length, 36, 'SO_MEMINFO')
+    const at = (index: number) => view.getUint32(4 * index, LE)
     return {
       rmemAlloc: at(0),
       rcvbuf: at(1),
@@ -351,9 +372,9 @@ export const socketMemory: Decoder<SocketMemory> = {
   },
 }
 
-/** When the packets of a socket may leave. */
+/** The clock and flags of scheduled sending. */
 export interface TransmitTime {
-  /** The clock that send times are read on: `CLOCK_TAI`, `CLOCK_MONOTONIC`. */
+  /** The clock of the send times: `CLOCK_TAI`, `CLOCK_MONOTONIC`. */
   readonly clock: number
   /** `SOF_TXTIME_…`. Default 0. */
   readonly flags?: number
@@ -363,20 +384,24 @@ export interface TransmitTime {
 export const transmitTime: Codec<Required<TransmitTime>, TransmitTime> = {
   size: 8,
   encode: (value, view, what) => {
+    checkObject(value, what)
     checkInteger(value.clock, INT_MIN, INT_MAX, `${what}.clock`)
     checkInteger(value.flags ?? 0, 0, UINT_MAX, `${what}.flags`)
     view.setInt32(0, value.clock, LE)
     view.setUint32(4, value.flags ?? 0, LE)
     return 8
   },
-  decode: (view) => ({ clock: view.getInt32(0, LE), flags: view.getUint32(4, LE) }),
+  decode: (view, length) => {
+    needBytes(length, 8, 'struct sock_txtime')
+    return { clock: view.getInt32(0, LE), flags: view.getUint32(4, LE) }
+  },
 }
 
-/** A run of device-memory fragments to give back. */
+/** A range of device-memory fragments to give back. */
 export interface DeviceMemoryRange {
   /** The first token, from `SCM_DEVMEM_DMABUF`. */
   readonly start: number
-  /** How many tokens. */
+  /** The number of tokens. */
   readonly count: number
 }
 
@@ -386,7 +411,9 @@ export const deviceMemoryRanges: Encoder<readonly DeviceMemoryRange[]> = {
   encode: (value, view, what) => {
     if (!Array.isArray(value)) throw new TypeError(`${what} must be an array, not ${describe(value)}`)
     if (value.length > 128) throw new RangeError(`${what} must have at most 128 ranges, not ${value.length}`)
-    for (const [i, { start, count }] of (value as readonly DeviceMemoryRange[]).entries()) {
+    for (const [i, range] of (value as readonly DeviceMemoryRange[]).entries()) {
+      checkObject(range, `${what}[${i}]`)
+      const { start, count } = range
       checkInteger(start, 0, UINT_MAX, `${what}[${i}].start`)
       checkInteger(count, 0, UINT_MAX, `${what}[${i}].count`)
       view.setUint32(8 * i, start, LE)
@@ -399,7 +426,10 @@ export const deviceMemoryRanges: Encoder<readonly DeviceMemoryRange[]> = {
 /** The MTU in `struct ip6_mtuinfo`, in **bytes**. */
 export const pathMtu: Decoder<number> = {
   size: 32,
-  decode: (view) => view.getUint32(28, LE),
+  decode: (view, length) => {
+    needBytes(length, 32, 'struct ip6_mtuinfo')
+    return view.getUint32(28, LE)
+  },
 }
 
 /** A lease of an IPv6 flow label (RFC 6437). */
@@ -408,15 +438,15 @@ export interface FlowLabelRequest {
   readonly action: number
   /** The 20-bit label; 0 lets the kernel choose one, with `IPV6_FL_F_CREATE`. Default 0. */
   readonly label?: number | undefined
-  /** Where the flow goes to. Default `'::'`. */
+  /** The destination of the flow. Default `'::'`. */
   readonly destination?: string | undefined
-  /** `IPV6_FL_S_…`: who else may use the label. Default 0, which only giving back and renewing allow. */
+  /** `IPV6_FL_S_…`: which other users may share the label. Default 0, which is allowed only for giving back and renewing. */
   readonly share?: number | undefined
   /** `IPV6_FL_F_…`. Default 0. */
   readonly flags?: number | undefined
-  /** **Seconds** that the lease lasts. Default 0: the kernel's least, 6. */
+  /** The length of the lease in **seconds**. Default 0: the kernel's minimum, 6. */
   readonly expires?: number | undefined
-  /** **Seconds** that the label stays taken after its last use. Default 0: the kernel's least, 6. */
+  /** **Seconds** that the label stays reserved after its last use. Default 0: the kernel's minimum, 6. */
   readonly linger?: number | undefined
 }
 
@@ -424,6 +454,7 @@ export interface FlowLabelRequest {
 export const flowLabelRequest: Encoder<FlowLabelRequest> = {
   size: 32,
   encode: (value, view, what) => {
+    checkObject(value, what)
     const { action, label = 0, destination = '::', share = 0, flags = 0, expires = 0, linger = 0 } = value
     checkInteger(action, 0, 0xff, `${what}.action`)
     checkInteger(label, 0, 0xf_ffff, `${what}.label`)

@@ -4,19 +4,19 @@
  */
 
 // Address families: socket(2), address_families(7)
-/** No family: any, in questions; no address, for `connect`. */
+/** No family: any family in a query; no address for `connect`. */
 export const AF_UNSPEC = 0
-/** unix(7): processes of this host. */
+/** unix(7): between processes of this host. */
 export const AF_UNIX = 1
 /** ip(7): IPv4. */
 export const AF_INET = 2
 /** ipv6(7): IPv6, and IPv4 by mapped addresses unless `IPV6_V6ONLY` is set. */
 export const AF_INET6 = 10
-/** netlink(7): talk with the kernel. */
+/** netlink(7): messages to and from the kernel. */
 export const AF_NETLINK = 16
 /** packet(7): the frames of an interface. `CAP_NET_RAW`. */
 export const AF_PACKET = 17
-/** The bus of vehicles and machines; its addresses are given as `{ family: AF_CAN, data }`. */
+/** CAN, the bus of vehicles and machines; its addresses are given as `{ family: AF_CAN, data }`. */
 export const AF_CAN = 29
 /** vsock(7): virtual machines and their host. */
 export const AF_VSOCK = 40
@@ -24,7 +24,7 @@ export const AF_VSOCK = 40
 // Socket types: socket(2)
 /** Bytes in order, both ways, over a connection. */
 export const SOCK_STREAM = 1
-/** Messages, each by itself; UDP may lose or reorder them. */
+/** Separate messages; UDP may lose or reorder them. */
 export const SOCK_DGRAM = 2
 /** Packets with their protocol’s own header. raw(7), `CAP_NET_RAW`. */
 export const SOCK_RAW = 3
@@ -32,7 +32,7 @@ export const SOCK_RAW = 3
 export const SOCK_RDM = 4
 /** Messages in order, over a connection. */
 export const SOCK_SEQPACKET = 5
-/** Or-ed to a type: calls return at once. `Socket` sets it unless asked not to. */
+/** Or-ed to a type: calls don't block. `Socket` sets it unless `blocking` is set. */
 export const SOCK_NONBLOCK = 0o4000
 /** Or-ed to a type: closed on exec. Always set. */
 export const SOCK_CLOEXEC = 0o2000000
@@ -40,7 +40,7 @@ export const SOCK_CLOEXEC = 0o2000000
 // Protocols and option levels: ip(7), ipv6(7), tcp(7), udp(7)
 /** The level of options and control messages of every socket. socket(7) */
 export const SOL_SOCKET = 1
-/** The level of IPv4’s options; as a protocol 0, the usual one of the type. */
+/** The level of IPv4’s options; as a protocol it is 0, the default protocol of the type. */
 export const IPPROTO_IP = 0
 /** ICMP; with `SOCK_DGRAM` for pings without a capability (`net.ipv4.ping_group_range`). icmp(7) */
 export const IPPROTO_ICMP = 1
@@ -56,7 +56,7 @@ export const IPPROTO_ICMPV6 = 58
 export const IPPROTO_SCTP = 132
 /** UDP-Lite: UDP with a checksum over a part. udplite(7) */
 export const IPPROTO_UDPLITE = 136
-/** Raw IP whose header the sender writes, which can only send; the level of `ICMP_FILTER`. raw(7) */
+/** Raw IP with a header that the sender writes, for sending only; the level of `ICMP_FILTER`. raw(7) */
 export const IPPROTO_RAW = 255
 /** Multipath TCP, Linux 5.6. */
 export const IPPROTO_MPTCP = 262
@@ -68,31 +68,31 @@ export const SOL_NETLINK = 270
 // Flags of send and receive calls: send(2), recv(2)
 /** Sends or receives urgent data: one byte of TCP, out of line. */
 export const MSG_OOB = 0x1
-/** Receives and leaves what was received in the queue. */
+/** Receives without taking the data from the queue. */
 export const MSG_PEEK = 0x2
 /** Sends to directly connected networks only. */
 export const MSG_DONTROUTE = 0x4
 /** Received: control messages were cut, since their buffer was too small. */
 export const MSG_CTRUNC = 0x8
-/** Received: the datagram was cut. Asked for: the true length is returned (TCP: the bytes are dropped). */
+/** Received: the datagram was cut. As a flag of the call: the true length is returned (TCP: the bytes are dropped). */
 export const MSG_TRUNC = 0x20
-/** This call returns at once, whatever the socket’s mode. */
+/** This call doesn't block, whatever the socket’s mode. */
 export const MSG_DONTWAIT = 0x40
 /** The end of a record: `SOCK_SEQPACKET`. */
 export const MSG_EOR = 0x80
-/** A blocking receive waits for all the bytes that were asked for. Streams. */
+/** A blocking receive waits until all requested bytes have come. Streams. */
 export const MSG_WAITALL = 0x100
-/** The neighbour is alive, so it need not be asked (ARP). `SOCK_DGRAM` and `SOCK_RAW`. */
+/** The neighbor is alive, so the kernel need not probe it (ARP). `SOCK_DGRAM` and `SOCK_RAW`. */
 export const MSG_CONFIRM = 0x800
 /** Receives from the error queue: ICMP errors, timestamps, zero-copy notices. */
 export const MSG_ERRQUEUE = 0x2000
 /** No SIGPIPE. Always set. */
 export const MSG_NOSIGNAL = 0x4000
-/** More is to come: TCP holds back partial segments, UDP makes one datagram of all. */
+/** More data follows: TCP holds back partial segments, UDP makes one datagram of all. */
 export const MSG_MORE = 0x8000
 /** recvmmsg(2) on a blocking socket waits for the first message only. */
 export const MSG_WAITFORONE = 0x10000
-/** The kernel reads the caller’s memory later; it needs `SO_ZEROCOPY`. Linux 4.14. */
+/** The kernel reads the caller’s memory later; needs `SO_ZEROCOPY`. Linux 4.14. */
 export const MSG_ZEROCOPY = 0x4000000
 /** Connects and sends data with the SYN. TCP, Linux 3.6. */
 export const MSG_FASTOPEN = 0x20000000
@@ -100,14 +100,14 @@ export const MSG_FASTOPEN = 0x20000000
 export const MSG_CMSG_CLOEXEC = 0x40000000
 
 // shutdown(2)
-/** Nothing more is received. */
+/** Ends receiving. */
 export const SHUT_RD = 0
-/** Nothing more is sent: the peer gets the end. */
+/** Ends sending: the peer gets the end. */
 export const SHUT_WR = 1
-/** Both. */
+/** Ends both directions. */
 export const SHUT_RDWR = 2
 
-/** The longest backlog to ask for: the kernel lowers it to net.core.somaxconn. listen(2) */
+/** The longest backlog to request: the kernel lowers it to net.core.somaxconn. listen(2) */
 export const SOMAXCONN = 4096
 
 // epoll_ctl(2)
@@ -115,7 +115,7 @@ export const SOMAXCONN = 4096
 export const EPOLL_CTL_ADD = 1
 /** Removes a descriptor. */
 export const EPOLL_CTL_DEL = 2
-/** Changes what is waited for. */
+/** Changes a descriptor's events. */
 export const EPOLL_CTL_MOD = 3
 /** There is something to read, a connection to accept, or an end. */
 export const EPOLLIN = 0x001
@@ -129,19 +129,19 @@ export const EPOLLERR = 0x008
 export const EPOLLHUP = 0x010
 /** The peer has ended its direction. Linux 2.6.17. */
 export const EPOLLRDHUP = 0x2000
-/** Of several epoll instances that wait for one descriptor only some are woken. Linux 4.5. */
+/** Only some of several epoll instances that wait for one descriptor are woken. Linux 4.5. */
 export const EPOLLEXCLUSIVE = 0x10000000
 /** The system does not suspend while the event is handled. Linux 3.5, `CAP_BLOCK_SUSPEND`. */
 export const EPOLLWAKEUP = 0x20000000
-/** Reported once; then it rests until `EPOLL_CTL_MOD`. */
+/** Reported once; then disabled until `EPOLL_CTL_MOD`. */
 export const EPOLLONESHOT = 0x40000000
-/** Edge-triggered: reported when something happens, not as long as it is so. */
+/** Edge-triggered: reported when the state changes, not as long as it lasts. */
 export const EPOLLET = 0x80000000
 
 // fcntl(2), open(2)
-/** Duplicates a descriptor; see `dup`. */
+/** Duplicates a descriptor; use `dup`. */
 export const F_DUPFD = 0
-/** Duplicates; what `dup` does, which gives the new descriptor its owner. */
+/** Duplicates a descriptor, closed on exec; use `dup`, which gives the new descriptor its owner. */
 export const F_DUPFD_CLOEXEC = 1030
 /** Reads the descriptor’s flags. */
 export const F_GETFD = 1
@@ -151,23 +151,23 @@ export const F_SETFD = 2
 export const F_GETFL = 3
 /** Sets the open file’s flags, for every process that shares it. */
 export const F_SETFL = 4
-/** Sets how many **bytes** a pipe holds, rounded up to a power of two pages. Linux 2.6.35. */
+/** Sets the capacity of a pipe in **bytes**, rounded up to a power of two pages. Linux 2.6.35. */
 export const F_SETPIPE_SZ = 1031
-/** Reads how many **bytes** a pipe holds. Linux 2.6.35. */
+/** Reads the capacity of a pipe in **bytes**. Linux 2.6.35. */
 export const F_GETPIPE_SZ = 1032
 /** A descriptor’s flag: closed on exec. */
 export const FD_CLOEXEC = 1
-/** An open file’s flag: calls return at once. */
+/** An open file’s flag: calls don't block. */
 export const O_NONBLOCK = 0o4000
 
 // ioctl(2): sockets
-/** The **bytes** that wait to be read; of datagrams those of the first. tcp(7), udp(7) */
+/** The number of **bytes** that wait to be read; for datagrams, those of the first. tcp(7), udp(7) */
 export const SIOCINQ = 0x541b
-/** The **bytes** that wait to be sent or, TCP, acknowledged. tcp(7), udp(7) */
+/** The number of **bytes** that wait to be sent or, for TCP, acknowledged. tcp(7), udp(7) */
 export const SIOCOUTQ = 0x5411
 /** Whether the next byte to be read is the urgent one: 1 or 0. sockatmark(3) */
 export const SIOCATMARK = 0x8905
-/** The **bytes** that TCP has not sent yet. */
+/** The number of **bytes** that TCP has not sent yet. */
 export const SIOCOUTQNSD = 0x894b
 
 // ioctl(2): epoll instances
@@ -179,25 +179,25 @@ export const EPIOCGPARAMS = 0x80088a02
 // eventfd(2)
 /** Each read takes 1 from the counter. */
 export const EFD_SEMAPHORE = 1
-/** Calls return at once. */
+/** Calls don't block. */
 export const EFD_NONBLOCK = 0o4000
 
 // splice(2)
-/** Move pages instead of copying them, where that can be. Only a wish. */
+/** Moves pages instead of copying them, if possible. Only a hint. */
 export const SPLICE_F_MOVE = 1
-/** Do not wait for the pipe. */
+/** Does not wait for the pipe. */
 export const SPLICE_F_NONBLOCK = 2
-/** More is to come, as `MSG_MORE`. */
+/** More data follows, like `MSG_MORE`. */
 export const SPLICE_F_MORE = 4
 
 // getrlimit(2)
-/** One more than the greatest number that a descriptor may have. */
+/** One more than the largest number that a descriptor may have. */
 export const RLIMIT_NOFILE = 7
-/** No limit, as the kernel writes it; here it is `Infinity`. */
+/** No limit, as the kernel writes it; in this package it is `Infinity`. */
 export const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn
 
 // cmsg(3): control messages at SOL_SOCKET
-/** Descriptors. `sendMessage` and `recvMessage` have `descriptors` for it. */
+/** Passed descriptors: the `descriptors` of `sendMessage` and `recvMessage`. */
 export const SCM_RIGHTS = 1
 
 // SO_BUF_LOCK
@@ -207,53 +207,53 @@ export const SOCK_SNDBUF_LOCK = 1
 export const SOCK_RCVBUF_LOCK = 2
 
 // SO_TIMESTAMPING: https://docs.kernel.org/networking/timestamping.html
-/** Take one when the device sends. */
+/** Takes a timestamp when the device sends the packet. */
 export const SOF_TIMESTAMPING_TX_HARDWARE = 0x1
-/** Take one when the packet goes to the device. */
+/** Takes a timestamp when the packet is passed to the device. */
 export const SOF_TIMESTAMPING_TX_SOFTWARE = 0x2
-/** Take one when the device receives. */
+/** Takes a timestamp when the device receives the packet. */
 export const SOF_TIMESTAMPING_RX_HARDWARE = 0x4
-/** Take one when the packet comes to the network stack. */
+/** Takes a timestamp when the packet enters the network stack. */
 export const SOF_TIMESTAMPING_RX_SOFTWARE = 0x8
-/** Report those that were taken in software. */
+/** Reports timestamps that were taken in software. */
 export const SOF_TIMESTAMPING_SOFTWARE = 0x10
-/** Without effect: once, those of the device in the system’s time. */
+/** No effect; formerly, device timestamps in the system’s time. */
 export const SOF_TIMESTAMPING_SYS_HARDWARE = 0x20
-/** Report those of the device, by its own clock. */
+/** Reports timestamps of the device, by its own clock. */
 export const SOF_TIMESTAMPING_RAW_HARDWARE = 0x40
-/** Each reported one tells which packet, or which byte of a stream, it belongs to. */
+/** Each reported timestamp tells which packet, or which byte of a stream, it belongs to. */
 export const SOF_TIMESTAMPING_OPT_ID = 0x80
-/** Take one when the packet comes to the queueing discipline. */
+/** Takes a timestamp when the packet enters the queueing discipline. */
 export const SOF_TIMESTAMPING_TX_SCHED = 0x100
-/** Take one when TCP’s peer has acknowledged all of the data. */
+/** Takes a timestamp when TCP’s peer has acknowledged all of the data. */
 export const SOF_TIMESTAMPING_TX_ACK = 0x200
-/** Control messages of the packet (`IP_PKTINFO`) come with its transmit timestamp. */
+/** The transmit timestamp of a packet comes with the packet's control messages (`IP_PKTINFO`). */
 export const SOF_TIMESTAMPING_OPT_CMSG = 0x400
 /** Transmit timestamps come without the packet. */
 export const SOF_TIMESTAMPING_OPT_TSONLY = 0x800
 /** Transmit timestamps of TCP come with statistics. Needs `SOF_TIMESTAMPING_OPT_TSONLY`. */
 export const SOF_TIMESTAMPING_OPT_STATS = 0x1000
-/** Those of the device’s receiving tell the interface and the length. */
+/** Receive timestamps of the device come with the interface and the length of the packet. */
 export const SOF_TIMESTAMPING_OPT_PKTINFO = 0x2000
-/** Report one taken in software even where the device takes one, too. */
+/** Reports a software timestamp even if the device takes one, too. */
 export const SOF_TIMESTAMPING_OPT_TX_SWHW = 0x4000
-/** By a chosen clock of the device. Linux 5.14. */
+/** Timestamps are by a chosen clock of the device. Linux 5.14. */
 export const SOF_TIMESTAMPING_BIND_PHC = 0x8000
 /** `SOF_TIMESTAMPING_OPT_ID` on TCP counts from the bytes written, not acknowledged. Linux 6.2. */
 export const SOF_TIMESTAMPING_OPT_ID_TCP = 0x10000
-/** Only what this socket asked for, though others have received timestamps switched on. Linux 6.12. */
+/** Reports only timestamps that this socket asked for, though others have switched on receive timestamps. Linux 6.12. */
 export const SOF_TIMESTAMPING_OPT_RX_FILTER = 0x20000
-/** Take one when the device says that it is done with the packet. Linux 6.15. */
+/** Takes a timestamp when the device reports that it is done with the packet. Linux 6.15. */
 export const SOF_TIMESTAMPING_TX_COMPLETION = 0x40000
 
 // SO_TXTIME
-/** The time is the latest to send at, not the one to send at. */
+/** The time is a deadline: the packet may be sent earlier. */
 export const SOF_TXTIME_DEADLINE_MODE = 1
-/** What could not leave in time is reported on the error queue. */
+/** Packets that could not leave in time are reported on the error queue. */
 export const SOF_TXTIME_REPORT_ERRORS = 2
 /** The time of day, which can be set. */
 export const CLOCK_REALTIME = 0
-/** The time since some start, which only goes on. */
+/** The time since some starting point, which never goes back. */
 export const CLOCK_MONOTONIC = 1
 /** The time of day without leap seconds. */
 export const CLOCK_TAI = 11
@@ -301,13 +301,13 @@ export const IPTOS_CLASS_CS5 = 0xa0
 export const IPTOS_CLASS_CS6 = 0xc0
 /** Class selector 7 (RFC 2474). */
 export const IPTOS_CLASS_CS7 = 0xe0
-/** The two bits of ECN. */
+/** The mask of the two ECN bits. */
 export const IPTOS_ECN_MASK = 0x03
 /** No ECN. */
 export const IPTOS_ECN_NOT_ECT = 0x00
-/** ECN is understood, the other code point: L4S (RFC 9331). */
+/** ECN is supported, the other code point: L4S (RFC 9331). */
 export const IPTOS_ECN_ECT1 = 0x01
-/** ECN is understood. */
+/** ECN is supported. */
 export const IPTOS_ECN_ECT0 = 0x02
 /** A router was congested. */
 export const IPTOS_ECN_CE = 0x03
@@ -321,81 +321,81 @@ export const IPTOS_RELIABILITY = 0x04
 export const IPTOS_MINCOST = 0x02
 
 // IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: ip(7)
-/** Never forbid fragmenting. */
+/** Never forbids fragmenting. */
 export const IP_PMTUDISC_DONT = 0
-/** As the route says: the default. Forbid fragmenting, and fragment here what is too big. */
+/** The route's setting, the default: forbids fragmenting in the network, and fragments here what is too big. */
 export const IP_PMTUDISC_WANT = 1
-/** Always forbid fragmenting, and refuse what is too big with `EMSGSIZE`. */
+/** Always forbids fragmenting, and refuses what is too big with `EMSGSIZE`. */
 export const IP_PMTUDISC_DO = 2
-/** Forbid fragmenting and don't look at the known MTU: for finding it out oneself. */
+/** Forbids fragmenting and ignores the known MTU: for programs that discover it themselves. */
 export const IP_PMTUDISC_PROBE = 3
-/** Use the interface's MTU, take no word about the path's, never forbid fragmenting and never fragment. */
+/** Uses the interface's MTU, ignores reports about the path's, never forbids fragmenting and never fragments. */
 export const IP_PMTUDISC_INTERFACE = 4
-/** As `IP_PMTUDISC_INTERFACE`, but fragment what is too big for it. */
+/** Like `IP_PMTUDISC_INTERFACE`, but fragments what is too big for the interface. */
 export const IP_PMTUDISC_OMIT = 5
-/** As `IP_PMTUDISC_DONT`. */
+/** Like `IP_PMTUDISC_DONT`. */
 export const IPV6_PMTUDISC_DONT = 0
-/** As `IP_PMTUDISC_WANT`. */
+/** Like `IP_PMTUDISC_WANT`. */
 export const IPV6_PMTUDISC_WANT = 1
-/** As `IP_PMTUDISC_DO`. */
+/** Like `IP_PMTUDISC_DO`. */
 export const IPV6_PMTUDISC_DO = 2
-/** As `IP_PMTUDISC_PROBE`. */
+/** Like `IP_PMTUDISC_PROBE`. */
 export const IPV6_PMTUDISC_PROBE = 3
-/** As `IP_PMTUDISC_INTERFACE`. */
+/** Like `IP_PMTUDISC_INTERFACE`. */
 export const IPV6_PMTUDISC_INTERFACE = 4
-/** As `IP_PMTUDISC_OMIT`. */
+/** Like `IP_PMTUDISC_OMIT`. */
 export const IPV6_PMTUDISC_OMIT = 5
 
 // IPV6_FLOWLABEL_MGR
-/** Lease a label, or ask what is known about it. */
+/** Leases a label, or reads its state. */
 export const IPV6_FL_A_GET = 0
-/** Give it back. */
+/** Gives a label back. */
 export const IPV6_FL_A_PUT = 1
-/** Lease it for longer. */
+/** Extends the lease of a label. */
 export const IPV6_FL_A_RENEW = 2
-/** Make the label when nobody has it. */
+/** Creates the label if it is not leased. */
 export const IPV6_FL_F_CREATE = 1
-/** Fail when somebody has it. */
+/** Fails if the label is already leased. */
 export const IPV6_FL_F_EXCL = 2
-/** Answer on this connection with the labels that its peer uses. TCP, Linux 3.14. */
+/** Answers on this connection carry the labels that its peer uses. TCP, Linux 3.14. */
 export const IPV6_FL_F_REFLECT = 4
-/** Ask for the label that the peer uses. Linux 3.14. */
+/** Reads the label that the peer uses. Linux 3.14. */
 export const IPV6_FL_F_REMOTE = 8
-/** Nobody: refused with `EINVAL`. For giving back and renewing, where it doesn't matter. */
+/** No sharing: refused with `EINVAL`. For giving back and renewing, which ignore it. */
 export const IPV6_FL_S_NONE = 0
-/** This socket alone, and only once. */
+/** For this socket alone, and only once. */
 export const IPV6_FL_S_EXCL = 1
-/** Sockets of this process. */
+/** For sockets of this process. */
 export const IPV6_FL_S_PROCESS = 2
-/** Sockets of this user. */
+/** For sockets of this user. */
 export const IPV6_FL_S_USER = 3
-/** Anyone. */
+/** For all sockets. */
 export const IPV6_FL_S_ANY = 255
 
 // IPV6_ADDR_PREFERENCES: RFC 5014
-/** A temporary address (RFC 8981). */
+/** Prefers a temporary address (RFC 8981). */
 export const IPV6_PREFER_SRC_TMP = 0x0001
-/** A public address. */
+/** Prefers a public address. */
 export const IPV6_PREFER_SRC_PUBLIC = 0x0002
-/** As `net.ipv6.conf.*.use_tempaddr` says. */
+/** The preference of `net.ipv6.conf.*.use_tempaddr`. */
 export const IPV6_PREFER_SRC_PUBTMP_DEFAULT = 0x0100
-/** A care-of address (Mobile IPv6). */
+/** Prefers a care-of address (Mobile IPv6). */
 export const IPV6_PREFER_SRC_COA = 0x0004
-/** A home address (Mobile IPv6). */
+/** Prefers a home address (Mobile IPv6). */
 export const IPV6_PREFER_SRC_HOME = 0x0400
-/** A cryptographically generated address. Without effect on Linux. */
+/** Prefers a cryptographically generated address. No effect on Linux. */
 export const IPV6_PREFER_SRC_CGA = 0x0008
-/** Another than a cryptographically generated one. Without effect on Linux. */
+/** Prefers an address that is not cryptographically generated. No effect on Linux. */
 export const IPV6_PREFER_SRC_NONCGA = 0x0800
 
 // AF_VSOCK: vsock(7)
-/** To bind to: any. */
+/** Any address, to bind to. */
 export const VMADDR_CID_ANY = 0xffff_ffff
-/** Reserved: once, the hypervisor itself. */
+/** Reserved; formerly the hypervisor itself. */
 export const VMADDR_CID_HYPERVISOR = 0
 /** This machine itself. Linux 5.6, where the loopback transport is loaded. */
 export const VMADDR_CID_LOCAL = 1
 /** The host of this virtual machine. */
 export const VMADDR_CID_HOST = 2
-/** To bind to: a port that the kernel chooses. */
+/** Binding to it lets the kernel choose a port. */
 export const VMADDR_PORT_ANY = 0xffff_ffff

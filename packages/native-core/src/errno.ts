@@ -1,3 +1,5 @@
+import { checkInt32 } from './argument.js'
+
 /**
  * Error numbers of Linux (asm-generic: x64, arm64, riscv64, s390x), spelled as Node spells them: 95 is `ENOTSUP`
  * (C also calls it `EOPNOTSUPP`), 11 is `EAGAIN` (also `EWOULDBLOCK`).
@@ -151,10 +153,12 @@ const byNumber = new Map<number, { readonly code: ErrnoName; readonly text: stri
 
 /** The name of an error number (positive), or undefined for a number that Linux doesn't use. */
 export function errnoName(number: number): ErrnoName | undefined {
+  checkInt32(number, 'number')
   return byNumber.get(number)?.code
 }
 
-/** What an error number means, in the words of strerror(3), or undefined for a number that Linux doesn't use. */
+/** The text of an error number, in the words of strerror(3), or undefined for a number that Linux doesn't use. */
 export function errnoText(number: number): string | undefined {
+  checkInt32(number, 'number')
   return byNumber.get(number)?.text
 }

@@ -1,16 +1,16 @@
-import { checkInteger } from './codec.js'
+import { checkFlags, checkInteger, checkObject, describe } from './argument.js'
 import { SOL_SOCKET } from './constants.js'
 import { check } from './error.js'
-import type { AsFd } from './fd.js'
+import { type FdLike, fdOf } from './fd.js'
 import { native } from './native.js'
 
 /** One instruction of classic BPF: `struct sock_filter`. */
 export interface FilterInstruction {
   /** `BPF_…`, combined with `|`. 16 bits. */
   readonly code: number
-  /** How many instructions to skip when a jump's condition holds, 0 … 255. */
+  /** The number of instructions to skip if a jump's condition holds, 0 … 255. */
   readonly jt: number
-  /** How many instructions to skip when it doesn't, 0 … 255. */
+  /** The number of instructions to skip if it doesn't, 0 … 255. */
   readonly jf: number
   /** A constant or an offset, 32 bits, with or without sign. */
   readonly k: number
@@ -18,18 +18,18 @@ export interface FilterInstruction {
 
 /** An instruction that doesn't jump. */
 export function BPF_STMT(code: number, k: number): FilterInstruction {
-  return { code, jt: 0, jf: 0, k }
+  return instruction(code, 0, 0, k)
 }
 
-/** A jump: skips `jt` instructions when the condition holds, else `jf`. */
+/** A jump: skips `jt` instructions if the condition holds, else `jf`. */
 export function BPF_JUMP(code: number, k: number, jt: number, jf: number): FilterInstruction {
-  return { code, jt, jf, k }
+  return instruction(code, jt, jf, k)
 }
 
 /**
- * setsockopt(2) `SO_ATTACH_FILTER`: a classic BPF program that looks at each packet before it is queued and returns how
- * many of its bytes to keep; 0 drops it. Replaces the filter that is there. Offset 0 is the first byte of the transport
- * header (UDP, TCP), so that a UDP payload begins at 8; on packet and Unix sockets it is the first byte of all.
+ * setsockopt(2) `SO_ATTACH_FILTER`: attaches a classic BPF program that sees each packet before it is queued and returns
+ * the number of its bytes to keep; 0 drops it. Replaces an attached filter. Offset 0 is the first byte of the transport
+ * header (UDP, TCP), so that a UDP payload begins at 8; on packet and Unix sockets it is the very first byte.
  *
  *     // Only datagrams whose payload begins with 0x2a.
  *     attachFilter(socket, [
@@ -39,27 +39,27 @@ export function BPF_JUMP(code: number, k: number, jt: number, jf: number): Filte
  *       BPF_STMT(BPF_RET | BPF_K, 0),
  *     ])
  *
- * What came before stays in the queue: to be sure, attach a filter that drops all, empty the queue, then attach your
- * own.
+ * Packets that were queued before stay in the queue: to be sure, attach a filter that drops all, empty the queue, then
+ * attach your own.
  *
  * every Linux
  * @throws RangeError for more than 4096 instructions or none
  * @throws SystemError `EINVAL` for a program that could fail, `EPERM` once `SO_LOCK_FILTER` is set
  * @see {@link https://docs.kernel.org/networking/filter.html filter}
  */
-export function attachFilter(socket: AsFd, program: readonly FilterInstruction[]): void {
+export function attachFilter(socket: FdLike, program: readonly FilterInstruction[]): void {
   attach(socket, SO_ATTACH_FILTER, 'SO_ATTACH_FILTER', program)
 }
 
 /**
- * getsockopt(2) `SO_GET_FILTER`: the classic program that is attached; empty when there is none.
+ * getsockopt(2) `SO_GET_FILTER`: returns the attached classic program; empty if there is none.
  *
  * Linux 3.8
- * @throws SystemError `EACCES` when what is attached is an eBPF program
+ * @throws SystemError `EACCES` if an eBPF program is attached
  */
-export function getFilter(socket: AsFd): FilterInstruction[] {
+export function getFilter(socket: FdLike): FilterInstruction[] {
   const bytes = new Uint8Array(BPF_MAXINSNS * INSTRUCTION)
-  const result = native.getsockopt(socket.fd, SOL_SOCKET, SO_ATTACH_FILTER, bytes, bytes.length)
+  const result = native.getsockopt(fdOf(socket, 'socket'), SOL_SOCKET, SO_ATTACH_FILTER, bytes, bytes.length)
   const length = check(result, 'getsockopt', 'SO_GET_FILTER')
   const view = new DataView(bytes.buffer)
   const program: FilterInstruction[] = []
@@ -71,32 +71,32 @@ export function getFilter(socket: AsFd): FilterInstruction[] {
 }
 
 /**
- * setsockopt(2) `SO_DETACH_FILTER`: ends `attachFilter` and `attachProgram`.
+ * setsockopt(2) `SO_DETACH_FILTER`: detaches the program of `attachFilter` or `attachProgram`.
  *
  * every Linux
- * @throws SystemError `ENOENT` when there is none, `EPERM` once `SO_LOCK_FILTER` is set
+ * @throws SystemError `ENOENT` if there is none, `EPERM` once `SO_LOCK_FILTER` is set
  */
-export function detachFilter(socket: AsFd): void {
+export function detachFilter(socket: FdLike): void {
   setInt(socket, SO_DETACH_FILTER, 'SO_DETACH_FILTER', 0)
 }
 
 /**
- * setsockopt(2) `SO_ATTACH_BPF`: as `attachFilter`, with an eBPF program that was loaded elsewhere
- * (`BPF_PROG_TYPE_SOCKET_FILTER`). The socket keeps it; the descriptor may be closed.
+ * setsockopt(2) `SO_ATTACH_BPF`: like `attachFilter`, with an eBPF program that was loaded elsewhere
+ * (`BPF_PROG_TYPE_SOCKET_FILTER`). The socket keeps the program; its descriptor may be closed.
  *
  * Linux 3.19
  * @throws SystemError `EINVAL` for a descriptor that is no such program, `EPERM` once `SO_LOCK_FILTER` is set
  * @see {@link https://man7.org/linux/man-pages/man2/bpf.2.html bpf(2)}
  */
-export function attachProgram(socket: AsFd, program: AsFd): void {
-  setInt(socket, SO_ATTACH_BPF, 'SO_ATTACH_BPF', program.fd)
+export function attachProgram(socket: FdLike, program: FdLike): void {
+  setInt(socket, SO_ATTACH_BPF, 'SO_ATTACH_BPF', fdOf(program, 'program'))
 }
 
 /**
- * setsockopt(2) `SO_ATTACH_REUSEPORT_CBPF`: a classic BPF program that chooses, for each packet or connection, among
- * the sockets that share an address (`SO_REUSEPORT`): it returns their index in the order in which they were bound
- * (UDP) or began to listen (TCP); any other number falls back to the hash. It holds for all of them. Offset 0 is the
- * first byte of the payload.
+ * setsockopt(2) `SO_ATTACH_REUSEPORT_CBPF`: attaches a classic BPF program to all sockets that share an address
+ * (`SO_REUSEPORT`). It chooses one of them for each packet or connection: it returns the socket's index in the order in
+ * which they were bound (UDP) or began to listen (TCP); any other number falls back to the hash. Offset 0 is the first byte
+ * of the payload.
  *
  *     // The worker that belongs to the CPU.
  *     attachReusePortFilter(socket, [
@@ -106,38 +106,37 @@ export function attachProgram(socket: AsFd, program: AsFd): void {
  *
  * Linux 4.5 (UDP), 4.6 (TCP)
  * @throws RangeError for more than 4096 instructions or none
- * @throws SystemError `EINVAL` for a program that could fail, or when the socket is bound without `SO_REUSEPORT`
+ * @throws SystemError `EINVAL` for a program that could fail, or if the socket is bound without `SO_REUSEPORT`
  * @see {@link https://man7.org/linux/man-pages/man7/socket.7.html socket(7)}
  */
-export function attachReusePortFilter(socket: AsFd, program: readonly FilterInstruction[]): void {
+export function attachReusePortFilter(socket: FdLike, program: readonly FilterInstruction[]): void {
   attach(socket, SO_ATTACH_REUSEPORT_CBPF, 'SO_ATTACH_REUSEPORT_CBPF', program)
 }
 
 /**
- * setsockopt(2) `SO_ATTACH_REUSEPORT_EBPF`: as `attachReusePortFilter`, with an eBPF program that was loaded elsewhere
+ * setsockopt(2) `SO_ATTACH_REUSEPORT_EBPF`: like `attachReusePortFilter`, with an eBPF program that was loaded elsewhere
  * (`BPF_PROG_TYPE_SOCKET_FILTER` or `BPF_PROG_TYPE_SK_REUSEPORT`).
  *
  * Linux 4.5 (UDP), 4.6 (TCP), 4.19 (`BPF_PROG_TYPE_SK_REUSEPORT`)
- * @throws SystemError `EINVAL` for a descriptor that is no such program, or when the socket is bound without
- * `SO_REUSEPORT`
+ * @throws SystemError `EINVAL` for a descriptor that is no such program, or if the socket is bound without `SO_REUSEPORT`
  * @see {@link https://man7.org/linux/man-pages/man7/socket.7.html socket(7)}
  */
-export function attachReusePortProgram(socket: AsFd, program: AsFd): void {
-  setInt(socket, SO_ATTACH_REUSEPORT_EBPF, 'SO_ATTACH_REUSEPORT_EBPF', program.fd)
+export function attachReusePortProgram(socket: FdLike, program: FdLike): void {
+  setInt(socket, SO_ATTACH_REUSEPORT_EBPF, 'SO_ATTACH_REUSEPORT_EBPF', fdOf(program, 'program'))
 }
 
 /**
- * setsockopt(2) `SO_DETACH_REUSEPORT_BPF`: ends `attachReusePortFilter` and `attachReusePortProgram` for all sockets
- * that share the address.
+ * setsockopt(2) `SO_DETACH_REUSEPORT_BPF`: detaches the program of `attachReusePortFilter` or `attachReusePortProgram` from
+ * all sockets that share the address.
  *
  * Linux 5.3
- * @throws SystemError `ENOENT` when there is none, `EINVAL` on a socket that shares no address
+ * @throws SystemError `ENOENT` if there is none, `EINVAL` on a socket that shares no address
  */
-export function detachReusePortFilter(socket: AsFd): void {
+export function detachReusePortFilter(socket: FdLike): void {
   setInt(socket, SO_DETACH_REUSEPORT_BPF, 'SO_DETACH_REUSEPORT_BPF', 0)
 }
 
-// These take a pointer, a descriptor or nothing, so that they are functions and no rows.
+// These take a pointer, a descriptor or nothing, so they have functions instead of rows.
 /** `attachFilter` */
 export const SO_ATTACH_FILTER = 26
 /** `detachFilter` */
@@ -151,9 +150,9 @@ export const SO_ATTACH_REUSEPORT_EBPF = 52
 /** `detachReusePortFilter` */
 export const SO_DETACH_REUSEPORT_BPF = 68
 
-/** The most instructions that a classic program has. */
+/** The most instructions of a classic program. */
 export const BPF_MAXINSNS = 4096
-/** The words of scratch memory, for `BPF_MEM`. */
+/** The number of words of scratch memory, for `BPF_MEM`. */
 export const BPF_MEMWORDS = 16
 
 // Classes
@@ -169,7 +168,7 @@ export const BPF_STX = 0x03
 export const BPF_ALU = 0x04
 /** Jump forward. */
 export const BPF_JMP = 0x05
-/** End: how many **bytes** to keep, or which socket. */
+/** Return: the number of **bytes** to keep, or the index of a socket. */
 export const BPF_RET = 0x06
 /** Copy between A and X. */
 export const BPF_MISC = 0x07
@@ -203,7 +202,7 @@ export const BPF_ADD = 0x00
 export const BPF_SUB = 0x10
 /** A · operand. */
 export const BPF_MUL = 0x20
-/** A ÷ operand; by 0 the packet is dropped. */
+/** A ÷ operand; division by 0 drops the packet. */
 export const BPF_DIV = 0x30
 /** A | operand. */
 export const BPF_OR = 0x40
@@ -246,7 +245,7 @@ export const BPF_TAX = 0x00
 /** A becomes X. */
 export const BPF_TXA = 0x80
 
-/** Where BPF_ABS finds what isn't in the packet: `SKF_AD_OFF + SKF_AD_CPU`. */
+/** The offset of data that isn't in the packet, for BPF_ABS: `SKF_AD_OFF + SKF_AD_CPU`. */
 export const SKF_AD_OFF = -0x1000
 /** The EtherType, in host byte order. */
 export const SKF_AD_PROTOCOL = 0
@@ -256,7 +255,7 @@ export const SKF_AD_PKTTYPE = 4
 export const SKF_AD_IFINDEX = 8
 /** The offset of the netlink attribute of type X, from offset A on; 0 for none. */
 export const SKF_AD_NLATTR = 12
-/** The same within the nested attribute at A. */
+/** The same, within the nested attribute at A. */
 export const SKF_AD_NLATTR_NEST = 16
 /** The packet’s mark. */
 export const SKF_AD_MARK = 20
@@ -272,38 +271,46 @@ export const SKF_AD_CPU = 36
 export const SKF_AD_ALU_XOR_X = 40
 /** The VLAN’s tag. */
 export const SKF_AD_VLAN_TAG = 44
-/** Whether there is one. */
+/** Whether the packet has a VLAN tag. */
 export const SKF_AD_VLAN_TAG_PRESENT = 48
-/** Where the payload begins. */
+/** The offset of the payload. */
 export const SKF_AD_PAY_OFFSET = 52
 /** A random number. */
 export const SKF_AD_RANDOM = 56
 /** The VLAN’s EtherType. */
 export const SKF_AD_VLAN_TPID = 60
-/** Where BPF_ABS finds the network header. */
+/** The offset of the network header, for BPF_ABS. */
 export const SKF_NET_OFF = -0x100000
-/** Where BPF_ABS finds the link-layer header. */
+/** The offset of the link-layer header, for BPF_ABS. */
 export const SKF_LL_OFF = -0x200000
 
 /** `sizeof(struct sock_filter)`. */
 const INSTRUCTION = 8
 
-function attach(socket: AsFd, option: number, name: string, program: readonly FilterInstruction[]): void {
-  check(native.setsockopt_fprog(socket.fd, SOL_SOCKET, option, encode(program, name)), 'setsockopt', name)
+function attach(socket: FdLike, option: number, name: string, program: readonly FilterInstruction[]): void {
+  check(native.setsockopt_fprog(fdOf(socket, 'socket'), SOL_SOCKET, option, encode(program)), 'setsockopt', name)
 }
 
-function encode(program: readonly FilterInstruction[], what: string): Uint8Array {
-  if (!Array.isArray(program)) throw new TypeError(`${what}: the program must be an array of instructions`)
+function instruction(code: number, jt: number, jf: number, k: number, where = ''): FilterInstruction {
+  checkInteger(code, 0, 0xffff, `${where}code`)
+  checkInteger(jt, 0, 0xff, `${where}jt`)
+  checkInteger(jf, 0, 0xff, `${where}jf`)
+  checkFlags(k, `${where}k`)
+  return { code, jt, jf, k }
+}
+
+function encode(program: readonly FilterInstruction[]): Uint8Array {
+  if (!Array.isArray(program)) {
+    throw new TypeError(`program must be an array of instructions, not ${describe(program)}`)
+  }
   if (program.length === 0 || program.length > BPF_MAXINSNS) {
-    throw new RangeError(`${what}: the program must have 1 to ${BPF_MAXINSNS} instructions, not ${program.length}`)
+    throw new RangeError(`program must have 1 to ${BPF_MAXINSNS} instructions, not ${program.length}`)
   }
   const bytes = new Uint8Array(program.length * INSTRUCTION)
   const view = new DataView(bytes.buffer)
-  for (const [i, { code, jt, jf, k }] of (program as readonly FilterInstruction[]).entries()) {
-    checkInteger(code, 0, 0xffff, `${what}: program[${i}].code`)
-    checkInteger(jt, 0, 0xff, `${what}: program[${i}].jt`)
-    checkInteger(jf, 0, 0xff, `${what}: program[${i}].jf`)
-    checkInteger(k, -0x8000_0000, 0xffff_ffff, `${what}: program[${i}].k`)
+  for (const [i, given] of (program as readonly FilterInstruction[]).entries()) {
+    checkObject(given, `program[${i}]`)
+    const { code, jt, jf, k } = instruction(given.code, given.jt, given.jf, given.k, `program[${i}].`)
     view.setUint16(i * INSTRUCTION, code, true)
     view.setUint8(i * INSTRUCTION + 2, jt)
     view.setUint8(i * INSTRUCTION + 3, jf)
@@ -312,7 +319,7 @@ function encode(program: readonly FilterInstruction[], what: string): Uint8Array
   return bytes
 }
 
-function setInt(socket: AsFd, option: number, name: string, value: number): void {
+function setInt(socket: FdLike, option: number, name: string, value: number): void {
   const bytes = new Uint8Array(new Int32Array([value]).buffer)
-  check(native.setsockopt(socket.fd, SOL_SOCKET, option, bytes, bytes.length), 'setsockopt', name)
+  check(native.setsockopt(fdOf(socket, 'socket'), SOL_SOCKET, option, bytes, bytes.length), 'setsockopt', name)
 }

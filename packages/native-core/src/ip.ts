@@ -1,32 +1,72 @@
+import { checkBytes, checkString, quote } from './argument.js'
+
 /**
- * The text form of an IPv4 address as 4 bytes. As strict as inet_pton(3): four decimal numbers, no leading zeros.
+ * Parses the text of an IPv4 address into 4 bytes. As strict as inet_pton(3): four decimal numbers, no leading zeros.
  * @throws TypeError
  */
 export function parseIpv4(text: string, what = 'address'): Uint8Array {
   const bytes = typeof text === 'string' ? readIpv4(text) : undefined
-  if (bytes === undefined) throw new TypeError(`${what} must be an IPv4 address, not ${JSON.stringify(text)}`)
+  if (bytes === undefined) throw new TypeError(`${what} must be an IPv4 address, not ${quote(text)}`)
   return bytes
 }
 
 /**
- * The text form of an IPv6 address (RFC 4291 section 2.2) as 16 bytes. As strict as inet_pton(3); a zone (`%eth0`) is not
- * part of it, but the `scope` of a `SocketAddress`.
+ * Parses the text of an IPv6 address (RFC 4291 section 2.2) into 16 bytes. As strict as inet_pton(3). A zone (`%eth0`) is
+ * not part of it: that is the `scope` of a `SocketAddress`.
  * @throws TypeError
  */
 export function parseIpv6(text: string, what = 'address'): Uint8Array {
   const bytes = typeof text === 'string' ? readIpv6(text) : undefined
   if (bytes !== undefined) return bytes
-  const hint = String(text).includes('%') ? ' (the part after % belongs in `scope`, as an interface index)' : ''
-  throw new TypeError(`${what} must be an IPv6 address, not ${JSON.stringify(text)}${hint}`)
+  const hint =
+    typeof text === 'string' && text.includes('%')
+      ? ' (the part after % belongs in `scope`, as an interface index)'
+      : ''
+  throw new TypeError(`${what} must be an IPv6 address, not ${quote(text)}${hint}`)
 }
 
-/** 4 bytes as text: `192.0.2.1`. */
+/**
+ * inet_aton(3): parses an IPv4 address in one of its old forms into 4 bytes; `null` if the text is none of them. A form has
+ * 1 to 4 numbers, decimal, octal (`0177`) or hexadecimal (`0x7f`), and the last number fills all remaining bytes: `127.1`
+ * and `2130706433` are `127.0.0.1`. For text from other programs or users, `parseIpv4` is safer: a filter may take
+ * `010.0.0.1` for `10.0.0.1`, but it is `8.0.0.1`. White space, which ends the text in C, is refused.
+ *
+ *     inetAton('0x7f.1') // Uint8Array [127, 0, 0, 1]
+ *
+ * @throws TypeError if `text` is not a string
+ * @see {@link https://man7.org/linux/man-pages/man3/inet.3.html inet_aton(3)}
+ */
+export function inetAton(text: string): Uint8Array | null {
+  checkString(text, 'text')
+  const parts = text.split('.')
+  const last = parts.length - 1
+  if (last > 3) return null
+  const bytes = new Uint8Array(4)
+  for (const [i, part] of parts.entries()) {
+    if (!/^(?:0x[\da-f]+|0[0-7]*|[1-9]\d*)$/i.test(part)) return null
+    const number = /^0\d/.test(part) ? Number.parseInt(part, 8) : Number(part)
+    const size = i === last ? 4 - last : 1
+    if (number >= 256 ** size) return null
+    for (let at = 0; at < size; at++) bytes[i + at] = number / 256 ** (size - 1 - at)
+  }
+  return bytes
+}
+
+/**
+ * Formats 4 bytes as text: `192.0.2.1`.
+ * @throws TypeError, RangeError for any other number of bytes
+ */
 export function formatIpv4(bytes: Uint8Array): string {
+  checkLength(bytes, 4)
   return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
 }
 
-/** 16 bytes as text in the canonical form of RFC 5952: `2001:db8::1`, `::ffff:192.0.2.1`. */
+/**
+ * Formats 16 bytes as text in the canonical form of RFC 5952: `2001:db8::1`, `::ffff:192.0.2.1`.
+ * @throws TypeError, RangeError for any other number of bytes
+ */
 export function formatIpv6(bytes: Uint8Array): string {
+  checkLength(bytes, 16)
   const groups: number[] = []
   for (let i = 0; i < 16; i += 2) groups.push(((bytes[i] as number) << 8) | (bytes[i + 1] as number))
   const mapped = groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0)
@@ -37,7 +77,7 @@ export function formatIpv6(bytes: Uint8Array): string {
   return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`
 }
 
-/** `parseIpv4` without the exception. For this package's own use. */
+/** Like `parseIpv4`, but returns undefined instead of throwing. For this package's own use. */
 export function readIpv4(text: string): Uint8Array | undefined {
   const parts = text.split('.')
   if (parts.length !== 4) return undefined
@@ -50,7 +90,7 @@ export function readIpv4(text: string): Uint8Array | undefined {
   return bytes
 }
 
-/** `parseIpv6` without the exception. For this package's own use. */
+/** Like `parseIpv6`, but returns undefined instead of throwing. For this package's own use. */
 export function readIpv6(text: string): Uint8Array | undefined {
   const halves = text.split('::')
   if (halves.length > 2) return undefined
@@ -66,7 +106,7 @@ export function readIpv6(text: string): Uint8Array | undefined {
   return bytes
 }
 
-/** The bytes of colon-separated groups, of which the last may be an IPv4 address where the text ends. */
+/** The bytes of colon-separated groups; the last group may be an IPv4 address if the text ends there. */
 function readGroups(text: string, atEnd: boolean): number[] | undefined {
   if (text === '') return []
   const bytes: number[] = []
@@ -82,6 +122,11 @@ function readGroups(text: string, atEnd: boolean): number[] | undefined {
     }
   }
   return bytes
+}
+
+function checkLength(bytes: Uint8Array, length: number): void {
+  checkBytes(bytes, 'bytes')
+  if (bytes.length !== length) throw new RangeError(`bytes must be ${length} bytes, not ${bytes.length}`)
 }
 
 /** The first of the longest runs of zero groups. */

@@ -1,5 +1,7 @@
+import { checkFunction } from './argument.js'
+import { checkEventWords } from './epoll.js'
 import { check } from './error.js'
-import type { AsFd } from './fd.js'
+import { type FdLike, fdOf, onRelease } from './fd.js'
 import { native } from './native.js'
 
 /** An epoll instance on Node's loop, from `attachEpoll`. A new one does not keep the process alive. */
@@ -9,33 +11,50 @@ export interface Attachment {
   /** Lets the process end although it is attached. */
   unref(): void
   /**
-   * Whether the thread waits in this epoll instance itself, which spares a system call for every batch; Node's loop gets
-   * its turn as soon as it has something to do: events of its own, a timer, an immediate. Default false.
+   * Whether the thread waits in this epoll instance itself, which saves a system call per batch. Node's loop then gets its
+   * turn as soon as it has something to do: events of its own, a timer, an immediate. Default false.
    */
   lead(on: boolean): void
-  /** Ends it; before the epoll instance is closed. */
+  /** Detaches the instance, as its owner does by closing it. */
   detach(): void
 }
 
 /**
- * Fetches the events of an epoll instance from Node's loop as they come: `ready` is called with how many were left in
- * `events`, `EPOLL_EVENT_WORDS` each. For event loops of one's own; single descriptors are for `watch`.
+ * Attaches an epoll instance to Node's loop: as events come, writes them to `events`, `EPOLL_EVENT_WORDS` each, and calls
+ * `ready` with their number. For event loops of your own; for single descriptors use `watch`.
  *
- * Data of 64 ones is reserved. What `ready` throws is an uncaught exception. It is called in no async context.
+ * Data of 64 ones is reserved. An exception that `ready` throws is uncaught. `ready` is called in no async context.
  *
- * @throws SystemError `EBADF`; `EPERM` for what is always ready; `ENOSPC` (fs.epoll.max_user_watches)
- * @throws TypeError for events that are no `Uint32Array` with room for one, or a `ready` that is no function
+ * @throws SystemError `EBADF`; `EPERM` for a file that is always ready; `ENOSPC` (fs.epoll.max_user_watches)
+ * @throws TypeError, RangeError if `events` is not a `Uint32Array` with room for one event, or `ready` is not a function
  */
-export function attachEpoll(epoll: AsFd, events: Uint32Array, ready: (count: number) => void): Attachment {
-  if (typeof ready !== 'function') throw new TypeError('ready must be a function')
-  // Holds the instance, too: one that was collected, and so closed, while it is attached would end the process.
+export function attachEpoll(epoll: FdLike, events: Uint32Array, ready: (count: number) => void): Attachment {
+  checkEventWords(events)
+  checkFunction(ready, 'ready')
+  return attach(epoll, events, (count) => ready(check(count, 'epoll_wait')))
+}
+
+/** Like `attachEpoll`, with a `ready` that is also called with −errno. For this package's own use. */
+export function attach(epoll: FdLike, events: Uint32Array, ready: (count: number) => void): Attachment {
+  // References the instance, too: if it were collected, and so closed, while attached, the process would end.
   const attached = { epoll, ready }
-  const deliver = (count: number) => attached.ready(check(count, 'epoll_wait'))
-  const handle = check(native.loop_attach(epoll.fd, events, deliver), 'uv_poll_init')
+  const deliver = (count: number) => attached.ready(count)
+  const fd = fdOf(epoll, 'epoll')
+  // −1 once detached: the boundary reuses its handles.
+  let handle = check(native.loop_attach(fd, events, deliver), 'uv_poll_init')
+  const detach = () => {
+    forget()
+    native.loop_detach(handle)
+    handle = -1
+  }
+  // Closing an instance while Node's loop holds it would end the process.
+  const forget = onRelease((released) => {
+    if (released === fd) detach()
+  })
   return {
     ref: () => void native.loop_ref(handle, 1),
     unref: () => void native.loop_ref(handle, 0),
     lead: (on) => void native.loop_lead(handle, on ? 1 : 0),
-    detach: () => void native.loop_detach(handle),
+    detach,
   }
 }

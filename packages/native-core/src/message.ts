@@ -1,139 +1,228 @@
 import { type AddressLike, encodeAddress, readSlot, type SocketAddress, slot } from './address.js'
+import { checkBytes, checkFlags, checkInteger, checkObject, describe } from './argument.js'
 import { MSG_CMSG_CLOEXEC, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET } from './constants.js'
-import { type ControlMessage, controlSpace, decodeControl, encodeControl, passesDescriptors } from './control.js'
+import {
+  CONTROL_MAX,
+  type ControlMessage,
+  checkControl,
+  controlSpace,
+  decodeControl,
+  encodeControl,
+  numbersIn,
+  SCM_PIDFD,
+  withoutNumbers,
+} from './control.js'
 import { unlessBlocked } from './error.js'
-import { type AsFd, OwnedFd, setNonBlocking } from './fd.js'
-import { native } from './native.js'
+import { type FdLike, fdOf, OwnedFd } from './fd.js'
+import { native, type Vector } from './native.js'
+import type { Socket } from './socket.js'
 
-/** What sendmsg(2) takes. */
+/** A message for sendmsg(2). */
 export interface OutgoingMessage {
   /** The bytes, in one or more pieces that are sent as one message. */
   readonly data: Uint8Array | readonly Uint8Array[]
-  /** Where to, on a socket that isn't connected. */
+  /** The destination, on a socket that isn't connected. */
   readonly address?: AddressLike | undefined
-  /** Control messages, or a control buffer as it is. */
+  /** Control messages, or a control buffer that is sent as it is. */
   readonly control?: readonly ControlMessage[] | Uint8Array | undefined
-  /** Descriptors to pass over a Unix socket (`SCM_RIGHTS`), at most 253. They stay open here. */
-  readonly descriptors?: readonly AsFd[] | undefined
+  /** Descriptors to pass over a Unix socket (`SCM_RIGHTS`), at most 253. They stay open in this process. */
+  readonly descriptors?: readonly FdLike[] | undefined
   /** `MSG_…`; `MSG_NOSIGNAL` is always set. */
   readonly flags?: number | undefined
 }
 
-/** What recvmsg(2) should fill in besides the data. */
+/** Options of `recvMessage`. */
 export interface ReceiveOptions {
-  /** Bytes of control buffer: a size, or a buffer to use again and again. Default 0: none, so passed descriptors are dropped by the kernel. */
+  /**
+   * The control buffer: its size in bytes, up to 1 MiB, or a buffer to reuse. Default 0: no buffer, so the kernel drops
+   * passed descriptors.
+   */
   readonly control?: number | Uint8Array | undefined
   /** Whether to decode the sender's address. Default false. */
   readonly address?: boolean | undefined
   /** `MSG_…`; `MSG_CMSG_CLOEXEC` is always set. */
   readonly flags?: number | undefined
   /**
-   * Whether received descriptors are left as they come. By default `O_NONBLOCK` is set on them, which their sender
-   * sees too, since the flag belongs to the open file.
+   * Whether descriptors of a message that was cut (`MSG_CTRUNC`) are handed over, as far as they fitted. Default false:
+   * they are closed, so that the program doesn't mistake one for another.
    */
-  readonly keepBlocking?: boolean | undefined
+  readonly keepTruncated?: boolean | undefined
 }
 
-/** What recvmsg(2) gave. */
-export interface IncomingMessage {
-  /** Bytes of data; 0 at the end of a stream. With `MSG_TRUNC` among the receive flags the datagram's true length. */
+/** A message that recvmsg(2) received. */
+export interface IncomingMessage<Address extends SocketAddress = SocketAddress> {
+  /** Bytes of data; 0 at the end of a stream. With `MSG_TRUNC` among the receive flags, the datagram's true length. */
   readonly length: number
   /** `MSG_TRUNC`, `MSG_CTRUNC`, `MSG_EOR`, `MSG_OOB`, `MSG_ERRQUEUE` as the kernel set them. */
   readonly flags: number
-  /** The sender, where asked for and known. */
-  readonly address: SocketAddress | null
-  /** All control messages but those that passed descriptors. */
+  /** The sender's address, if it was asked for and is known. */
+  readonly address: Address | null
+  /** All control messages, in the kernel's order. Those that carried descriptors (`SCM_RIGHTS`, `SCM_PIDFD`) have no data. */
   readonly control: ControlMessage[]
-  /** The descriptors that came along, yours to close. Empty when the message was cut (`MSG_CTRUNC`): those were closed. */
+  /**
+   * The descriptors that came along (`SCM_RIGHTS`), closed on exec, otherwise as their sender has them. Yours to close.
+   * Empty if the message was cut (`MSG_CTRUNC`), unless `keepTruncated` is set: they were closed.
+   */
   readonly descriptors: OwnedFd[]
+  /** The process that sent the message (`SCM_PIDFD`), on a socket with `SO_PASSPIDFD`. Yours to close; closed as `descriptors` are. */
+  readonly pidfd: OwnedFd | undefined
 }
 
 /** The kernel's limit of descriptors per message (`SCM_MAX_FD`). */
 export const SCM_MAX_FD = 253
 
 /**
- * sendmsg(2): sends one message with all that may go with it.
- * Returns the bytes sent, fewer than given only on streams, or `null` when it would block.
- * @throws RangeError for more than 253 descriptors
+ * sendmsg(2): sends one message, with its address, control messages and descriptors. Returns the bytes sent, fewer than
+ * given only on streams, or `null` if it would block: `Socket.sendTo` tells when `writable` helps then, and when it
+ * doesn't.
+ * @throws TypeError, RangeError before any system call, for a message that can't be sent: more than 253 descriptors, an
+ * invalid control message
  */
-export function sendMessage(socket: AsFd, message: OutgoingMessage): number | null {
+export function sendMessage(socket: FdLike, message: OutgoingMessage): number | null {
+  const fd = fdOf(socket, 'socket')
+  checkObject(message, 'message')
   const { data, address, flags = 0 } = message
+  checkVector(data, 'data')
+  checkFlags(flags)
   const sockaddr = address === undefined ? null : encodeAddress(address)
-  return unlessBlocked(native.sendmsg(socket.fd, data, sockaddr, controlOf(message), flags), 'sendmsg')
+  return unlessBlocked(native.sendmsg(fd, data, sockaddr, controlOf(message), flags), 'sendmsg')
 }
 
 /**
- * recvmsg(2): receives one message into the caller's buffers, filled in order.
- * Returns `null` when there is none yet.
+ * recvmsg(2): receives one message into the caller's buffers, filled in order. Returns `null` if no message waits.
+ * @throws TypeError, RangeError before any system call, for invalid buffers or options
  */
+export function recvMessage<Address extends SocketAddress = SocketAddress>(
+  socket: Socket<Address>,
+  buffers: Uint8Array | readonly Uint8Array[],
+  options?: ReceiveOptions,
+): IncomingMessage<Address> | null
 export function recvMessage(
-  socket: AsFd,
+  socket: FdLike,
+  buffers: Uint8Array | readonly Uint8Array[],
+  options?: ReceiveOptions,
+): IncomingMessage | null
+export function recvMessage(
+  socket: FdLike,
   buffers: Uint8Array | readonly Uint8Array[],
   options: ReceiveOptions = {},
 ): IncomingMessage | null {
-  const { address = false, flags = 0, keepBlocking = false } = options
-  const control = typeof options.control === 'number' ? new Uint8Array(options.control) : (options.control ?? null)
-  const count = native.recvmsg(socket.fd, buffers, address ? slot : null, control, flags, received)
-  const length = unlessBlocked(count, 'recvmsg')
+  const fd = fdOf(socket, 'socket')
+  checkObject(options, 'options')
+  const { address = false, flags = 0, keepTruncated = false } = options
+  checkVector(buffers, 'buffers')
+  checkFlags(flags)
+  const control = controlBuffer(options.control)
+  const length = unlessBlocked(native.recvmsg(fd, buffers, address ? slot : null, control, flags, received), 'recvmsg')
   if (length === null) return null
   const [controlLength, messageFlags] = received as unknown as [number, number]
   const all = control === null ? [] : decodeControl(control, controlLength)
+  const { descriptors, pidfd } = takeDescriptors(all, !keepTruncated && (messageFlags & MSG_CTRUNC) !== 0)
   return {
     length,
-    // The kernel repeats what recvMessage asked for.
+    // The kernel also returns the flag that recvMessage has set.
     flags: messageFlags & ~MSG_CMSG_CLOEXEC,
-    descriptors: takeDescriptors(all, (messageFlags & MSG_CTRUNC) !== 0, keepBlocking),
-    control: all.filter((message) => !passesDescriptors(message)),
+    descriptors,
+    pidfd,
+    control: withoutNumbers(all),
     address: address ? readSlot() : null,
   }
 }
 
-/** The control buffer that receiving `count` descriptors takes. */
+/**
+ * The bytes of control buffer needed to receive `count` descriptors.
+ * @throws TypeError, RangeError for an invalid count
+ */
 export function descriptorSpace(count: number): number {
+  checkInteger(count, 0, 0x1fff_ffff, 'count')
   return controlSpace(4 * count)
 }
 
+function checkVector(value: Vector, what: string): void {
+  if (value instanceof Uint8Array) return
+  if (!Array.isArray(value)) {
+    throw new TypeError(`${what} must be a Uint8Array or an array of them, not ${describe(value)}`)
+  }
+  if (value.length > VECTOR_MAX) {
+    throw new RangeError(`${what} must be at most ${VECTOR_MAX} pieces, not ${value.length}`)
+  }
+  for (let i = 0; i < value.length; i++) if (!(value[i] instanceof Uint8Array)) checkBytes(value[i], `${what}[${i}]`)
+}
+
+function controlBuffer(control: ReceiveOptions['control']): Uint8Array | null {
+  if (control === undefined) return null
+  if (control instanceof Uint8Array) return control
+  if (typeof control !== 'number') {
+    throw new TypeError(`control must be a size or a Uint8Array, not ${describe(control)}`)
+  }
+  checkInteger(control, 0, CONTROL_MAX, 'control')
+  return new Uint8Array(control)
+}
+
 function controlOf({ control, descriptors }: OutgoingMessage): Uint8Array | null {
-  if (descriptors === undefined || descriptors.length === 0) {
+  const passed = descriptors === undefined ? none : rights(descriptors)
+  if (passed.data.length === 0) {
     if (control === undefined || control instanceof Uint8Array) return control ?? null
     return encodeControl(control)
   }
+  if (control === undefined) return encodeControl([passed])
   if (control instanceof Uint8Array) throw new TypeError('descriptors go with a list of control messages, not a buffer')
-  return encodeControl([...(control ?? []), rights(descriptors)])
+  checkControl(control, 'control')
+  return encodeControl([...control, passed])
 }
 
-/** The control message that passes descriptors. For this package's own use. */
-export function rights(descriptors: readonly AsFd[]): ControlMessage {
-  if (descriptors.length > SCM_MAX_FD) {
-    throw new RangeError(`at most ${SCM_MAX_FD} descriptors go with a message, not ${descriptors.length}`)
+/**
+ * The control message that passes descriptors. For this package's own use.
+ * @throws TypeError, RangeError
+ */
+export function rights(descriptors: readonly FdLike[]): ControlMessage {
+  if (!Array.isArray(descriptors)) {
+    throw new TypeError(`descriptors must be an array, not ${describe(descriptors)}`)
   }
-  const fds = Int32Array.from(descriptors, ({ fd }) => {
-    if (!Number.isInteger(fd) || fd < 0) throw new TypeError('a descriptor to pass is closed')
+  if (descriptors.length > SCM_MAX_FD) {
+    throw new RangeError(`descriptors must be at most ${SCM_MAX_FD}, not ${descriptors.length}`)
+  }
+  const fds = Int32Array.from(descriptors as readonly FdLike[], (descriptor, i) => {
+    const fd = fdOf(descriptor, `descriptors[${i}]`)
+    if (fd < 0) throw new TypeError(`descriptors[${i}] is closed`)
     return fd
   })
   return { level: SOL_SOCKET, type: SCM_RIGHTS, data: new Uint8Array(fds.buffer) }
 }
 
-/** Every received descriptor gets its owner before anything here can fail. For this package's own use. */
-export function takeDescriptors(messages: readonly ControlMessage[], cut: boolean, keepBlocking: boolean): OwnedFd[] {
-  const descriptors: OwnedFd[] = []
-  for (const message of messages) {
-    if (!passesDescriptors(message)) continue
-    const view = new DataView(message.data.buffer, message.data.byteOffset, message.data.length)
-    for (let at = 0; at + 4 <= view.byteLength; at += 4) descriptors.push(OwnedFd.adopt(view.getInt32(at, true)))
-  }
-  // What the sender chose must not cost the message: a close may report an error of its file system, and an O_PATH
-  // descriptor has no flags to set.
-  if (cut) for (const descriptor of descriptors.splice(0)) native.close(descriptor.release())
-  for (const descriptor of keepBlocking ? [] : descriptors) {
-    try {
-      setNonBlocking(descriptor)
-    } catch {
-      // It is passed on as it came.
-    }
-  }
-  return descriptors
+/** The descriptors that a message carried, each with its owner. For this package's own use. */
+export interface Brought {
+  readonly descriptors: OwnedFd[]
+  readonly pidfd: OwnedFd | undefined
 }
 
-/** Where recvmsg(2) leaves the control length and the flags; one per thread is enough, since nothing runs in between. */
+/**
+ * Gives every received descriptor its owner before anything else can fail; with `drop` they are closed. For this package's
+ * own use.
+ */
+export function takeDescriptors(messages: readonly ControlMessage[], drop: boolean): Brought {
+  const descriptors: OwnedFd[] = []
+  const pidfds: OwnedFd[] = []
+  for (const message of messages) {
+    const owners = message.type === SCM_PIDFD.type ? pidfds : descriptors
+    for (const fd of numbersIn(message) ?? []) owners.push(OwnedFd.adopt(fd))
+  }
+  if (drop) for (const owners of [descriptors, pidfds]) closeAll(owners.splice(0))
+  return { descriptors, pidfd: pidfds[0] }
+}
+
+/**
+ * Closes descriptors that were not handed over, or that were held for sending. close(2) may report an error of the file
+ * system; that error concerns the file's writer, and must not keep the other descriptors open. For this package's own use.
+ */
+export function closeAll(descriptors: Iterable<OwnedFd>): void {
+  for (const descriptor of descriptors) native.close(descriptor.release())
+}
+
+const none: ControlMessage = { level: SOL_SOCKET, type: SCM_RIGHTS, data: new Uint8Array(0) }
+
+/** The most iovecs per call: `UIO_MAXIOV`. */
+const VECTOR_MAX = 1024
+
+/** recvmsg(2) leaves the control length and the flags here; one array per thread is enough, since nothing runs in between. */
 const received = new Int32Array(2)

@@ -7,8 +7,10 @@
  *
  * This file is not exported from the package.
  */
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** One `Uint8Array` per iovec, at most `IOV_MAX` (1024) of them; or a single one, which is faster. */
 export type Vector = Uint8Array | readonly Uint8Array[]
@@ -23,7 +25,10 @@ export interface Native {
   // fd.cc
   /** Clears the environment's mark and closes. Never retried. */
   close(fd: number): number
-  /** Mark a descriptor as belonging to this environment: closed when the environment goes. Creating calls mark by themselves. */
+  /**
+   * Marks a descriptor as belonging to this environment, which closes it when it ends. Calls that create descriptors do
+   * this.
+   */
   own(fd: number): number
   disown(fd: number): number
   fcntl(fd: number, command: number, argument: number): number
@@ -50,7 +55,8 @@ export interface Native {
   // option.cc
   /** The number of bytes written to `value`. */
   getsockopt(fd: number, level: number, option: number, value: Uint8Array, length: number): number
-  setsockopt(fd: number, level: number, option: number, value: Uint8Array, length: number): number
+  /** A `value` of null is the null pointer; an empty one is not. */
+  setsockopt(fd: number, level: number, option: number, value: Uint8Array | null, length: number): number
   /** SO_ATTACH_FILTER and its like take a struct with a pointer in it; `program` is the array of `struct sock_filter`. */
   setsockopt_fprog(fd: number, level: number, option: number, program: Uint8Array): number
 
@@ -100,33 +106,33 @@ export interface Native {
   ): number
 
   // transfer.cc
-  /** `offset` −1: the file's own position. */
+  /** An `offset` of −1 stands for the file's own position. */
   sendfile(out: number, input: number, offset: number, count: number): number
-  /** Offsets −1: no offset (the descriptor's own position). */
+  /** An offset of −1 stands for the descriptor's own position. */
   splice(input: number, inOffset: number, out: number, outOffset: number, length: number, flags: number): number
   tee(input: number, out: number, length: number, flags: number): number
 
   // epoll.cc
   epoll_create1(flags: number): number
   epoll_ctl(epfd: number, operation: number, fd: number, events: number, dataLow: number, dataHigh: number): number
-  /** `events`: 3 words per event: events, data low, data high. `timeout` in nanoseconds; −1 waits for ever. */
+  /** `events`: 3 words per event: events, data low, data high. `timeout` in nanoseconds; −1 waits forever. */
   epoll_pwait2(epfd: number, events: Uint32Array, maxEvents: number, timeout: number): number
 
   // resolve.cc
-  /** Text as bytes without NUL. 1: written; 0: not an address of that family. */
+  /** `text` is bytes without NUL. Returns 1 if the address was written, 0 if the text is no address of that family. */
   inet_pton(family: number, text: Uint8Array, address: Uint8Array): number
   /** The length of the text. */
   inet_ntop(family: number, address: Uint8Array, text: Uint8Array): number
   if_nametoindex(name: Uint8Array): number
   /** The length of the name. */
   if_indextoname(index: number, name: Uint8Array): number
-  /** The number of bytes that the whole list takes; nothing past `list.length` is written. Layout: native/resolve.cc. */
+  /** Returns the size of the whole list in bytes; nothing past `list.length` is written. Layout: native/resolve.cc. */
   getifaddrs(list: Uint8Array): number
-  /** A pool of threads; returns a handle. `done` is called with the outcome of each request. */
-  resolve_open(
-    done: (id: number, eai: number, errno: number, result: Uint8Array | null) => void,
-    maxThreads: number,
-  ): number
+  /** Opens a pool of threads, at first one; returns a handle. `done` is called with the outcome of each request. */
+  resolve_open(done: (id: number, eai: number, errno: number, result: Uint8Array | null) => void): number
+  /** Sets the most threads. Threads beyond that number finish their request first. */
+  resolve_limit(resolver: number, maxThreads: number): number
+  /** Returns 1 if the request waits in line because all threads are busy, else 0. So does `getnameinfo`. */
   getaddrinfo(
     resolver: number,
     id: number,
@@ -138,7 +144,7 @@ export interface Native {
     protocol: number,
   ): number
   getnameinfo(resolver: number, id: number, sockaddr: Uint8Array, flags: number): number
-  /** `done` will not be called for `id`, and it no longer keeps the process alive. */
+  /** Cancels a request: `done` is not called for `id`, and the request no longer keeps the process alive. */
   resolve_cancel(resolver: number, id: number): number
 
   // watch.cc
@@ -149,7 +155,7 @@ export interface Native {
   loop_attach(epfd: number, events: Uint32Array, ready: (count: number) => void): number
   /** Whether the handle keeps the loop alive. A new one does not. */
   loop_ref(handle: number, on: number): number
-  /** Whether the thread waits in `epfd` itself, and Node's loop gets its turn when it has something to do. */
+  /** Sets whether the thread waits in `epfd` itself; Node's loop then gets its turn when it has something to do. */
   loop_lead(handle: number, on: number): number
   loop_detach(handle: number): number
 }
@@ -179,13 +185,13 @@ export const BAD_ARGUMENT_KINDS = [
 
 export const native: Native = connect(load())
 
-/** What the binary exports: all functions, those of `HotCalls` once more in a faster form, and the registers of that form. */
+/** The exports of the binary: all functions, those of `HotCalls` also in a faster form, and the registers of that form. */
 interface Binary extends Native {
   readonly hot: { readonly [Name in keyof HotCalls]: (...objects: readonly unknown[]) => void }
   readonly registers: Float64Array
 }
 
-/** NATIVE_CORE_HOT in native/syscalls.h. */
+/** The functions of NATIVE_CORE_HOT in native/syscalls.h. */
 type HotCalls = Pick<
   Native,
   | 'own'
@@ -204,8 +210,8 @@ type HotCalls = Pick<
 >
 
 /**
- * The boundary, with its hot calls in the faster form: their numbers go through shared registers, one for each argument,
- * and so does the result. Node-API takes some 20 ns for each number that it hands over, and a call has up to six.
+ * Returns the boundary, with its hot calls in the faster form: their numbers go through shared registers, one for each
+ * argument, and so does the result. Node-API takes some 20 ns for each number that it passes, and a call has up to six.
  */
 function connect({ hot, registers: r, ...plain }: Binary): Native {
   const result = () => (r[8] as number) | 0
@@ -307,12 +313,15 @@ function connect({ hot, registers: r, ...plain }: Binary): Native {
   }
 }
 
-/** A Float64Array would make 0 of null, which is a descriptor, and numbers of strings; NaN is refused below. */
+/**
+ * Refuses what is not a number: the Float64Array would store null as 0, a descriptor, and convert strings. NaN is refused
+ * below.
+ */
 function number(value: number): number {
   return typeof value === 'number' ? value : Number.NaN
 }
 
-/** In a checkout node-gyp builds the binary; the published package carries one for each platform. */
+/** Loads the binary: node-gyp's in a checkout, the platform's in the published package, and the one beside a bundle. */
 function load(): Binary {
   const { arch, platform, env } = process
   if (platform !== 'linux') {
@@ -321,28 +330,41 @@ function load(): Binary {
   if (arch !== 'x64' && arch !== 'arm64') {
     throw new Error(`@linux-sockets is for x64 and arm64; this is ${arch}`)
   }
-  const require = createRequire(import.meta.url)
-  // Tests with sanitizers must not pass because another binary was found.
-  if (env.LINUX_SOCKETS_BINARY !== undefined) return require(env.LINUX_SOCKETS_BINARY)
+  // In a CommonJS bundle `import.meta` is empty.
+  const here = import.meta.url === undefined ? __filename : fileURLToPath(import.meta.url)
+  const require = createRequire(here)
+  // No other binary is tried: tests with sanitizers must not pass because another binary was found.
+  if (env.LINUX_SOCKETS_BINARY !== undefined) {
+    try {
+      return require(resolve(env.LINUX_SOCKETS_BINARY))
+    } catch (error) {
+      const why = (error as Error).message.split('\n')[0]
+      throw new Error(`LINUX_SOCKETS_BINARY names no binary that loads: ${why}`, { cause: error })
+    }
+  }
   const candidates = [
     '../build/Release/native_core.node',
     `../prebuilds/linux-${arch}${isMusl() ? '-musl' : ''}/native_core.node`,
+    './native_core.node',
   ]
   const failures: string[] = []
   for (const candidate of candidates) {
+    const file = join(dirname(here), candidate)
     try {
-      return require(candidate)
+      return require(file)
     } catch (error) {
-      failures.push(`${candidate}: ${(error as Error).message.split('\n')[0]}`)
+      failures.push(existsSync(file) ? `${file}: ${(error as Error).message.split('\n')[0]}` : `${file} does not exist`)
     }
   }
-  throw new Error(`@linux-sockets/native-core found no binary that loads: ${failures.join('; ')}`)
+  throw new Error(
+    `@linux-sockets/native-core found no binary that loads: ${failures.join('; ')}. In a bundle, leave the package external, put its native_core.node beside the bundle, or name that file in LINUX_SOCKETS_BINARY`,
+  )
 }
 
-/** Whether this Node runs on musl: the loader's path stands at the start of its executable. elf(5), PT_INTERP */
+/** Whether this Node runs on musl: the path of the loader is at the start of its executable. elf(5), PT_INTERP */
 function isMusl(): boolean {
   const start = Buffer.alloc(4096)
-  // Not `process.execPath`, where another Node may stand since an upgrade, or none: Workers load this at any time.
+  // Not `process.execPath`: after an upgrade another Node may be there, or none, and Workers load this at any time.
   const file = openSync('/proc/self/exe', 'r')
   readSync(file, start)
   closeSync(file)

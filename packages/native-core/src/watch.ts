@@ -1,27 +1,17 @@
 import { AsyncResource } from 'node:async_hooks'
-import {
-  EPOLL_CTL_ADD,
-  EPOLL_CTL_DEL,
-  EPOLL_CTL_MOD,
-  EPOLLERR,
-  EPOLLHUP,
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLPRI,
-  EPOLLRDHUP,
-} from './constants.js'
-import { EPOLL_EVENT_WORDS, epollCreate } from './epoll.js'
+import { onAbort } from './abort.js'
+import { checkFlags, checkFunction, checkInteger, checkOptions, checkSignal, type NamesOf } from './argument.js'
+import { EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from './constants.js'
 import { errno } from './errno.js'
-import { fail, SystemError } from './error.js'
-import { type AsFd, type OwnedFd, onRelease } from './fd.js'
-import { type Attachment, attachEpoll } from './loop.js'
-import { native } from './native.js'
+import { SystemError } from './error.js'
+import { type FdLike, fdOf } from './fd.js'
+import { type Interest, InterestList } from './interest.js'
 
 /** A watch on a descriptor, from `watch`. */
 export interface Watch extends Disposable {
-  /** What is watched for. */
+  /** The events that the watch waits for. */
   readonly events: number
-  /** Watches for something else; 0 rests, and still reports `EPOLLERR` and `EPOLLHUP`. */
+  /** Changes the events. With 0 only `EPOLLERR` and `EPOLLHUP` are reported. */
   update(events: number): void
   /** Ends the watch: the callback is not called again, not even for events of the batch that is being handled. */
   stop(): void
@@ -31,18 +21,18 @@ export interface Watch extends Disposable {
   unref(): this
 }
 
-/** What else a watch tells. */
+/** Options of `watch`. */
 export interface WatchOptions {
   /**
-   * Called once, soon after the descriptor's owner has closed or released it while it was watched, in the async context
-   * of the caller of `watch`. Not called for `stop`.
+   * Called once, soon after the descriptor's owner has closed or released it while it was watched. It runs in the async
+   * context of the caller of `watch`. `stop` doesn't call it.
    */
   readonly ended?: (() => void) | undefined
 }
 
-/** What `watch` is: a source of readiness. An event loop of one's own may offer another, to streams and listeners too. */
+/** The type of `watch`, a source of readiness events. Another event loop may offer its own, also to streams and listeners. */
 export type WatchFunction = (
-  target: AsFd,
+  target: FdLike,
   events: number,
   callback: (events: number) => void,
   options?: WatchOptions,
@@ -52,97 +42,161 @@ export type WatchFunction = (
  * Calls `callback` from Node's event loop as long as the descriptor is ready (level-triggered) for any of `events`:
  * `EPOLLIN`, `EPOLLOUT`, `EPOLLPRI`, `EPOLLRDHUP`; `EPOLLERR` and `EPOLLHUP` are always reported.
  *
- *     using watching = watch(socket, EPOLLIN, () => drain(socket))
+ *     const watching = watch(socket, EPOLLIN, () => drain(socket))
  *
- * One descriptor may have several watches. They all end when its owner closes it; a descriptor that others own must not
- * be closed before its watches are stopped. The callback runs in the async context of the caller of `watch`. What it
- * throws is an uncaught exception, and other watches are not harmed.
+ * A descriptor may have several watches. They all end when its owner closes it. A descriptor that other code owns must not
+ * be closed before its watches are stopped. The callback runs in the async context of the caller of `watch`. An exception
+ * that it throws is uncaught, and doesn't affect other watches.
  *
- * All watches of a thread share one epoll descriptor, which is open while there are any.
+ * All watches of a thread share one epoll descriptor, which is open while there is any watch.
  *
- * @throws SystemError `EPERM` for what is always ready, such as a regular file; `EBADF`
+ * @throws SystemError `EPERM` for a file that is always ready, such as a regular file; `EBADF`; `ELOOP` for an epoll
+ * instance in a chain of more than five; `ENOSPC` (fs.epoll.max_user_watches), `ENOMEM`; for the first watch also `EMFILE`,
+ * `ENFILE`
+ * @throws TypeError, RangeError for invalid arguments
  */
 export function watch(
-  target: AsFd,
+  target: FdLike,
   events: number,
   callback: (events: number) => void,
-  { ended }: WatchOptions = {},
+  options: WatchOptions = {},
 ): Watch {
-  if (typeof callback !== 'function') throw new TypeError('callback must be a function')
-  return new Watcher(target, events, callback, ended)
+  return new Watcher(threadList, 0, target, events, callback, options)
 }
 
-/** How long to wait: `{ signal: AbortSignal.timeout(5000) }`. */
+/** Returns a `watch` on another interest list; `flags` may be `EPOLLEXCLUSIVE`. For the packages of `@linux-sockets`. */
+export function watchOn(list: InterestList, flags = 0): WatchFunction {
+  return (target, events, callback, options = {}) => new Watcher(list, flags, target, events, callback, options)
+}
+
+/** Options of `readable`, `writable` and `ready`. */
 export interface ReadyOptions {
-  /** Gives up the waiting: the promise rejects with the signal's reason. */
+  /** Ends the wait: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
+  /** **Milliseconds**, 1 … 2³¹ − 1, after which the promise rejects with `ETIMEDOUT`. Default: no timeout. */
+  readonly timeout?: number | undefined
 }
 
 /**
  * Resolves when the descriptor has something to read, a connection to accept, an end or an error to report.
- * Rejects with `EBADF` when its owner closes it meanwhile.
+ * @throws SystemError as `ready` does
  */
-export function readable(target: AsFd, options?: ReadyOptions): Promise<void> {
-  return ready(target, EPOLLIN | EPOLLRDHUP, options)
+export async function readable(target: FdLike, options?: ReadyOptions): Promise<void> {
+  await ready(target, EPOLLIN | EPOLLRDHUP, options)
 }
 
-/** Resolves when the descriptor can be written to, is connected, or has an error to report. Rejects as `readable` does. */
-export function writable(target: AsFd, options?: ReadyOptions): Promise<void> {
-  return ready(target, EPOLLOUT, options)
+/**
+ * Resolves when the descriptor can be written to, is connected, or has an error to report.
+ *
+ * An unconnected Unix datagram socket is always writable, even while `sendTo` returns null because the receiver's queue is
+ * full: a loop that waits for it spins. `DatagramChannel` waits by the clock in that case.
+ * @throws SystemError as `ready` does
+ */
+export async function writable(target: FdLike, options?: ReadyOptions): Promise<void> {
+  await ready(target, EPOLLOUT, options)
 }
 
-async function ready(target: AsFd, events: number, { signal }: ReadyOptions = {}): Promise<void> {
+/**
+ * Resolves with the events that the descriptor is ready for, as soon as they include any of `events`, `EPOLLERR` or
+ * `EPOLLHUP`. `events` is `EPOLLIN`, `EPOLLOUT`, `EPOLLPRI`, `EPOLLRDHUP`, or several of them.
+ *
+ *     await ready(socket, EPOLLPRI, { timeout: 1000 }) // urgent data
+ *
+ * @throws SystemError `ETIMEDOUT` after `timeout`; `EBADF`, also if the descriptor's owner closes it during the wait;
+ * `EPERM` for a file that is always ready, such as a regular file; `ELOOP` for an epoll instance in a chain of more than
+ * five; `ENOSPC`, `ENOMEM`
+ * @throws TypeError, RangeError for invalid arguments
+ * @see {@link https://man7.org/linux/man-pages/man2/epoll_ctl.2.html epoll_ctl(2)}
+ */
+export async function ready(target: FdLike, events: number, options: ReadyOptions = {}): Promise<number> {
+  checkReadyOptions(options)
+  const { signal, timeout } = options
   signal?.throwIfAborted()
-  await new Promise<void>((resolve, reject) => {
+  return await new Promise((resolve, reject) => {
     const settle = (finish: () => void) => {
+      clearTimeout(timer)
+      ignore?.()
       watcher.stop()
-      signal?.removeEventListener('abort', abort)
       finish()
     }
-    const abort = () => settle(() => reject(signal?.reason))
-    const watcher = new Watcher(
-      target,
-      events,
-      () => settle(resolve),
-      () => settle(() => reject(new SystemError(errno.EBADF, 'epoll_wait', 'closed while waiting'))),
-    )
-    signal?.addEventListener('abort', abort)
+    const fail = (code: number, detail: string) =>
+      settle(() => reject(new SystemError(code, 'epoll_wait', `(${detail})`)))
+    const watcher = new Watcher(threadList, 0, target, events, (came) => settle(() => resolve(came)), {
+      ended: () => fail(errno.EBADF, 'closed while waiting'),
+    })
+    const ignore = signal && onAbort(signal, () => settle(() => reject(signal.reason)))
+    const timer =
+      timeout === undefined ? undefined : setTimeout(fail, timeout, errno.ETIMEDOUT, `timeout, ${timeout} ms`)
   })
 }
+
+/** @throws TypeError, RangeError */
+export function checkReadyOptions(options: ReadyOptions): void {
+  checkOptions(options, 'options', READY_OPTIONS)
+  const { signal, timeout } = options
+  checkSignal(signal)
+  if (timeout !== undefined) checkInteger(timeout, 1, 0x7fff_ffff, 'timeout')
+}
+
+/** @throws TypeError */
+export function checkWatchOptions(options: WatchOptions): void {
+  checkOptions(options, 'options', WATCH_OPTIONS)
+  if (options.ended !== undefined) checkFunction(options.ended, 'ended')
+}
+
+const READY_OPTIONS: NamesOf<ReadyOptions> = { signal: true, timeout: true }
+const WATCH_OPTIONS: NamesOf<WatchOptions> = { ended: true }
 
 const WATCHABLE = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP
 const ALWAYS = EPOLLERR | EPOLLHUP
 
 class Watcher extends AsyncResource implements Watch {
   events: number
-  /** Kept, so that it is not closed on garbage collection while it is watched. */
-  readonly target: AsFd
-  readonly #entry: Entry
+  /** EPOLLEXCLUSIVE, or 0. */
+  readonly flags: number
+  /** Referenced so that the descriptor is not collected, and so closed, while it is watched. */
+  readonly target: FdLike
+  readonly #list: InterestList
+  readonly #watched: Watched
   readonly #callback: (events: number) => void
   readonly #ended: (() => void) | undefined
   #stopped = false
   #referenced = false
 
-  constructor(target: AsFd, events: number, callback: (events: number) => void, ended?: () => void) {
+  constructor(
+    list: InterestList,
+    flags: number,
+    target: FdLike,
+    events: number,
+    callback: (events: number) => void,
+    options: WatchOptions,
+  ) {
+    const fd = fdOf(target, 'target')
     checkEvents(events)
+    checkFunction(callback, 'callback')
+    checkWatchOptions(options)
     super('LinuxSocketsWatch')
     this.events = events
+    this.flags = flags
     this.target = target
+    this.#list = list
     this.#callback = callback
-    this.#ended = ended
-    this.#entry = loop().join(this)
+    this.#ended = options.ended
+    this.#watched = this.#join(fd)
     this.ref()
   }
 
   update(events: number): void {
     checkEvents(events)
-    if (this.#stopped || events === this.events) return
+    if (this.#stopped || this.#watched.fd < 0 || events === this.events) return
     const before = this.events
     this.events = events
-    const result = loop().arm(this.#entry)
-    if (result < 0) {
-      this.events = before
-      throw fail(result, 'epoll_ctl')
+    try {
+      this.#arm()
+    } catch (error) {
+      // If the interest is no longer in the list, the next update is to try again.
+      this.events = this.#list.holds(this.#watched) ? before : 0
+      throw error
     }
   }
 
@@ -150,17 +204,28 @@ class Watcher extends AsyncResource implements Watch {
     if (this.#stopped) return
     this.unref()
     this.#stopped = true
-    loop().leave(this.#entry, this)
+    const watched = this.#watched
+    // A new array each time: `deliver` may be walking over the old one.
+    watched.watchers = watched.watchers.filter((other) => other !== this)
+    if (watched.watchers.length === 0) {
+      this.#list.remove(watched)
+      return
+    }
+    try {
+      this.#arm()
+    } catch {
+      // Other code has closed the descriptor; the other watches learn that with their next change.
+    }
   }
 
   ref(): this {
-    if (!this.#stopped && !this.#referenced) loop().count(1)
+    if (!this.#stopped && !this.#referenced) this.#list.count(1)
     this.#referenced = !this.#stopped
     return this
   }
 
   unref(): this {
-    if (this.#referenced) loop().count(-1)
+    if (this.#referenced) this.#list.count(-1)
     this.#referenced = false
     return this
   }
@@ -171,191 +236,92 @@ class Watcher extends AsyncResource implements Watch {
     try {
       this.runInAsyncScope(this.#callback, undefined, wanted)
     } catch (error) {
-      // As Node's EventTarget does it: thrown here, it would keep the others of the batch from their events.
+      // Like Node's EventTarget: an exception thrown here would keep the rest of the batch from being handled.
       process.nextTick(() => {
         throw error
       })
     }
   }
 
-  /** The descriptor's owner closes it, or it turns out to have been closed. */
   end(): void {
+    if (this.#stopped) return
     this.stop()
     const ended = this.#ended
-    // Not from within the owner's close, which is in the midst of its work.
     if (ended !== undefined) process.nextTick(() => this.runInAsyncScope(ended))
   }
 
   [Symbol.dispose](): void {
     this.stop()
   }
+
+  #join(fd: number): Watched {
+    const known = this.#list.at(fd)
+    if (known instanceof Watched) {
+      const before = known.watchers
+      known.watchers = [...before, this]
+      try {
+        // Also if nothing changes: other code may have closed the descriptor that had this number.
+        this.#list.modify(known, known.wanted())
+        return known
+      } catch (error) {
+        known.watchers = before
+        if ((error as SystemError).code !== 'ENOENT') throw error
+      }
+    }
+    const watched = new Watched(fd, this)
+    this.#list.add(watched, watched.wanted())
+    return watched
+  }
+
+  #arm(): void {
+    const watched = this.#watched
+    const wanted = watched.wanted()
+    if (!this.#list.holds(watched)) this.#list.add(watched, wanted)
+    else if (wanted !== watched.armed) this.#list.modify(watched, wanted)
+  }
 }
 
 function checkEvents(events: number): void {
-  if (!Number.isInteger(events)) throw new TypeError(`events must be a mask of EPOLL… flags, not ${events}`)
+  checkFlags(events, 'events')
   if ((events & ~WATCHABLE) !== 0) {
     throw new RangeError('events must be among EPOLLIN, EPOLLOUT, EPOLLPRI and EPOLLRDHUP')
   }
 }
 
-/** A watched descriptor. */
-interface Entry {
-  readonly fd: number
-  /** Comes back with the kernel's events; never used again, so a reused descriptor never gets the old one's events. */
-  readonly tag: number
+/** A watched descriptor, with one watch or several. */
+class Watched implements Interest {
+  fd: number
+  generation = 0
+  armed = 0
   watchers: readonly Watcher[]
-  /** What the kernel was told to watch for. */
-  armed: number
-}
 
-/** All watches of one thread: an epoll instance of our own, which Node's loop polls. */
-class Loop {
-  #epoll: OwnedFd
-  #attachment: Attachment
-  readonly #byTag = new Map<number, Entry>()
-  readonly #byFd = new Map<number, Entry>()
-  readonly #events = new Uint32Array(256 * EPOLL_EVENT_WORDS)
-  #lastTag = 0
-  #references = 0
-  #closing = false
-
-  constructor() {
-    ;[this.#epoll, this.#attachment] = this.#open()
-  }
-
-  join(watcher: Watcher): Entry {
-    const { fd } = watcher.target
-    const known = this.#byFd.get(fd)
-    if (known !== undefined) {
-      const before = known.watchers
-      known.watchers = [...before, watcher]
-      const result = this.arm(known, true)
-      if (result >= 0) return known
-      known.watchers = before
-      // The kernel forgot it, so that descriptor was closed by someone else and this is a new one of the same number.
-      if (result !== -errno.ENOENT) throw fail(result, 'epoll_ctl')
-      this.#endAll(known)
-    }
-    const entry: Entry = { fd, tag: this.#nextTag(), watchers: [watcher], armed: watcher.events }
-    const result = this.#control(EPOLL_CTL_ADD, entry)
-    if (result < 0) {
-      this.#closeWhenIdle()
-      throw fail(result, 'epoll_ctl')
-    }
-    this.#byTag.set(entry.tag, entry)
-    this.#byFd.set(fd, entry)
-    return entry
-  }
-
-  leave(entry: Entry, watcher: Watcher): void {
-    // A new array each time: dispatch may be walking over the old one.
-    entry.watchers = entry.watchers.filter((other) => other !== watcher)
-    if (entry.watchers.length > 0) this.arm(entry)
-    else this.#forget(entry)
-  }
-
-  /** Tells the kernel what the entry's watchers want together. Returns −errno where it refuses. */
-  arm(entry: Entry, always = false): number {
-    const wanted = entry.watchers.reduce((events, watcher) => events | watcher.events, 0)
-    if (wanted === entry.armed && !always) return 0
-    const before = entry.armed
-    entry.armed = wanted
-    const result = this.#control(EPOLL_CTL_MOD, entry)
-    if (result < 0) entry.armed = before
-    return result
-  }
-
-  /** Node's loop runs on while anything is referenced. */
-  count(change: number): void {
-    const before = this.#references
-    this.#references += change
-    if (before === 0) this.#attachment.ref()
-    else if (this.#references === 0) this.#attachment.unref()
-  }
-
-  readonly #dispatch = (count: number): void => {
-    const events = this.#events
-    for (let at = 0; at < count * EPOLL_EVENT_WORDS; at += EPOLL_EVENT_WORDS) {
-      // Unknown where an earlier callback of this batch stopped the watch.
-      const entry = this.#byTag.get(events[at + 1] as number)
-      if (entry !== undefined) for (const watcher of entry.watchers) watcher.deliver(events[at] as number)
-    }
-  }
-
-  /** Ends all watches on a descriptor. */
-  release(fd: number): void {
-    this.#endAll(this.#byFd.get(fd))
-  }
-
-  #endAll(entry: Entry | undefined): void {
-    for (const watcher of entry?.watchers ?? []) watcher.end()
-  }
-
-  #forget(entry: Entry): void {
-    // A rebuild has dropped it already.
-    if (!this.#byTag.delete(entry.tag)) return
-    this.#byFd.delete(entry.fd)
-    if (this.#control(EPOLL_CTL_DEL, entry) < 0) this.#rebuild()
-    this.#closeWhenIdle()
-  }
-
-  /** Whoever waits again and again leaves nothing to watch in between, but not for a whole turn. */
-  #closeWhenIdle(): void {
-    if (this.#byFd.size > 0 || this.#closing) return
-    this.#closing = true
-    setImmediate(() => {
-      this.#closing = false
-      if (this.#byFd.size > 0) return
-      threadLoop = undefined
-      this.#attachment.detach()
-      this.#epoll.close()
-    }).unref()
+  constructor(fd: number, watcher: Watcher) {
+    this.fd = fd
+    this.watchers = [watcher]
   }
 
   /**
-   * A descriptor that was closed behind our back can't be removed, and where a duplicate keeps its file open the kernel
-   * goes on reporting it: epoll(7), question 6. Only a new epoll instance gets rid of it.
+   * The events that the watches want together. EPOLLEXCLUSIVE only if all of them have it and the kernel accepts it:
+   * epoll_ctl(2).
    */
-  #rebuild(): void {
-    const [old, oldAttachment] = [this.#epoll, this.#attachment]
-    ;[this.#epoll, this.#attachment] = this.#open()
-    if (this.#references > 0) this.#attachment.ref()
-    const lost = [...this.#byTag.values()].filter((entry) => this.#control(EPOLL_CTL_ADD, entry) < 0)
-    oldAttachment.detach()
-    old.close()
-    // All are dropped before any ends, since the end of one that can't be removed would come here again.
-    for (const { tag, fd } of lost) {
-      this.#byTag.delete(tag)
-      this.#byFd.delete(fd)
+  wanted(): number {
+    let events = 0
+    let flags = EPOLLEXCLUSIVE
+    for (const watcher of this.watchers) {
+      events |= watcher.events
+      flags &= watcher.flags
     }
-    for (const entry of lost) this.#endAll(entry)
+    return (events & ~(EPOLLIN | EPOLLOUT)) === 0 ? events | flags : events
   }
 
-  #open(): [OwnedFd, Attachment] {
-    const epoll = epollCreate()
-    try {
-      return [epoll, attachEpoll(epoll, this.#events, this.#dispatch)]
-    } catch (error) {
-      epoll.close()
-      throw error
-    }
+  deliver(events: number): void {
+    for (const watcher of this.watchers) watcher.deliver(events)
   }
 
-  #control(operation: number, { fd, armed, tag }: Entry): number {
-    return native.epoll_ctl(this.#epoll.fd, operation, fd, armed, tag, 0)
-  }
-
-  #nextTag(): number {
-    do this.#lastTag = (this.#lastTag + 1) >>> 0
-    while (this.#byTag.has(this.#lastTag))
-    return this.#lastTag
+  lost(): void {
+    for (const watcher of this.watchers) watcher.end()
   }
 }
 
-let threadLoop: Loop | undefined
-onRelease((fd) => threadLoop?.release(fd))
-
-function loop(): Loop {
-  threadLoop ??= new Loop()
-  return threadLoop
-}
+/** The interest list of all watches of this thread. */
+const threadList: InterestList = new InterestList(256, (count) => threadList.deliver(count))

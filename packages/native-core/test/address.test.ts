@@ -1,5 +1,17 @@
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { guardDescriptors, needRoot, runPython, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
+import {
+  createNamespace,
+  expectErrno,
+  guardDescriptors,
+  needFile,
+  needNamespaces,
+  needRoot,
+  runPython,
+  skipUnless,
+  spawnProgram,
+  temporaryDirectory,
+} from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { readSlot, slot } from '../src/address.js'
 import {
@@ -12,22 +24,30 @@ import {
   type Datagram,
   decodeAddress,
   encodeAddress,
+  familyOf,
   formatAddress,
+  IPV6_FLOWINFO_SEND,
   type Ipv6Address,
   interfaceIndexOf,
   type PacketAddress,
+  readable,
   SOCK_DGRAM,
   SOCK_RAW,
+  SOCK_SEQPACKET,
   SOCK_STREAM,
   Socket,
   type SocketAddress,
+  setOption,
   UNIX_NAME_MAX,
+  UNIX_PATH_MAX,
   type UnixAbstractAddress,
   VMADDR_CID_ANY,
   VMADDR_PORT_ANY,
 } from '../src/index.js'
+import { compileSources, runModule } from './outside.js'
 
 guardDescriptors()
+compileSources()
 
 const notUtf8 = Uint8Array.of(0xff, 0x00, 0xfe, 0x80)
 
@@ -40,6 +60,7 @@ describe('encodeAddress, decodeAddress', () => {
       'ipv6 with scope and flow',
       { family: 'ipv6', address: 'fe80::1', port: 1, flowlabel: 0xfffff, scope: 0xffffffff },
     ],
+    ['ipv6 with a traffic class', { family: 'ipv6', address: '::1', port: 1, flowlabel: 1, tclass: 0xff }],
     ['ipv4 in ipv6', { family: 'ipv6', address: '::ffff:192.0.2.1', port: 1 }],
     ['path', { family: 'unix', path: '/run/x.sock' }],
     ['long path', { family: 'unix', path: `/${'é'.repeat(53)}` }],
@@ -49,6 +70,7 @@ describe('encodeAddress, decodeAddress', () => {
     ['abstract that is empty', { family: 'unix', abstract: '' }],
     ['abstract that is not UTF-8', { family: 'unix', abstract: notUtf8 }],
     ['abstract with a byte order mark', { family: 'unix', abstract: '\ufeffname' }],
+    ['longest path', { family: 'unix', path: `/${'x'.repeat(107)}` }],
     ['long abstract', { family: 'unix', abstract: 'x'.repeat(107) }],
     ['unnamed', { family: 'unix' }],
     ['vsock', { family: 'vsock', cid: VMADDR_CID_ANY, port: VMADDR_PORT_ANY }],
@@ -58,11 +80,11 @@ describe('encodeAddress, decodeAddress', () => {
     ['raw, empty', { family: 0, data: new Uint8Array(0) }],
   ]
 
-  it.each(samples)('%s comes back as it was', (_name, address) => {
+  it.each(samples)('%s is decoded as it was encoded', (_name, address) => {
     expect(decodeAddress(encodeAddress(address))).toEqual(address)
   })
 
-  it('fills in what the kernel alone knows of a packet address', () => {
+  it('fills in the fields of a packet address that only the kernel knows', () => {
     const address = {
       family: 'packet',
       protocol: 0x0800,
@@ -119,14 +141,15 @@ print(socket.inet_pton(socket.AF_INET6, '2001:db8::1').hex())`
     [{ family: 'ipv6', address: '127.0.0.1', port: 1 }, TypeError, 'IPv6'],
     [{ family: 'ipv6', address: 'fe80::1%lo', port: 1 }, TypeError, 'belongs in `scope`'],
     [{ family: 'ipv6', address: '::1', port: 1, flowlabel: 0x100000 }, RangeError, 'flowlabel'],
+    [{ family: 'ipv6', address: '::1', port: 1, tclass: 256 }, RangeError, 'tclass'],
     [{ family: 'ipv6', address: '::1', port: 1, scope: 2 ** 32 }, RangeError, 'scope'],
     [{ family: 'ipv6', address: '::1', port: 1, scope: 'lo' }, TypeError, 'scope'],
     [{ family: 'unix', path: '' }, TypeError, 'path must not be empty'],
     [{ family: 'unix', path: '/a\0b' }, TypeError, 'path must not contain a NUL'],
     [{ family: 'unix', path: 5 }, TypeError, 'path must be a string'],
     [{ family: 'unix', path: '/a', abstract: 'a' }, TypeError, 'not both'],
-    [{ family: 'unix', path: 'x'.repeat(108) }, RangeError, 'at most 107 bytes, not 108'],
-    [{ family: 'unix', path: 'é'.repeat(54) }, RangeError, 'at most 107 bytes, not 108'],
+    [{ family: 'unix', path: 'x'.repeat(109) }, RangeError, 'path must be at most 108 bytes, not 109'],
+    [{ family: 'unix', path: 'é'.repeat(55) }, RangeError, 'path must be at most 108 bytes, not 110'],
     [{ family: 'unix', abstract: 'x'.repeat(108) }, RangeError, 'at most 107'],
     [{ family: 'unix', abstract: 5 }, TypeError, 'abstract must be a string'],
     [{ family: 'vsock', cid: -1, port: 1 }, RangeError, 'cid'],
@@ -139,7 +162,7 @@ print(socket.inet_pton(socket.AF_INET6, '2001:db8::1').hex())`
     [{ family: 'packet', protocol: 1, ifindex: 1, hatype: -1 }, RangeError, 'hatype'],
     [{ family: 'packet', protocol: 1, ifindex: 1, pkttype: 256 }, RangeError, 'pkttype'],
     [{ family: 'packet', protocol: 1, ifindex: 1, address: [1] }, TypeError, 'address must be a Uint8Array'],
-    [{ family: 'packet', protocol: 1, ifindex: 1, address: new Uint8Array(9) }, RangeError, 'at most 8 bytes'],
+    [{ family: 'packet', protocol: 1, ifindex: 1, address: new Uint8Array(33) }, RangeError, 'at most 32 bytes'],
   ])('refuses %j', (address, type, message) => {
     const thrown = catchError(() => encodeAddress(address as never))
     expect(thrown).toBeInstanceOf(type)
@@ -162,6 +185,20 @@ print(socket.inet_pton(socket.AF_INET6, '2001:db8::1').hex())`
     for (const size of [0, 1]) expect(() => decodeAddress(new Uint8Array(size))).toThrow(RangeError)
   })
 
+  it('refuses what the kernel never gives, rather than cutting it', () => {
+    for (const [bytes, message] of [
+      [Uint8Array.of(AF_UNIX, 0, ...Buffer.from('x'.repeat(109))), 'sun_path must be at most 108 bytes, not 109'],
+      [Uint8Array.of(AF_UNIX, 0, 0, ...Buffer.from('x'.repeat(108))), 'sun_path must be at most 108 bytes, not 109'],
+      [Uint8Array.of(AF_PACKET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, ...new Uint8Array(8)), 'an address of 9 bytes'],
+      [Uint8Array.of(AF_PACKET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 33, ...new Uint8Array(33)), 'sll_halen'],
+      [Uint8Array.of(38, 0, ...new Uint8Array(127)), 'a sockaddr must be at most 128 bytes, not 129'],
+    ] as const) {
+      const thrown = catchError(() => decodeAddress(bytes))
+      expect(thrown).toBeInstanceOf(RangeError)
+      expect(thrown.message).toContain(message)
+    }
+  })
+
   it('reads a path up to its NUL, or to the end of 108 bytes without one', () => {
     const path = 'x'.repeat(108)
     expect(decodeAddress(Buffer.from(`\u0001\0${path}`))).toEqual({ family: 'unix', path })
@@ -176,6 +213,11 @@ print(socket.inet_pton(socket.AF_INET6, '2001:db8::1').hex())`
     slot.set([255, 255, 0, 0, AF_UNIX, 0, 0x41, 0])
     expect(readSlot()).toEqual({ family: 'unix', path: 'A' })
   })
+})
+
+it('familyOf reads both bytes, even if nothing follows', () => {
+  expect(familyOf(Uint8Array.of(2, 0))).toBe(AF_INET)
+  expect(familyOf(Uint8Array.of(38, 1, 9))).toBe(294)
 })
 
 describe('formatAddress', () => {
@@ -194,7 +236,6 @@ describe('formatAddress', () => {
     [{ family: 38, data: new Uint8Array(2) }, 'family 38'],
   ] as const)('%j is %s', (address, text) => {
     expect(formatAddress(address)).toBe(text)
-    if ('protocol' in address) return
     expect(formatAddress(encodeAddress(address))).toBe(text)
   })
 })
@@ -234,7 +275,7 @@ describe('the kernel', () => {
     return start + 'p'.repeat(length - start.length)
   }
 
-  it.each([106, UNIX_NAME_MAX])('binds a path of %i bytes', (length) => {
+  it.each([106, UNIX_NAME_MAX, UNIX_PATH_MAX])('binds a path of %i bytes', (length) => {
     using socket = Socket.open(AF_UNIX, SOCK_STREAM)
     const path = padded(length)
     socket.bind({ family: 'unix', path })
@@ -242,11 +283,39 @@ describe('the kernel', () => {
     expect(existsSync(path)).toBe(true)
   })
 
-  it('gives back a path of 108 bytes, which others may bind', () => {
-    using socket = Socket.open(AF_UNIX, SOCK_STREAM)
-    const path = padded(108)
-    socket.bind(Buffer.from(`\u0001\0${path}`))
-    expect(socket.localAddress).toEqual({ family: 'unix', path })
+  it('replies to a peer whose path has 108 bytes and no NUL', async () => {
+    using server = Socket.open(AF_UNIX, SOCK_DGRAM)
+    server.bind({ family: 'unix' })
+    const { abstract } = server.localAddress as UnixAbstractAddress
+    const path = padded(UNIX_PATH_MAX)
+    const peer = spawnProgram('python3', [
+      '-uc',
+      // Python's own bind needs room for a NUL.
+      `import ctypes, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+assert ctypes.CDLL(None).bind(s.fileno(), b'\\1\\0' + sys.argv[1].encode(), 110) == 0
+s.sendto(b'ping', b'\\0' + sys.argv[2].encode())
+print(s.recv(10).decode())`,
+      path,
+      abstract as string,
+    ])
+    await readable(server)
+    const { address } = server.recvFrom(Buffer.alloc(10)) as Datagram
+    expect(address).toEqual({ family: 'unix', path })
+    expect(server.sendTo(Buffer.from('pong'), address as SocketAddress)).toBe(4)
+    expect(await peer.finished).toMatchObject({ code: 0, stdout: 'pong\n' })
+    // The kernel reports it so, too: with a NUL that it doesn't accept.
+    using other = Socket.open(AF_UNIX, SOCK_DGRAM)
+    expectErrno(() => other.connect(Buffer.from(`\u0001\0${path}\0`)), 'EINVAL')
+    expectErrno(() => other.connect({ family: 'unix', path }), 'ECONNREFUSED')
+  })
+
+  it('returns the traffic class', () => {
+    using socket = Socket.open(AF_INET6, SOCK_DGRAM)
+    setOption(socket, IPV6_FLOWINFO_SEND, true)
+    const address = { family: 'ipv6', address: '::1', port: 9, tclass: 0xb8 } as const
+    socket.connect(address)
+    expect(socket.peerAddress).toEqual(address)
   })
 
   it('binds a path that is not UTF-8', () => {
@@ -300,7 +369,7 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
     expect((socket.localAddress as UnixAbstractAddress).abstract).toMatch(/^[\da-f]{5}$/)
   })
 
-  it('gives an unnamed peer of a pair', () => {
+  it('reports the peers of a pair as unnamed', () => {
     const [a, b] = Socket.pair()
     expect(a.peerAddress).toEqual({ family: 'unix' })
     a.close()
@@ -335,6 +404,39 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
     expect([0, 4]).toContain((got.address as PacketAddress).pkttype)
   })
 
+  it('gives packet addresses that can be encoded: with long hardware addresses, and of an interface that is gone', async (test) => {
+    skipUnless(test, needNamespaces(), needFile('/dev/net/tun'))
+    const namespace = createNamespace()
+    // A tunnel that calls itself one of IPv6, whose addresses have 16 bytes.
+    const device = `
+import fcntl, struct
+tun = open('/dev/net/tun', 'r+b', buffering=0)
+TUNSETIFF, TUNSETLINK, TUNSETPERSIST, ARPHRD_TUNNEL6 = 0x400454ca, 0x400454cd, 0x400454cb, 769
+fcntl.ioctl(tun, TUNSETIFF, struct.pack('16sH22x', b'tun6', 0x1001))
+fcntl.ioctl(tun, TUNSETLINK, ARPHRD_TUNNEL6)
+fcntl.ioctl(tun, TUNSETPERSIST, 1)`
+    await namespace.run('python3', ['-c', device])
+    const script = `
+      import { execFileSync } from 'node:child_process'
+      import { AF_PACKET, decodeAddress, encodeAddress, interfaceAddresses, interfaceIndexOf, SOCK_DGRAM, Socket } from './index.js'
+      const socket = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
+      const ifindex = interfaceIndexOf('tun6')
+      socket.bind({ family: 'packet', protocol: 0x88b5, ifindex })
+      const bound = socket.localAddress
+      const { address } = interfaceAddresses().find(({ name, address }) => name === 'tun6' && address.family === 'packet')
+      console.log(Buffer.compare(bound.address, address.address))
+      execFileSync('ip', ['link', 'delete', 'tun6'])
+      const gone = socket.localAddress
+      for (const each of [bound, address, gone]) {
+        const again = decodeAddress(encodeAddress(each))
+        const same = JSON.stringify(again) === JSON.stringify(each)
+        console.log(each.ifindex === ifindex ? 'its index' : each.ifindex, each.address.length, same)
+      }
+      socket.close()`
+    const { stdout, stderr } = await runModule(script, { wrapper: ['ip', 'netns', 'exec', namespace.name] })
+    expect(stdout, stderr).toBe('0\nits index 16 true\nits index 16 true\n-1 0 true\n')
+  })
+
   it('binds vsock', (test) => {
     const socket = openOrReason(AF_VSOCK, SOCK_STREAM)
     skipUnless(test, typeof socket === 'string' ? `AF_VSOCK can't be opened: ${socket}` : null)
@@ -344,15 +446,19 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
     expect((opened.localAddress as { port: number }).port).not.toBe(VMADDR_PORT_ANY)
   })
 
-  it('takes a family that has no shape here, as bytes', () => {
+  it('accepts a family without a shape of its own, as bytes', (test) => {
     const AF_ALG = 38
-    const opened = openOrReason(AF_ALG, 5)
-    if (typeof opened === 'string') return
-    using socket = opened
+    const opened = openOrReason(AF_ALG, SOCK_SEQPACKET)
+    skipUnless(test, typeof opened === 'string' ? `AF_ALG can't be opened: ${opened}` : null)
+    using socket = opened as Socket
     const data = Buffer.alloc(86)
     data.write('hash', 0)
     data.write('sha256', 22)
     socket.bind({ family: AF_ALG, data })
+    using hashing = socket.accept() as Socket
+    hashing.send(Buffer.from('abc'))
+    const digest = Buffer.alloc(100)
+    expect(digest.subarray(0, hashing.recv(digest) as number)).toEqual(createHash('sha256').update('abc').digest())
   })
 })
 

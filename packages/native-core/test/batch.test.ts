@@ -2,10 +2,11 @@ import { readFileSync, readSync, writeSync } from 'node:fs'
 import {
   expectCloexec,
   expectErrno,
-  expectNonBlocking,
   guardDescriptors,
+  needLinux,
   openDescriptors,
   runPython,
+  skipUnless,
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
@@ -23,16 +24,22 @@ import {
   IP_RECVTTL,
   IPPROTO_IP,
   int,
+  isNonBlocking,
   MSG_CTRUNC,
   MSG_PEEK,
   MSG_TRUNC,
   MSG_WAITFORONE,
+  type OwnedFd,
   pipe,
   ReceiveBatch,
   readable,
   readControl,
+  SCM_PIDFD,
+  SCM_RIGHTS,
   SendBatch,
+  SO_PASSPIDFD,
   SOCK_DGRAM,
+  SOL_SOCKET,
   Socket,
   setOption,
 } from '../src/index.js'
@@ -62,7 +69,7 @@ describe('ReceiveBatch', () => {
     expect(batch.receive(receiver)).toBeNull()
   })
 
-  it('takes no more than its count, and leaves the rest', () => {
+  it('takes at most its count, and leaves the rest', () => {
     const [a, b] = unixPair()
     for (let i = 0; i < 5; i++) a.send(Buffer.of(i))
     const batch = new ReceiveBatch({ count: 2 })
@@ -93,7 +100,7 @@ print(s.getsockname()[1])`,
     }
   })
 
-  it('keeps messages apart and uses its buffers again', () => {
+  it('keeps messages apart and reuses its buffers', () => {
     const [a, b] = unixPair()
     const batch = new ReceiveBatch({ count: 3, size: 5 })
     for (const text of ['aaaaa', 'b', 'ccc']) a.send(Buffer.from(text))
@@ -107,7 +114,7 @@ print(s.getsockname()[1])`,
     expect(first.toString()).toBe('xyaaa')
   })
 
-  it('says what was cut, and how long it was when asked', () => {
+  it('reports cut data, and the true length if asked', () => {
     const [a, b] = unixPair()
     const batch = new ReceiveBatch({ size: 3 })
     for (const flags of [0, MSG_TRUNC]) {
@@ -120,7 +127,7 @@ print(s.getsockname()[1])`,
     }
   })
 
-  it('gives the control messages of each', () => {
+  it('gives the control messages of each message', () => {
     const receiver = udp()
     setOption(receiver, IP_RECVTTL, true)
     const sender = udp()
@@ -140,7 +147,7 @@ print(s.getsockname()[1])`,
     expect([batch.flags(0), batch.flags(1)]).toEqual([0, 0])
   })
 
-  it('says that control messages were cut', () => {
+  it('reports that control messages were cut', () => {
     const receiver = udp()
     setOption(receiver, IP_PKTINFO, true)
     for (const size of [0, 16]) {
@@ -167,7 +174,7 @@ print(s.getsockname()[1])`,
     expect(new ReceiveBatch().receive(b, MSG_WAITFORONE)).toBe(3)
   })
 
-  it('has no sender for one without a name', () => {
+  it('has no sender for a message from a socket without a name', () => {
     const [a, b] = unixPair()
     a.send(Buffer.from('x'))
     const batch = new ReceiveBatch()
@@ -188,7 +195,7 @@ print(s.getsockname()[1])`,
     expect(batch.receive(socket)).toBeNull()
   })
 
-  it('refuses sizes that make no sense', () => {
+  it('refuses invalid sizes', () => {
     for (const count of [0, 1025, -1, 1.5]) expect(() => new ReceiveBatch({ count })).toThrow(RangeError)
     for (const size of [0, 2 ** 29, Number.POSITIVE_INFINITY])
       expect(() => new ReceiveBatch({ size })).toThrow(RangeError)
@@ -199,7 +206,7 @@ print(s.getsockname()[1])`,
 })
 
 describe('descriptors in a ReceiveBatch', () => {
-  it('come with their message, closed on exec and non-blocking', () => {
+  it('come with their message, closed on exec and otherwise as they are', () => {
     const [a, b] = unixPair()
     const texts = ['one', 'two']
     a.send(Buffer.from('none'))
@@ -214,12 +221,12 @@ describe('descriptors in a ReceiveBatch', () => {
     expect(batch.receive(b)).toBe(3)
     expect(batch.descriptors(0)).toEqual([])
     for (const [i, text] of texts.entries()) {
-      expect(batch.control(i + 1)).toEqual([])
+      expect(batch.control(i + 1)).toEqual([{ level: SOL_SOCKET, type: SCM_RIGHTS, data: new Uint8Array(0) }])
       const descriptors = batch.descriptors(i + 1)
       expect(descriptors).toHaveLength(2)
       for (const descriptor of descriptors) {
         expectCloexec(descriptor)
-        expectNonBlocking(descriptor)
+        expect(isNonBlocking(descriptor)).toBe(false)
       }
       const buffer = Buffer.alloc(10)
       expect(buffer.toString('utf8', 0, readSync(descriptors[0]?.fd ?? -1, buffer))).toBe(text)
@@ -248,6 +255,65 @@ describe('descriptors in a ReceiveBatch', () => {
     expect(batch.descriptors(0)).toEqual([])
     expect(openDescriptors()).toHaveLength(open)
   })
+
+  it('are handed over as far as they fitted if asked for', () => {
+    const [a, b] = unixPair()
+    a.sendMessage({ data: Buffer.from('x'), descriptors: [a, a, a, a] })
+    const batch = new ReceiveBatch({ control: descriptorSpace(2), keepTruncated: true })
+    expect(batch.receive(b)).toBe(1)
+    expect(batch.flags(0)).toBe(MSG_CTRUNC)
+    expect(batch.descriptors(0)).toHaveLength(2)
+    for (const descriptor of batch.descriptors(0)) descriptor.close()
+  })
+
+  it.for([true, false])('are closed by the next receive unless they were read; a pidfd, too: %s', (pidfds, test) => {
+    skipUnless(test, pidfds ? needLinux('6.5') : null)
+    const [a, b] = unixPair()
+    if (pidfds) setOption(b, SO_PASSPIDFD, true)
+    const each = pidfds ? 2 : 1
+    const batch = new ReceiveBatch({ control: descriptorSpace(1) + controlSpace(4) })
+    const before = openDescriptors().length
+    for (let i = 0; i < 3; i++) a.sendMessage({ data: Buffer.from('x'), descriptors: [a] })
+    expect(batch.receive(b)).toBe(3)
+    expect(openDescriptors()).toHaveLength(before + 3 * each)
+    const [read] = batch.descriptors(1) as [OwnedFd]
+    batch.drop(0)
+    batch.drop(0)
+    batch.drop(1)
+    expect(openDescriptors()).toHaveLength(before + 1 + each)
+    expect(batch.receive(b)).toBeNull()
+    expect(openDescriptors()).toHaveLength(before + 1)
+    expect(batch.descriptors(2)).toEqual([])
+    a.sendMessage({ data: Buffer.from('x'), descriptors: [a] })
+    expect(batch.receive(b)).toBe(1)
+    batch.drop()
+    expect(openDescriptors()).toHaveLength(before + 1)
+    read.close()
+  })
+
+  it('come with the sender’s process, which has an owner of its own', (test) => {
+    skipUnless(test, needLinux('6.5'))
+    const [a, b] = unixPair()
+    setOption(b, SO_PASSPIDFD, true)
+    const batch = new ReceiveBatch({ control: descriptorSpace(1) + controlSpace(4) })
+    a.sendMessage({ data: Buffer.from('x'), descriptors: [a] })
+    a.send(Buffer.from('y'))
+    expect(batch.receive(b)).toBe(2)
+    expect([0, 1].map((i) => batch.control(i).map(({ type, data }) => [type, data.length]))).toEqual([
+      [
+        [SCM_RIGHTS, 0],
+        [SCM_PIDFD.type, 0],
+      ],
+      [[SCM_PIDFD.type, 0]],
+    ])
+    const pidfds = [batch.pidfd(0), batch.pidfd(1)] as OwnedFd[]
+    batch.drop()
+    for (const pidfd of pidfds) {
+      expectCloexec(pidfd)
+      expect(readFileSync(`/proc/self/fdinfo/${pidfd.fd}`, 'utf8')).toMatch(new RegExp(`^Pid:\\t${process.pid}$`, 'm'))
+      pidfd.close()
+    }
+  })
 })
 
 describe('SendBatch', () => {
@@ -270,7 +336,7 @@ describe('SendBatch', () => {
     }
   })
 
-  it('is full by count and by bytes, and begins anew when all is sent', () => {
+  it('is full by count and by bytes, and can be reused when all is sent', () => {
     const [a, b] = unixPair()
     const batch = new SendBatch({ count: 3, capacity: 10 })
     for (let round = 0; round < 3; round++) {
@@ -294,7 +360,7 @@ describe('SendBatch', () => {
     expect(buffer.toString()).toBe('before')
   })
 
-  it('sends control messages, each its own', () => {
+  it('sends control messages, separate ones for each message', () => {
     const receiver = udp()
     setOption(receiver, IP_RECVTTL, true)
     const sender = udp()
@@ -308,7 +374,7 @@ describe('SendBatch', () => {
     expect([0, 1, 2].map((i) => readControl(received.control(i), IP_TTL))).toEqual([7, defaultTtl, 9])
   })
 
-  it('goes on where the kernel would take no more', () => {
+  it('continues where the kernel stopped taking messages', () => {
     const [a, b] = unixPair()
     const batch = new SendBatch({ count: BATCH_MAX, capacity: 4 * BATCH_MAX })
     for (let i = 0; i < BATCH_MAX; i++) batch.add(int32(i))

@@ -16,7 +16,7 @@ import {
   skipUnless,
   temporaryDirectory,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   AF_INET,
   AF_INET6,
@@ -24,6 +24,7 @@ import {
   AF_UNIX,
   borrow,
   EPOLLIN,
+  errno,
   F_GETFD,
   fcntl,
   getOption,
@@ -38,12 +39,14 @@ import {
   SOCK_SEQPACKET,
   SOCK_STREAM,
   Socket,
+  SocketStream,
   setOption,
   toDgramSocket,
   toNetServer,
   toNetSocket,
   watch,
 } from '../src/index.js'
+import { native } from '../src/native.js'
 import { compileSources, openFile, runModule } from './outside.js'
 
 guardDescriptors()
@@ -83,7 +86,7 @@ describe('borrow', () => {
     expect(lent.fd).toBe(-1)
   })
 
-  it('lends it for the time of a call: nothing closes it', async () => {
+  it('lends it only for a call: nothing closes it', async () => {
     const server = net.createServer().listen(0)
     await once(server, 'listening')
     const lent = borrow(server)
@@ -93,7 +96,7 @@ describe('borrow', () => {
     await once(server, 'close')
   })
 
-  it('lends that of a Unix socket and its server', async () => {
+  it('lends the descriptor of a Unix socket and of its server', async () => {
     const path = `${temporaryDirectory()}/s`
     const server = net.createServer((socket) => socket.end('hello')).listen(path)
     await once(server, 'listening')
@@ -106,8 +109,8 @@ describe('borrow', () => {
     await once(server, 'close')
   })
 
-  it('lends that of a tls.TLSSocket, and refuses one over another stream', async () => {
-    // It answers nothing, so the handshake goes on until the client gives up.
+  it('lends the descriptor of a tls.TLSSocket, and refuses a TLSSocket over another stream', async () => {
+    // It never answers, so the handshake goes on until the client gives up.
     const server = net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1')
     await once(server, 'listening')
     const client = tls.connect((server.address() as net.AddressInfo).port, '127.0.0.1')
@@ -131,7 +134,7 @@ describe('borrow', () => {
     await once(wrapped, 'close')
   })
 
-  it('lends that of an http server, of its requests and of its responses', async () => {
+  it('lends the descriptor of an http server, of its requests and of its responses', async () => {
     const size = 50_000
     const server = createHttpServer((request, response) => {
       setOption(borrow(request.socket), SO_RCVBUF, size)
@@ -147,7 +150,7 @@ describe('borrow', () => {
     await once(server, 'close')
   })
 
-  it('lends that of a dgram.Socket, without a deprecation warning', async () => {
+  it('lends the descriptor of a dgram.Socket, without a deprecation warning', async () => {
     const warnings: Error[] = []
     const listener = (warning: Error) => warnings.push(warning)
     process.on('warning', listener)
@@ -167,7 +170,7 @@ describe('borrow', () => {
     expect(warnings).toEqual([])
   })
 
-  it('lends that of a FileHandle, of our own and of anything with a number in `fd`', async () => {
+  it('lends the descriptor of a FileHandle, of our own objects and of any object with a number in `fd`', async () => {
     const handle = await fs.promises.open('/etc/hostname')
     const lent = borrow(handle)
     expect(lent.fd).toBe(handle.fd)
@@ -181,7 +184,7 @@ describe('borrow', () => {
     expect(borrow({ fd: 0 }).fd).toBe(0)
   })
 
-  it('lends that of a net.BoundSocket', async (test) => {
+  it('lends the descriptor of a net.BoundSocket', async (test) => {
     const { BoundSocket } = net as unknown as { BoundSocket?: new (options: object) => { fd(): number; close(): void } }
     skipUnless(test, BoundSocket === undefined ? `Node ${process.version} has no net.BoundSocket` : null)
     const bound = new (BoundSocket as NonNullable<typeof BoundSocket>)({ host: '127.0.0.1', port: 0 })
@@ -197,7 +200,7 @@ describe('borrow', () => {
     expect(() => borrow(thing as never)).toThrow(TypeError)
   })
 
-  it('says so in a node:cluster worker, which has no descriptor of its servers', async () => {
+  it('throws in a node:cluster worker, which has no descriptor of its servers', async () => {
     const { stdout, stderr } = await runModule(`
       import cluster from 'node:cluster'
       import net from 'node:net'
@@ -245,7 +248,7 @@ describe('toNetSocket', () => {
     if (!socket.closed) await once(socket, 'close')
   })
 
-  it('hands over a Unix stream socket, whose bytes on the way are not lost', async () => {
+  it('hands over a Unix stream socket without losing bytes in flight', async () => {
     const [ours, peer] = Socket.pair()
     peer.send(Buffer.from('early '))
     const socket = toNetSocket(ours)
@@ -312,15 +315,76 @@ describe('toNetSocket', () => {
     expect(openDescriptors().length).toBe(before)
   })
 
-  it('refuses one that is not connected, and what is no socket', () => {
+  it('refuses a socket that is not connected, and other values', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     expectErrno(() => toNetSocket(socket), 'ENOTCONN')
     expect(socket.closed).toBe(false)
     const closed = Socket.open(AF_INET, SOCK_STREAM)
     closed.close()
     expectErrno(() => toNetSocket(closed), 'EBADF')
-    using file = openFile('/etc/hostname')
-    expectErrno(() => toNetSocket(file as Socket), 'ENOTSOCK')
+    using file = Socket.adopt(openFile('/etc/hostname').release())
+    expectErrno(() => toNetSocket(file), 'ENOTSOCK')
+  })
+
+  it('hands over even if close(2) fails', async () => {
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const { close } = native
+    vi.spyOn(native, 'close').mockImplementationOnce((fd) => {
+      close(fd)
+      return -errno.EIO
+    })
+    const handed = toNetSocket(mine)
+    vi.restoreAllMocks()
+    expect(mine.closed).toBe(true)
+    handed.end('from Node')
+    await readable(peer)
+    expect(peer.recv(Buffer.alloc(20))).toBe(9)
+    handed.destroy()
+    await once(handed, 'close')
+    peer.close()
+  })
+
+  it.each([
+    [(socket: Socket) => toNetSocket(socket), false],
+    [(socket: Socket) => toNetServer(socket, net.createServer()), true],
+    [toDgramSocket, true],
+  ] as const)('says that it needs a Socket, and where a stream has its own', (handOver, refusesStreams) => {
+    using owned = openFile('/etc/hostname')
+    for (const [value, what] of [
+      [undefined, 'undefined'],
+      [5, '5'],
+      [{}, 'an Object'],
+      [owned, 'an OwnedFd'],
+      [net.createServer(), 'a Server'],
+    ]) {
+      expect(() => handOver(value as Socket)).toThrow(new TypeError(`socket must be a Socket, not ${what}`))
+    }
+    if (!refusesStreams) return
+    const [a, b] = Socket.pair()
+    const stream = new SocketStream(a)
+    expect(() => handOver(stream as never)).toThrow(
+      new TypeError('socket must be a Socket, not a SocketStream: use `(await stream.detach()).socket`'),
+    )
+    expect(stream.destroyed).toBe(false)
+    stream.destroy()
+    b.close()
+  })
+
+  it('refuses other invalid arguments by name', () => {
+    const [a, b] = Socket.pair()
+    const server = net.createServer()
+    const refusals: [() => unknown, RegExp][] = [
+      [() => toNetSocket(a, null as never), /^options must be/],
+      [() => toNetSocket(a, { allowHalfOpen: 'no' as never }), /^allowHalfOpen must be/],
+      [() => toNetServer(a, undefined as never), /^server must be a net.Server, not undefined/],
+      [() => toNetServer(a, { listen() {} } as never), /^server must be a net.Server, not an Object/],
+      [() => toNetServer(a, server, 5 as never), /^options must be/],
+      [() => toNetServer(a, server, { backlog: 1.5 }), /^backlog must be/],
+    ]
+    for (const [call, message] of refusals) expect(call).toThrow(message)
+    expect([a.closed, server.listening]).toEqual([false, false])
+    a.close()
+    b.close()
   })
 
   it('leaves nothing behind when Node can not open the descriptor', async () => {
@@ -328,7 +392,7 @@ describe('toNetSocket', () => {
       import fs from 'node:fs'
       import net from 'node:net'
       import { once } from 'node:events'
-      import { borrow, OwnedFd, Socket, toDgramSocket, toNetServer, toNetSocket } from './index.js'
+      import { borrow, Socket, SocketStream, toDgramSocket, toNetServer, toNetSocket } from './index.js'
       const isOurs = (fd) => { try { return !fs.readlinkSync('/proc/self/fd/' + fd).startsWith('/') } catch { return false } }
       const open = () => fs.readdirSync('/proc/self/fd').filter(isOurs).length
       // A watched descriptor that is closed behind libuv's back: libuv refuses whatever gets its number.
@@ -339,9 +403,10 @@ describe('toNetSocket', () => {
           resolve(fd)
         })
       })
-      const outcome = (action) => { try { action(); return 'done' } catch (error) { return error.code } }
+      const outcome = async (action) => { try { await action(); return 'done' } catch (error) { return error.code } }
       const kinds = {
         socket: () => { const [a, b] = Socket.pair(); return [a, () => toNetSocket(a)] },
+        stream: () => { const [a] = Socket.pair(); const s = new SocketStream(a); return [s, () => toNetSocket(s)] },
         server: () => { const s = Socket.open(2, 1); return [s, () => toNetServer(s, net.createServer())] },
         dgram: () => { const s = Socket.open(2, 2); return [s, () => toDgramSocket(s)] },
       }
@@ -349,13 +414,100 @@ describe('toNetSocket', () => {
         const [socket, action] = make()
         await stale()
         const before = open()
-        console.log(name, outcome(action), socket.closed, open() - before)
+        console.log(name, await outcome(action), socket.closed, open() - before)
       }
       process.exit(0)
     `)
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toBe('socket EEXIST false 0\nserver EEXIST false 0\ndgram EEXIST false 0\n')
+    expect(stdout).toBe('socket EEXIST false 0\nstream EEXIST true -1\nserver EEXIST false 0\ndgram EEXIST false 0\n')
   })
+})
+
+describe('toNetSocket of a stream', () => {
+  it('lets the net.Socket first read what the stream has read', async () => {
+    const [stream, peer] = streamAndPeer()
+    peer.send(Buffer.from('early '))
+    stream.read(0)
+    await once(stream, 'readable')
+    expect(stream.readableLength).toBe(6)
+    const socket = await toNetSocket(stream)
+    expect([stream.destroyed, stream.fd, socket.readableLength]).toEqual([true, -1, 6])
+    peer.send(Buffer.from('late'))
+    peer.shutdown(SHUT_WR)
+    expect(await text(socket)).toBe('early late')
+    peer.close()
+    if (!socket.closed) await once(socket, 'close')
+  })
+
+  it('waits until everything written is sent', async () => {
+    const [stream, peer] = streamAndPeer()
+    const reader = new SocketStream(peer)
+    const much = Buffer.alloc(2_000_000, 'x')
+    stream.write(much)
+    expect(stream.writableLength).toBeGreaterThan(0)
+    const handed = toNetSocket(stream)
+    const received = text(reader)
+    const socket = await handed
+    socket.end('the last')
+    expect(await received).toBe(`${much}the last`)
+    if (!socket.closed) await once(socket, 'close')
+  })
+
+  it.each([false, true])('with allowHalfOpen %s', async (allowHalfOpen) => {
+    const [stream, peer] = streamAndPeer()
+    const socket = await toNetSocket(stream, { allowHalfOpen })
+    expect(socket.allowHalfOpen).toBe(allowHalfOpen)
+    socket.destroy()
+    peer.close()
+    await once(socket, 'close')
+  })
+
+  it('gives node:http a request whose head the stream has read', async () => {
+    const server = createHttpServer((request, response) => {
+      response.end(`${request.url} ${request.socket.remoteAddress}`)
+    })
+    const [ours, peer] = await connection(AF_INET, { family: 'ipv4', address: '127.0.0.1', port: 0 })
+    const [stream, client] = [new SocketStream(ours), new SocketStream(peer)]
+    client.write('GET /this HTTP/1.1\r\nHost: ')
+    stream.read(0)
+    await once(stream, 'readable')
+    const [first] = stream.read(1) as Buffer
+    stream.unshift(Buffer.from([first as number]))
+    server.emit('connection', await toNetSocket(stream))
+    client.write('a\r\nConnection: close\r\n\r\n')
+    expect(await text(client)).toContain('/this 127.0.0.1')
+  })
+
+  it('refuses a stream that has ended, that decodes, or whose socket is no stream socket', async () => {
+    const [decoding, a] = streamAndPeer()
+    await expect(toNetSocket(decoding.setEncoding('utf8'))).rejects.toThrow(TypeError)
+    expect(decoding.destroyed).toBe(false)
+    decoding.destroy()
+
+    const [ended, b] = streamAndPeer()
+    ended.end()
+    await expectErrno(() => toNetSocket(ended), 'EPIPE')
+    ended.destroy()
+    await expectErrno(() => toNetSocket(ended), 'EPIPE')
+
+    const [full, c] = streamAndPeer()
+    full.write(Buffer.alloc(2_000_000))
+    const handed = toNetSocket(full)
+    full.destroy()
+    await expectErrno(() => handed, 'ECANCELED')
+
+    const [records, d] = Socket.pair(AF_UNIX, SOCK_SEQPACKET)
+    const odd = new SocketStream(records)
+    await expect(toNetSocket(odd)).rejects.toThrow('the socket must be a stream socket of AF_INET, AF_INET6 or AF_UNIX')
+    expect(odd.destroyed).toBe(false)
+    odd.destroy()
+    for (const peer of [a, b, c, d]) peer.close()
+  })
+
+  function streamAndPeer(): [SocketStream, Socket] {
+    const [ours, peer] = Socket.pair()
+    return [new SocketStream(ours), peer]
+  }
 })
 
 describe('toNetServer', () => {
@@ -453,7 +605,7 @@ describe('toDgramSocket', () => {
     using connected = Socket.open(AF_INET, SOCK_DGRAM)
     connected.connect({ family: 'ipv4', address: '127.0.0.1', port: 9 })
     const before = openDescriptors().length
-    expect(() => toDgramSocket(connected)).toThrow('disconnect it before')
+    expect(() => toDgramSocket(connected)).toThrow('disconnect it first')
     expect(openDescriptors().length).toBe(before)
     expect(connected.closed).toBe(false)
   })

@@ -16,11 +16,11 @@ print(json.dumps([[socket.htons(n) for n in ${JSON.stringify(short)}], [socket.h
 })
 
 describe.each([
-  ['htons', htons, 0xffff],
-  ['ntohs', ntohs, 0xffff],
-  ['htonl', htonl, 0xffff_ffff],
-  ['ntohl', ntohl, 0xffff_ffff],
-] as const)('%s', (name, swap, most) => {
+  ['htons', htons, 0xffff, 'host'],
+  ['ntohs', ntohs, 0xffff, 'network'],
+  ['htonl', htonl, 0xffff_ffff, 'host'],
+  ['ntohl', ntohl, 0xffff_ffff, 'network'],
+] as const)('%s', (_, swap, most, name) => {
   it('is its own inverse', () => {
     for (const value of long.filter((value) => value <= most)) expect(swap(swap(value))).toBe(value)
   })
@@ -31,6 +31,6 @@ describe.each([
   })
 
   it.each([undefined, '1', null, Number.NaN, 1n])('refuses %s', (value) => {
-    expect(() => swap(value as never)).toThrow()
+    expect(() => swap(value as never)).toThrow(`${name} must be a number`)
   })
 })

@@ -1,3 +1,4 @@
+import { testShortAnswers } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
   bigEndianInterfaceIndex,
@@ -27,7 +28,7 @@ import {
 } from '../src/index.js'
 
 function encode<T>(codec: Encoder<T>, value: T): number[] {
-  // What was there before must not shine through, and nothing past `size` may be touched.
+  // Earlier contents must not remain, and nothing past `size` may be touched.
   const bytes = new Uint8Array(codec.size + 8).fill(0xee)
   const length = codec.encode(value, new DataView(bytes.buffer, 0, codec.size), 'OPTION')
   expect(length).toBeLessThanOrEqual(codec.size)
@@ -60,7 +61,7 @@ describe('layout', () => {
     expect(roundTrip(int, -(2 ** 31))).toBe(-(2 ** 31))
   })
 
-  it('an int of which the kernel gives one byte, or none', () => {
+  it('an int of which the kernel gives one byte or none', () => {
     expect(decode(int, [200])).toBe(200)
     expect(decode(bool, [1])).toBe(true)
     expect(decode(int, [])).toBe(0)
@@ -171,8 +172,6 @@ describe('layout', () => {
       backlog: 8,
     }
     expect(decode(socketMemory, bytes)).toEqual({ ...value, drops: 9 })
-    // The kernel of another day may give fewer.
-    expect(decode(socketMemory, bytes.slice(0, 32))).toEqual({ ...value, drops: 0 })
   })
 
   it('transmitTime', () => {
@@ -231,13 +230,13 @@ describe('bad input', () => {
     for (const value of [...nothing, Number.NaN, 1n]) expect(() => encode(timeval, value as number)).toThrow(TypeError)
   })
 
-  it('bool takes booleans alone', () => {
+  it('bool takes only booleans', () => {
     for (const value of [undefined, null, 0, 1, 'true', {}]) {
       expect(() => encode(bool, value as boolean)).toThrow('OPTION must be a boolean')
     }
   })
 
-  it('u64 takes bigints alone', () => {
+  it('u64 takes only bigints', () => {
     for (const value of [...nothing, 1]) expect(() => encode(u64, value as bigint)).toThrow(TypeError)
     for (const value of [-1n, 2n ** 64n]) expect(() => encode(u64, value)).toThrow(RangeError)
   })
@@ -292,11 +291,36 @@ describe('bad input', () => {
   })
 
   it.each([credentials, portRange, ipv4Interface, ipv6AtInterface, transmitTime, flowLabelRequest])(
-    'what isn’t the struct at all %#',
+    'anything but the struct %#',
     (codec) => {
       for (const value of [undefined, null, 5]) {
         expect(() => encode(codec as Encoder<unknown>, value)).toThrow(TypeError)
       }
     },
   )
+})
+
+describe('decode', () => {
+  testShortAnswers({
+    int: [int, 0],
+    uint: [uint, 0],
+    bool: [bool, 0],
+    u64: [u64, 4],
+    timeval: [timeval, 16],
+    linger: [linger, 8],
+    credentials: [credentials, 12],
+    text: [text(16), 0],
+    raw: [raw(16), 0],
+    ipv4: [ipv4, 4],
+    ipv6: [ipv6, 16],
+    bigEndianInterfaceIndex: [bigEndianInterfaceIndex, 4],
+    portRange: [portRange, 4],
+    ipv4Interface: [ipv4Interface, 4],
+    ipv6AtInterface: [ipv6AtInterface, 20],
+    uints: [uints(4), 0],
+    socketMemory: [socketMemory, 36],
+    transmitTime: [transmitTime, 8],
+    pathMtu: [pathMtu, 32],
+    sockaddr: [sockaddr, 2],
+  })
 })

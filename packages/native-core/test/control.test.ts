@@ -4,6 +4,7 @@ import {
   bool,
   type ControlMessage,
   control,
+  controlLength,
   controlMessage,
   controlSpace,
   decodeControl,
@@ -22,14 +23,15 @@ const messages: ControlMessage[] = [
   { level: 0x7fff_ffff, type: 8, data: Uint8Array.from({ length: 16 }, (_, i) => i) },
 ]
 
-it('takes the space that cmsg(3) says', (test) => {
+it('has the space and the length that cmsg(3) defines', (test) => {
   skipUnless(test, needCompiler())
   const lengths = [0, 1, 4, 7, 8, 9, 12, 20, 1000]
   const spaces = lengths.map((length) => [`CMSG_SPACE(${length})`, controlSpace(length)] as const)
-  expectHeaderNumbers(['sys/socket.h'], [...spaces, ['sizeof(struct cmsghdr)', controlSpace(0)]])
+  const stated = lengths.map((length) => [`CMSG_LEN(${length})`, controlLength(length)] as const)
+  expectHeaderNumbers(['sys/socket.h'], [...spaces, ...stated, ['sizeof(struct cmsghdr)', controlSpace(0)]])
 })
 
-it('gives back what it has encoded', () => {
+it('decodes what it has encoded', () => {
   const bytes = encodeControl(messages)
   expect(bytes.length).toBe(messages.reduce((sum, { data }) => sum + controlSpace(data.length), 0))
   expect(decodeControl(bytes)).toEqual(messages)
@@ -48,7 +50,7 @@ print((cmsg(1, 2, b'\\1\\2\\3') + cmsg(0, -1, b'') + cmsg(0x7fffffff, 8, bytes(r
   expect(decodeControl(shifted)).toEqual(messages)
 })
 
-it('copies, and heeds the length', () => {
+it('copies, and obeys the length', () => {
   const bytes = encodeControl(messages)
   const [first] = decodeControl(bytes, controlSpace(3))
   bytes.fill(0xff)
@@ -108,7 +110,7 @@ it('reads an int of which the kernel sent one byte, and an empty one', () => {
   expect(readControl([{ level: 0, type: 1, data: new Uint8Array(0) }], tos)).toBe(0)
 })
 
-it('gives raw bytes as they are', () => {
+it('returns raw bytes as they are', () => {
   const data = Uint8Array.of(9, 8, 7)
   expect(readControl([{ level: 0, type: 1, data }], control('RAW', 0, 1, raw(100)))).toEqual(data)
 })

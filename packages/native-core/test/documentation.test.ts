@@ -1,13 +1,16 @@
 import { resolve } from 'node:path'
-import { documentedPrograms, guardDescriptors, runDocumented } from '@linux-sockets/testkit'
-import { expect, it } from 'vitest'
+import { guardDescriptors, testDocumented } from '@linux-sockets/testkit'
 
 guardDescriptors()
 
-const directory = resolve(import.meta.dirname, '..')
+const ADDRESS = "\\{ family: 'ipv4', address: '127\\.0\\.0\\.1', port: \\d+ \\}"
 
-it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
-  expect(await runDocumented(directory, program)).toMatch(
-    /^hello from \{ family: 'ipv4', address: '127\.0\.0\.1', port: \d+ \}\n$/,
-  )
-})
+/** The output of each program, in the order of the documentation. */
+const OUTPUTS = [
+  new RegExp(`^hello from ${ADDRESS}\\n$`),
+  new RegExp(`^hello from ${ADDRESS}\\n$`),
+  new RegExp(`^free: ${ADDRESS}\\n$`),
+  new RegExp(`^bound to ${ADDRESS}\\n$`),
+]
+
+testDocumented(resolve(import.meta.dirname, '..'), OUTPUTS)

@@ -30,7 +30,7 @@ describe('epoll', () => {
     expect(epollWait(epoll, new Uint32Array(EPOLL_EVENT_WORDS))).toBe(0)
   })
 
-  it('gives back the events and both words of data, whatever they are', () => {
+  it('returns the events and both words of data, whatever their values', () => {
     using epoll = epollCreate()
     const data = [
       [0, 0],
@@ -53,7 +53,7 @@ describe('epoll', () => {
     expect(epollWait(epoll, events)).toBe(0)
   })
 
-  it('gives no more than fit, and the others the next time', () => {
+  it('returns as many events as fit, and the others the next time', () => {
     using epoll = epollCreate()
     const counters = Array.from({ length: 5 }, (_, i) => {
       const counter = eventfd(1)
@@ -111,7 +111,7 @@ describe('epoll', () => {
     expectErrno(() => epollWait({ fd: -1 }, new Uint32Array(3)), 'EBADF')
     expect(() => epollWait(epoll, new Uint8Array(12) as never)).toThrow(TypeError)
     // No room for a single event.
-    expect(() => epollWait(epoll, new Uint32Array(2))).toThrow(TypeError)
+    expect(() => epollWait(epoll, new Uint32Array(2))).toThrow(RangeError)
   })
 
   it.each([0.001, 0.5, 1, 20])('waits at least %d milliseconds', (timeout) => {
@@ -121,7 +121,7 @@ describe('epoll', () => {
     expect(Number(process.hrtime.bigint() - start)).toBeGreaterThanOrEqual(timeout * 1e6)
   })
 
-  it('refuses a timeout that is none', () => {
+  it('refuses an invalid timeout', () => {
     using epoll = epollCreate()
     using counter = eventfd(1)
     epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN)
@@ -163,7 +163,7 @@ describe('epoll', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: '0 true 1\n' })
   })
 
-  it('waits for ever in a Worker, until another thread writes', async () => {
+  it('waits without a timeout in a Worker, until another thread writes', async () => {
     const [a, b] = Socket.pair()
     const { worker, exit } = startWorker(
       `
@@ -186,7 +186,7 @@ describe('epoll', () => {
     b.close()
   })
 
-  it('waits out its time under a rain of signals', async () => {
+  it('waits the full time despite frequent signals', async () => {
     const { stdout, stderr } = await runModule(`
       import { spawn } from 'node:child_process'
       import { epollCreate, epollWait } from './index.js'

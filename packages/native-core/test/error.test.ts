@@ -18,7 +18,7 @@ describe('SystemError', () => {
     expect(error.stack).toContain('error.test')
   })
 
-  it('takes a negative number as the same, and has no detail where there is none', () => {
+  it('accepts a negative number too, and has no detail unless given', () => {
     const error = new SystemError(-9, 'close')
     expect(error).toMatchObject({ code: 'EBADF', errno: -9, message: 'close EBADF: bad file descriptor' })
     expect('detail' in error).toBe(false)
@@ -34,11 +34,11 @@ describe('SystemError', () => {
 })
 
 describe('check, fail', () => {
-  it('pass on what is no failure', () => {
+  it('pass on a result that is no failure', () => {
     for (const result of [0, 1, 2 ** 31 - 1]) expect(check(result, 'recv')).toBe(result)
   })
 
-  it('throw what the kernel said', () => {
+  it('throw the kernel’s error', () => {
     expect(() => check(-11, 'recv')).toThrow(expect.objectContaining({ code: 'EAGAIN', syscall: 'recv' }))
     expect(() => check(-MAX_ERRNO, 'recv')).toThrow(expect.objectContaining({ code: 'E4095' }))
     expect(fail(-1, 'bind', 'somewhere')).toMatchObject({ code: 'EPERM', detail: 'somewhere' })
@@ -48,9 +48,13 @@ describe('check, fail', () => {
     'name an argument that is not %s',
     (kind, number) => {
       for (const position of [0, 1, 7]) {
-        const error = fail(-(MAX_ERRNO + 1 + 8 * position + number), 'sendto')
-        expect(error.message).toBe(`sendto: argument ${position + 1} must be ${kind}`)
+        const error = fail(-(MAX_ERRNO + 1 + 8 * position + number), 'sendfile')
+        expect(error.message).toBe(`sendfile: argument ${position + 1} must be ${kind}`)
         expect(error.constructor).toBe(kind === 'within the buffer' ? RangeError : TypeError)
+        // If the argument has a name for callers, the error has that name.
+        const named = fail(-(MAX_ERRNO + 1 + 8 * position + number), 'sendto')
+        const name = { 0: 'socket', 1: 'data' }[position] ?? 'sendto: argument 8'
+        expect(named.message).toBe(`${name} must be ${kind}`)
       }
     },
   )

@@ -1,4 +1,4 @@
-/** Families and protocols beside TCP, UDP and Unix sockets, each with what really travels. */
+/** Families and protocols other than TCP, UDP and Unix sockets, each with real traffic. */
 import { networkInterfaces } from 'node:os'
 import {
   connectNamespaces,
@@ -71,9 +71,9 @@ guardDescriptors()
 compileSources()
 
 const CAN_RAW = 1
-/** EtherType for experiments (IEEE 802), the other one than address.test.ts has. */
+/** EtherType for experiments (IEEE 802), not the one of address.test.ts. */
 const ETH_P_EXPERIMENT = 0x88b6
-/** IP protocol for experiments (RFC 3692), the other one than options/kind.ts has. */
+/** IP protocol for experiments (RFC 3692), not the one of options/kind.ts. */
 const IPPROTO_EXPERIMENT = 254
 
 describe('ICMP', () => {
@@ -83,7 +83,7 @@ describe('ICMP', () => {
   ] as const)('pings over a datagram socket of %s without CAP_NET_RAW', async (given, test) => {
     skipUnless(test, needNamespaces(), needProgram('setpriv'))
     const [family, domain, protocol, address, request, reply] = given
-    // Who may do so is net.ipv4.ping_group_range, which every namespace has for itself.
+    // net.ipv4.ping_group_range, which each namespace has of its own, says which users may do so.
     const namespace = createNamespace()
     await namespace.run('sh', ['-c', 'echo 0 0 > /proc/sys/net/ipv4/ping_group_range'])
     const { stdout, stderr } = await runModule(
@@ -106,7 +106,7 @@ describe('ICMP', () => {
     expect(stdout, stderr).toBe(`EPERM\n12\n${address} 12 true 4711 7\nping\n`)
   })
 
-  it('comes to a raw socket with its IP header', async (test) => {
+  it('is received by a raw socket with its IP header', async (test) => {
     skipUnless(test, needCapability('CAP_NET_RAW'))
     using socket = Socket.open(AF_INET, SOCK_RAW, IPPROTO_ICMP)
     expect(getOption(socket, SO_PROTOCOL)).toBe(IPPROTO_ICMP)
@@ -116,7 +116,7 @@ describe('ICMP', () => {
     echo.writeUInt16BE(checksum(echo), 2)
     socket.send(echo)
     const packet = Buffer.alloc(100)
-    // The request itself is heard, too.
+    // The request itself is received, too.
     do {
       await readable(socket)
       socket.recv(packet)
@@ -151,7 +151,7 @@ describe('raw IP', () => {
     expect(buffer.toString('latin1', 0, 5)).toBe('crate')
   })
 
-  it('speaks a protocol of its own over IPv6, with the checksum left to the kernel', async (test) => {
+  it('carries a protocol of its own over IPv6, with the kernel’s checksum', async (test) => {
     skipUnless(test, needCapability('CAP_NET_RAW'), needIpv6())
     const loopback = { family: 'ipv6', address: '::1', port: 0 } as const
     using a = Socket.open(AF_INET6, SOCK_RAW, IPPROTO_EXPERIMENT)
@@ -242,7 +242,7 @@ describe('netlink', () => {
     expect(found.sort()).toEqual(known.map(([address, name]) => [(address as PacketAddress).ifindex, name]).sort())
   })
 
-  it('hears what the kernel announces', async (test) => {
+  it('receives the kernel’s announcements', async (test) => {
     skipUnless(test, needNamespaces())
     const namespace = createNamespace()
     const { stdout, stderr } = await runModule(
@@ -393,7 +393,7 @@ describe('vsock', () => {
   })
 })
 
-/** The kernel has such sockets, and we may open them. */
+/** Whether the kernel has such sockets, and we may open them. */
 function needSocket(domain: number, type: number, protocol: number): Need {
   try {
     Socket.open(domain, type, protocol).close()

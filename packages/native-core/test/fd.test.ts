@@ -77,6 +77,75 @@ describe('OwnedFd', () => {
     other.close()
   })
 
+  it('loses a number that other code has closed to the number’s next owner', (test) => {
+    skipUnless(test, needOneThread())
+    const former = eventfd()
+    const { fd } = former
+    native.close(fd)
+    const next = eventfd()
+    expect(next.fd).toBe(fd)
+    expect(former.closed).toBe(true)
+    former.close()
+    expect(openDescriptors()).toContainEqual({ fd, target: 'anon_inode:[eventfd]' })
+    next.close()
+  })
+
+  it('does not close a descriptor that gets its number while watches on it end', async () => {
+    // Other code has closed the watched descriptor, so a new epoll instance takes the place of the old one, and has its number.
+    const { stdout, stderr, code } = await runModule(`
+      import { closeSync } from 'node:fs'
+      import { setImmediate } from 'node:timers/promises'
+      import { EPOLLIN, eventfd, readable, watch } from './index.js'
+      const [other, owned] = [eventfd(), eventfd()]
+      watch(other, EPOLLIN, () => {}).unref()
+      watch(owned, EPOLLIN, () => {}, { ended: () => console.log('ended') })
+      closeSync(owned.fd)
+      try { owned.close() } catch (error) { console.log(error.message) }
+      console.log(owned.closed, owned.release())
+      await setImmediate()
+      await readable(eventfd(1))
+      console.log('ready')
+      process.exit()`)
+    expect({ stdout, stderr, code }).toEqual({
+      stdout: 'close EBADF: bad file descriptor\ntrue -1\nended\nready\n',
+      stderr: '',
+      code: 0,
+    })
+  })
+
+  it('ends the watches on it when it is collected, or its number has another owner', async () => {
+    const { code, stdout } = await runModule(
+      `
+      import { closeSync } from 'node:fs'
+      import { EPOLLIN, eventfd, Socket, watch } from './index.js'
+      const copies = []
+      const ended = (fd) => new Promise((resolve) => watch(fd, EPOLLIN, () => {}, { ended: resolve }))
+      const start = () => {
+        const [a, b] = Socket.pair()
+        copies.push(a.dup(), b)
+        b.send(Buffer.from('x'))
+        return ended(a.fd)
+      }
+      const collected = start()
+      for (let i = 0; i < 10; i++) {
+        globalThis.gc()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      await collected
+      console.log('collected')
+      const lost = eventfd()
+      const { fd } = lost
+      const told = ended(fd)
+      closeSync(fd)
+      const next = eventfd()
+      await told
+      console.log(next.fd === fd, lost.fd)
+      process.exit()`,
+      { options: ['--expose-gc', '--no-warnings'] },
+    )
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'collected\ntrue -1\n' })
+  })
+
   it('is closed by `using`', () => {
     let fd: number
     {
@@ -128,9 +197,9 @@ describe('OwnedFd', () => {
     expectErrno(() => dup({ fd: -1 }), 'EBADF')
   })
 
-  it('throws what close reports, and is closed all the same', (test) => {
+  it('throws the error of close, and is closed nevertheless', (test) => {
     skipUnless(test, needOneThread())
-    // Someone else has closed it.
+    // Other code has closed it.
     const owned = openFile('/dev/null')
     native.close(owned.fd)
     expect(expectErrno(() => owned.close(), 'EBADF').syscall).toBe('close')
@@ -178,7 +247,7 @@ describe('OwnedFd', () => {
 })
 
 describe('fcntl, ioctl', () => {
-  it('make no descriptor without an owner', () => {
+  it('create no descriptor without an owner', () => {
     const { read, write } = pipe()
     for (const command of [F_DUPFD, F_DUPFD_CLOEXEC]) expect(() => fcntl(read, command, 0)).toThrow(TypeError)
     read.close()
@@ -224,7 +293,7 @@ describe('fcntl, ioctl', () => {
     params.fill(0)
     expect(ioctl(epoll, EPIOCGPARAMS, params)).toBe(100)
     expect([...params]).toEqual([100, 5, 0])
-    // A call that fails leaves them alone.
+    // A call that fails leaves them unchanged.
     params[0] = -1
     expectErrno(() => ioctl(epoll, EPIOCSPARAMS, params), 'EINVAL')
     expect([...params]).toEqual([-1, 5, 0])
@@ -233,7 +302,7 @@ describe('fcntl, ioctl', () => {
     expectErrno(() => ioctl(counter, EPIOCGPARAMS, params), 'ENOTTY')
   })
 
-  it('counts what waits to be read and to be taken', () => {
+  it('counts bytes that wait to be read and to be sent', () => {
     const [a, b] = Socket.pair()
     expect(ioctl(b, SIOCINQ)).toBe(0)
     a.send(Buffer.from('12345'))
@@ -247,7 +316,7 @@ describe('fcntl, ioctl', () => {
     using tcp = Socket.open(AF_INET, SOCK_STREAM)
     tcp.connect(listener.localAddress)
     expect([ioctl(tcp, SIOCATMARK), ioctl(tcp, SIOCOUTQ), ioctl(tcp, SIOCOUTQNSD)]).toEqual([0, 0, 0])
-    // Nobody reads: the peer's window closes, and what doesn't fit stays unsent.
+    // The peer doesn't read: its window closes, and what doesn't fit stays unsent.
     while (tcp.send(Buffer.alloc(1 << 20)) !== null) {}
     expect(ioctl(tcp, SIOCOUTQNSD)).toBeGreaterThan(0)
     expect(ioctl(tcp, SIOCOUTQ)).toBeGreaterThanOrEqual(ioctl(tcp, SIOCOUTQNSD))
@@ -269,7 +338,7 @@ describe('blocking', () => {
     expectErrno(() => setNonBlocking({ fd: -1 }), 'EBADF')
   })
 
-  it('is off for what is opened, unless asked for', () => {
+  it('is off for new descriptors, unless asked for', () => {
     for (const blocking of [false, true]) {
       const { read, write } = pipe({ blocking })
       const event = eventfd(0, { blocking })
@@ -315,7 +384,7 @@ describe('eventfd', () => {
 })
 
 describe('readv, writev', () => {
-  it('gather and scatter in order, and say when they would block', () => {
+  it('gather and scatter in order, and return null when they would block', () => {
     const { read, write } = pipe()
     const [a, b] = [Buffer.alloc(3), Buffer.alloc(5)]
     expect(readv(read, [a, b])).toBe(null)
@@ -358,7 +427,7 @@ describe('readv, writev', () => {
   })
 })
 
-it('closes what a Worker owned when it ends, and no more', async () => {
+it('closes a Worker’s own descriptors when it ends, and no others', async () => {
   using outside = openFile('/dev/zero')
   const { worker } = startWorker(`
     const released = core.Socket.open(2, 1).release()

@@ -55,7 +55,7 @@ describe('attachFilter', () => {
     expect(received(receiver)).toEqual([0x2a, 0x2a])
   })
 
-  it('cuts what is longer than the program says', () => {
+  it('cuts packets to the length that the program returns', () => {
     using receiver = bound()
     attachFilter(receiver, [BPF_STMT(BPF_RET | BPF_K, 8 + 2)])
     using sender = Socket.open(AF_INET, SOCK_DGRAM)
@@ -105,7 +105,7 @@ describe('attachFilter', () => {
     expect(received(receiver)).toEqual([])
   })
 
-  it('leaves it to the kernel whether a program is sound', () => {
+  it('leaves it to the kernel to verify a program', () => {
     using receiver = bound()
     const error = expectErrno(() => attachFilter(receiver, [BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0)]), 'EINVAL')
     expect(error.message).toBe('setsockopt EINVAL SO_ATTACH_FILTER: invalid argument')
@@ -156,7 +156,7 @@ describe('attachReusePortFilter', () => {
     expect(received(first).length).toBeGreaterThan(0)
   })
 
-  it('tells the CPU', () => {
+  it('sees the CPU', () => {
     using socket = reusePortGroup(1)[0] as Socket
     attachReusePortFilter(socket, [
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_CPU),
@@ -202,7 +202,7 @@ describe('eBPF programs', () => {
     detachReusePortFilter(group[0] as Socket)
   })
 
-  it('are refused when they are none', () => {
+  it('refuse descriptors of anything else', () => {
     using receiver = bound()
     expectErrno(() => attachProgram(receiver, receiver), 'EINVAL')
     expectErrno(() => attachProgram(receiver, { fd: -1 }), 'EBADF')
@@ -256,7 +256,7 @@ async function loadProgram(result: number): Promise<OwnedFd | string> {
   await readable(listener)
   using connection = listener.accept() as Socket
   await readable(connection)
-  const message = connection.recvMessage(new Uint8Array(1), { control: descriptorSpace(1), keepBlocking: true })
+  const message = connection.recvMessage(new Uint8Array(1), { control: descriptorSpace(1) })
   return message?.descriptors[0] as OwnedFd
 }
 

@@ -5,9 +5,11 @@ import * as constants from '../src/constants.js'
 import { errno } from '../src/errno.js'
 import * as filter from '../src/filter.js'
 import * as core from '../src/index.js'
+import * as interfaces from '../src/interface.js'
 import * as ip from '../src/options/ip.js'
 import * as ipv6 from '../src/options/ipv6.js'
 import * as socket from '../src/options/socket.js'
+import * as resolve from '../src/resolve.js'
 
 /** The C library's headers first: the kernel's make way for them. */
 const includes = [
@@ -18,6 +20,7 @@ const includes = [
   'sys/resource.h',
   'sys/un.h',
   'net/if.h',
+  'netdb.h',
   'netinet/in.h',
   'netinet/ip.h',
   'netinet/icmp6.h',
@@ -28,6 +31,7 @@ const includes = [
   'linux/sockios.h',
   'linux/filter.h',
   'linux/icmp.h',
+  'linux/if_addr.h',
   'linux/if_packet.h',
   'linux/netfilter_ipv4.h',
   'linux/netfilter_ipv6/ip6_tables.h',
@@ -39,7 +43,10 @@ const includes = [
 ]
 
 const options = [socket, ip, ipv6].flatMap(rowsOf).map(({ name, option }) => [name, option] as const)
-const numbers = [constants, filter].flatMap((module) => numbersOf(module))
+const numbers = [
+  ...[constants, filter].flatMap((module) => numbersOf(module)),
+  ...[interfaces, resolve].flatMap((module) => numbersOf(module, /^(AI|NI|EAI|IFF|IFA_F)_/)),
+]
 const errnos = Object.entries(errno)
 /** Rows of control messages, should there be any. */
 const messages = Object.values(core)

@@ -62,7 +62,7 @@ describe('interfaceIndexOf, interfaceNameOf', () => {
     for (const name of names) expect(interfaceNameOf(interfaceIndexOf(name))).toBe(name)
   })
 
-  it('throw for what there is not', () => {
+  it('throw for unknown names and indices', () => {
     expect(expectErrno(() => interfaceIndexOf('nothing0'), 'ENODEV').message).toContain('nothing0')
     expectErrno(() => interfaceIndexOf(''), 'ENODEV')
     expectErrno(() => interfaceIndexOf('x'.repeat(100)), 'ENODEV')
@@ -84,7 +84,7 @@ describe('inetPton, inetNtop', () => {
     expect(inetNtop(AF_INET6, new Uint8Array(16).fill(255))).toBe('ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff')
   })
 
-  it('give null for what is no address', () => {
+  it('return null for text that is no address', () => {
     for (const text of ['', '1.2.3', '::g', 'localhost', '1.2.3.4\0', '::1\0']) {
       expect(inetPton(AF_INET, text)).toBe(null)
       expect(inetPton(AF_INET6, text)).toBe(null)

@@ -1,6 +1,16 @@
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { AF_INET, AF_INET6, formatIpv4, formatIpv6, inetNtop, inetPton, parseIpv4, parseIpv6 } from '../src/index.js'
+import {
+  AF_INET,
+  AF_INET6,
+  formatIpv4,
+  formatIpv6,
+  inetAton,
+  inetNtop,
+  inetPton,
+  parseIpv4,
+  parseIpv6,
+} from '../src/index.js'
 
 guardDescriptors()
 
@@ -136,10 +146,77 @@ describe('parsing', () => {
     expect(() => parseIpv6(text as never, 'group')).toThrow('group must be an IPv6 address')
   })
 
-  it('says where a zone belongs', () => {
+  it('says where to put a zone', () => {
     expect(() => parseIpv6('fe80::1%eth0')).toThrow('belongs in `scope`')
     expect(() => parseIpv6('fe80::1')).not.toThrow()
   })
+})
+
+describe('inetAton', () => {
+  it.each([
+    ['127.1', '127.0.0.1'],
+    ['127.0.1', '127.0.0.1'],
+    ['2130706433', '127.0.0.1'],
+    ['0x7f.1', '127.0.0.1'],
+    ['0177.0x0.0.01', '127.0.0.1'],
+    ['010.0.0.1', '8.0.0.1'],
+    ['1.65536', '1.1.0.0'],
+    ['0', '0.0.0.0'],
+    ['0XFFFFFFFF', '255.255.255.255'],
+  ])('reads %s as %s', (text, address) => expect(formatIpv4(inetAton(text) as Uint8Array)).toBe(address))
+
+  it('agrees with inet_aton, as Python calls it', async () => {
+    const numbers = [
+      '0',
+      '1',
+      '127',
+      '255',
+      '256',
+      '65535',
+      '65536',
+      '16777215',
+      '16777216',
+      '4294967295',
+      '4294967296',
+    ]
+    numbers.push(
+      '00',
+      '01',
+      '010',
+      '0377',
+      '0400',
+      '08',
+      '0x',
+      '0x0',
+      '0xff',
+      '0x100',
+      '0XFf',
+      '0xg',
+      '',
+      '-1',
+      '+1',
+      '1e1',
+    )
+    numbers.push('99999999999999999999', '0x00000000000000001', '037777777777', '040000000000', 'a', '1a')
+    const texts = Array.from({ length: 5000 }, () =>
+      Array.from({ length: 1 + random(5) }, () => numbers[random(numbers.length)]).join('.'),
+    )
+    const script = `import socket, sys, json
+def attempt(text):
+    try: return socket.inet_aton(text).hex()
+    except OSError: return None
+json.dump([attempt(text) for text in json.load(sys.stdin)], sys.stdout)`
+    const all = [...new Set([...texts, ...numbers, ...ipv4Texts.filter((text) => !/\s/.test(text))])]
+    const theirs = JSON.parse(await runProgram('python3', ['-c', script], { input: JSON.stringify(all) }))
+    expect(Object.fromEntries(all.map((text) => [text, hex(inetAton(text))]))).toEqual(
+      Object.fromEntries(all.map((text, i) => [text, theirs[i]])),
+    )
+    expect(theirs.filter((found: string | null) => found !== null).length).toBeGreaterThan(300)
+  })
+
+  it.each(['127.0.0.1 ', ' 127.0.0.1', '127.0.0.1 and more', '127.0.0.1\n', '1.2.3.4\0', '１'])('refuses %j', (text) =>
+    expect(inetAton(text)).toBe(null),
+  )
 })
 
 describe('formatting', () => {

@@ -17,7 +17,7 @@ compileSources()
 
 const number = (text: string) => (text === 'unlimited' ? Number.POSITIVE_INFINITY : Number(text))
 
-/** What the kernel says of a limit of this process. */
+/** A limit of this process, as /proc reports it. */
 function proc(name: string): { soft: number; hard: number } {
   const [, soft, hard] =
     new RegExp(`^${name} +(\\S+) +(\\S+)`, 'm').exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
@@ -36,15 +36,15 @@ describe('getResourceLimit', () => {
     expect(getResourceLimit(resource)).toEqual(proc(name))
   })
 
-  it('throws EINVAL for what is no resource', () => {
+  it('throws EINVAL for an unknown resource', () => {
     expectErrno(() => getResourceLimit(99), 'EINVAL')
-    expectErrno(() => getResourceLimit(-1), 'EINVAL')
+    expect(() => getResourceLimit(-1)).toThrow(RangeError)
     expect(() => getResourceLimit(Number.NaN)).toThrow(TypeError)
   })
 })
 
 describe('setResourceLimit', () => {
-  // In processes of their own: a limit holds for all that runs in one.
+  // In processes of their own: a limit applies to the whole process.
   it('sets the soft limit, keeps what is left out, and raises it again', async () => {
     const { stdout, stderr } = await runModule(`
       import { getResourceLimit, raiseDescriptorLimit, setResourceLimit } from './index.js'
@@ -65,7 +65,7 @@ describe('setResourceLimit', () => {
     })
   })
 
-  it('sets no limit', async (test) => {
+  it('removes a limit', async (test) => {
     skipUnless(test, needRoot())
     const RLIMIT_CORE = 4
     const { stdout } = await runModule(`

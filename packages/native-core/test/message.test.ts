@@ -1,20 +1,23 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { readFileSync, readSync, writeSync } from 'node:fs'
 import {
   expectCloexec,
   expectErrno,
-  expectNonBlocking,
   guardDescriptors,
+  needLinux,
+  needProgram,
   openDescriptors,
+  skipUnless,
   spawnProgram,
   temporaryDirectory,
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
   AF_UNIX,
+  controlSpace,
   descriptorSpace,
-  dup,
   encodeAddress,
   encodeControl,
+  errno,
   type IncomingMessage,
   IP_PKTINFO,
   isNonBlocking,
@@ -22,11 +25,16 @@ import {
   MSG_DONTWAIT,
   MSG_PEEK,
   MSG_TRUNC,
+  OwnedFd,
   pipe,
+  ReceiveBatch,
   readable,
+  readControl,
   recvMessage,
   SCM_MAX_FD,
+  SCM_PIDFD,
   SCM_RIGHTS,
+  SO_PASSPIDFD,
   SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
@@ -36,17 +44,24 @@ import {
   setOptionInt,
 } from '../src/index.js'
 import { closeLater, udp, unixPair } from './datagram.js'
+import { compileSources, runModule } from './outside.js'
 
 guardDescriptors()
-
-const O_PATH = 0o10000000
+compileSources()
 
 describe('data', () => {
   it('gathers and scatters', () => {
     const [a, b] = unixPair()
     expect(sendMessage(a, { data: [Buffer.from('ab'), new Uint8Array(0), Buffer.from('cdef')] })).toBe(6)
     const [head, tail] = [Buffer.alloc(3), Buffer.alloc(5)]
-    expect(recvMessage(b, [head, tail])).toEqual({ length: 6, flags: 0, address: null, control: [], descriptors: [] })
+    expect(recvMessage(b, [head, tail])).toEqual({
+      length: 6,
+      flags: 0,
+      address: null,
+      control: [],
+      descriptors: [],
+      pidfd: undefined,
+    })
     expect(head.toString()).toBe('abc')
     expect(tail.toString()).toBe('def\0\0')
   })
@@ -64,10 +79,10 @@ describe('data', () => {
     const pieces = Array.from({ length: 1024 }, () => Buffer.from('x'))
     expect(sendMessage(a, { data: pieces })).toBe(1024)
     expect(recvMessage(b, pieces)?.length).toBe(1024)
-    expect(() => sendMessage(a, { data: [...pieces, Buffer.from('x')] })).toThrow(TypeError)
+    expect(() => sendMessage(a, { data: [...pieces, Buffer.from('x')] })).toThrow(RangeError)
   })
 
-  it('is null where nothing waits, and where nothing fits', () => {
+  it('is null if nothing waits, and if nothing fits', () => {
     const [a, b] = unixPair()
     expect(recvMessage(b, Buffer.alloc(1))).toBeNull()
     let count = 0
@@ -75,7 +90,7 @@ describe('data', () => {
     expect(count).toBeGreaterThan(0)
   })
 
-  it('says that data was cut', () => {
+  it('reports that data was cut', () => {
     const [a, b] = unixPair()
     for (let i = 0; i < 2; i++) sendMessage(a, { data: Buffer.from('abcdef') })
     expect(recvMessage(b, Buffer.alloc(4))).toMatchObject({ length: 4, flags: MSG_TRUNC })
@@ -91,7 +106,7 @@ describe('data', () => {
     expect(recvMessage(b, Buffer.alloc(1))?.length).toBe(1)
   })
 
-  it('gives 0 at the end of a stream', () => {
+  it('returns 0 at the end of a stream', () => {
     const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
     closeLater(b)
     a.close()
@@ -105,7 +120,7 @@ describe('data', () => {
     expect(expectErrno(() => sendMessage(a, { data: Buffer.from('x') }), 'EPIPE').syscall).toBe('sendmsg')
   })
 
-  it('refuses nonsense', () => {
+  it('refuses invalid arguments', () => {
     const [a, b] = unixPair()
     expect(() => sendMessage(a, { data: 'text' as unknown as Uint8Array })).toThrow(TypeError)
     expect(() => recvMessage(b, null as unknown as Uint8Array)).toThrow(TypeError)
@@ -116,7 +131,7 @@ describe('data', () => {
 })
 
 describe('addresses', () => {
-  it('sends to an address, given as an object or as bytes, and tells the sender', () => {
+  it('sends to an address, given as an object or as bytes, and reports the sender', () => {
     const [a, b] = [udp(), udp()]
     for (const address of [b.localAddress, encodeAddress(b.localAddress)]) {
       expect(sendMessage(a, { data: Buffer.from('x'), address })).toBe(1)
@@ -124,7 +139,7 @@ describe('addresses', () => {
     }
   })
 
-  it('decodes no sender unless asked, and is null for one without a name', () => {
+  it('decodes no sender unless asked, and returns null for a sender without a name', () => {
     const [a, b] = [udp(), udp()]
     sendMessage(a, { data: Buffer.from('x'), address: b.localAddress })
     expect(recvMessage(b, Buffer.alloc(1))?.address).toBeNull()
@@ -152,7 +167,7 @@ describe('control messages', () => {
     }
   })
 
-  it('says that they were cut', () => {
+  it('reports that they were cut', () => {
     const receiver = udp()
     setOption(receiver, IP_PKTINFO, true)
     for (let i = 0; i < 2; i++) sendMessage(udp(), { data: Buffer.from('x'), address: receiver.localAddress })
@@ -165,32 +180,49 @@ describe('control messages', () => {
 })
 
 describe('descriptors', () => {
-  it('passes them, closed on exec and non-blocking', () => {
+  it.each([true, false])('passes them, closed on exec and otherwise as they are; blocking: %s', (blocking) => {
     const [a, b] = unixPair()
-    const { read, write } = pipe({ blocking: true })
-    expect(isNonBlocking(read)).toBe(false)
+    const { read, write } = pipe({ blocking })
     sendMessage(a, { data: Buffer.from('x'), descriptors: [read, { fd: write.fd }] })
+    const { descriptors, control, flags } = receiveDescriptors(b, 2)
+    expect([control, flags]).toEqual([[{ level: SOL_SOCKET, type: SCM_RIGHTS, data: new Uint8Array(0) }], 0])
+    for (const descriptor of descriptors) expectCloexec(descriptor)
+    for (const descriptor of [read, write, ...descriptors]) expect(isNonBlocking(descriptor)).toBe(!blocking)
     read.close()
     write.close()
-    const { descriptors, control, flags } = receiveDescriptors(b, 2)
-    expect([control, flags]).toEqual([[], 0])
-    for (const descriptor of descriptors) {
-      expectCloexec(descriptor)
-      expectNonBlocking(descriptor)
-    }
     const [first, second] = descriptors as [Socket, Socket]
     writeSync(second.fd, 'through')
     expect(readSync(first.fd, Buffer.alloc(20))).toBe(7)
     for (const descriptor of descriptors) descriptor.close()
   })
 
-  it('leaves them blocking when asked to', () => {
-    const [a, b] = unixPair()
-    const { read, write } = pipe({ blocking: true })
-    sendMessage(a, { data: Buffer.from('x'), descriptors: [read] })
-    const message = recvMessage(b, Buffer.alloc(1), { control: descriptorSpace(1), keepBlocking: true })
-    expect(message?.descriptors.map((descriptor) => isNonBlocking(descriptor))).toEqual([false])
-    for (const descriptor of [read, write, ...(message?.descriptors ?? [])]) descriptor.close()
+  it('leaves the sender’s pipe blocking', async () => {
+    const path = `${temporaryDirectory()}/socket`
+    const server = Socket.open(AF_UNIX, SOCK_DGRAM)
+    closeLater(server)
+    server.bind({ family: 'unix', path })
+    const python = spawnProgram('python3', [
+      '-uc',
+      `
+import array, os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+r, w = os.pipe()
+for _ in range(2):
+    s.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [r, w]))], 0, sys.argv[1])
+sys.stdin.read()
+print(os.get_blocking(r), os.get_blocking(w))`,
+      path,
+    ])
+    await readable(server, { signal: AbortSignal.timeout(10_000) })
+    const { descriptors } = receiveDescriptors(server, 2)
+    const batch = new ReceiveBatch({ count: 1, control: descriptorSpace(2) })
+    expect(await receiveBatch(server, batch)).toBe(1)
+    for (const descriptor of [...descriptors, ...batch.descriptors(0)]) {
+      expect(isNonBlocking(descriptor)).toBe(false)
+      descriptor.close()
+    }
+    python.process.stdin?.end()
+    expect((await python.finished).stdout).toBe('True True\n')
   })
 
   it('passes as many as the kernel allows, together with other control messages', () => {
@@ -198,14 +230,14 @@ describe('descriptors', () => {
     sendMessage(a, { data: Buffer.from('x'), descriptors: Array.from({ length: SCM_MAX_FD }, () => a) })
     const { descriptors, control } = receiveDescriptors(b, SCM_MAX_FD, 32)
     expect(descriptors).toHaveLength(SCM_MAX_FD)
-    expect(control).toMatchObject([{ type: SCM_CREDENTIALS }])
+    expect(control).toMatchObject([{ type: SCM_CREDENTIALS }, { type: SCM_RIGHTS, data: { length: 0 } }])
     for (const descriptor of descriptors) descriptor.close()
     expect(() => sendMessage(a, { data: Buffer.from('x'), descriptors: Array(SCM_MAX_FD + 1).fill(a) })).toThrow(
       RangeError,
     )
   })
 
-  it('closes those that came when there was no space for all', () => {
+  it('closes those that came if there was no space for all', () => {
     const [a, b] = unixPair()
     sendMessage(a, { data: Buffer.from('x'), descriptors: [a, a, a, a] })
     const open = openDescriptors().length
@@ -213,17 +245,17 @@ describe('descriptors', () => {
     expect(openDescriptors()).toHaveLength(open)
   })
 
-  it('takes what can’t be made non-blocking as it comes', () => {
-    const [a, b] = Socket.pair()
-    // In a Worker Node would close it again: dup.
-    const opened = openSync('/', O_PATH)
-    using path = dup({ fd: opened })
-    closeSync(opened)
-    sendMessage(a, { data: Buffer.from('x'), descriptors: [path, a] })
-    const { descriptors, length } = receiveDescriptors(b, 2)
-    expect(length).toBe(1)
-    expect(descriptors.map(isNonBlocking)).toEqual([false, true])
-    for (const open of [...descriptors, a, b]) open.close()
+  it('hands over those that fitted if asked for', () => {
+    const [a, b] = unixPair()
+    const { read, write } = pipe()
+    sendMessage(a, { data: Buffer.from('x'), descriptors: [read, write, a, a] })
+    const message = recvMessage(b, Buffer.alloc(1), { control: descriptorSpace(2), keepTruncated: true })
+    expect(message?.flags).toBe(MSG_CTRUNC)
+    const [first, second, ...more] = (message as IncomingMessage).descriptors as [OwnedFd, OwnedFd]
+    expect(more).toEqual([])
+    writeSync(second.fd, 'through')
+    expect(readSync(first.fd, Buffer.alloc(20))).toBe(7)
+    for (const descriptor of [read, write, first, second]) descriptor.close()
   })
 
   it('receives none without a control buffer', () => {
@@ -234,7 +266,7 @@ describe('descriptors', () => {
     expect(openDescriptors()).toHaveLength(open)
   })
 
-  it('gives each receiver descriptors of its own when the message is looked at first', () => {
+  it('gives each receive descriptors of its own if the message was peeked at', () => {
     const [a, b] = unixPair()
     sendMessage(a, { data: Buffer.from('x'), descriptors: [a] })
     const looked = recvMessage(b, Buffer.alloc(1), { control: descriptorSpace(1), flags: MSG_PEEK })
@@ -283,7 +315,7 @@ print(data, [os.read(fd, 100) for fd in fds], flags)`,
     expect(message).toMatchObject({
       length: 4,
       flags: 0,
-      control: [],
+      control: [{ type: SCM_RIGHTS }],
       address: { family: 'unix', path: `${path}.client` },
     })
     const text = Buffer.alloc(20)
@@ -296,7 +328,18 @@ print(data, [os.read(fd, 100) for fd in fds], flags)`,
     expect((await python.finished).stdout).toBe("b'there' [b'from node'] 0\n")
   })
 
-  it('takes those of two messages', () => {
+  it('keeps the order of the other control messages', () => {
+    const [a, b] = credentialedPair()
+    sendMessage(a, { data: Buffer.from('x'), descriptors: [a] })
+    const { control, descriptors } = receiveDescriptors(b, 1, 32)
+    expect(control.map(({ type, data }) => [type, data.length])).toEqual([
+      [SCM_CREDENTIALS, 12],
+      [SCM_RIGHTS, 0],
+    ])
+    for (const descriptor of descriptors) descriptor.close()
+  })
+
+  it('takes the descriptors of two control messages', () => {
     const [a, b] = unixPair()
     const rights = { level: SOL_SOCKET, type: SCM_RIGHTS, data: new Uint8Array(Int32Array.of(a.fd).buffer) }
     sendMessage(a, { data: Buffer.from('x'), control: [rights], descriptors: [b] })
@@ -306,14 +349,105 @@ print(data, [os.read(fd, 100) for fd in fds], flags)`,
   })
 })
 
+describe('the pidfd of the sender', () => {
+  it('has an owner, and the message says that it came', (test) => {
+    skipUnless(test, needLinux('6.5'))
+    const [a, b] = pidfdPair()
+    sendMessage(a, { data: Buffer.from('x'), descriptors: [a] })
+    const message = receiveDescriptors(b, 1, controlSpace(4))
+    const { pidfd, descriptors, control } = message
+    expect(pidfd).toBeInstanceOf(OwnedFd)
+    expectCloexec(pidfd as OwnedFd)
+    expect(processOf(pidfd as OwnedFd)).toBe(process.pid)
+    expect(control.map(({ type }) => type)).toEqual([SCM_RIGHTS, SCM_PIDFD.type])
+    expect(readControl(control, SCM_PIDFD)).toBe(0)
+    expect(descriptors).toHaveLength(1)
+    for (const descriptor of [pidfd as OwnedFd, ...descriptors]) descriptor.close()
+  })
+
+  it('refers to another process, and outlives it', async (test) => {
+    skipUnless(test, needLinux('6.5'))
+    const path = `${temporaryDirectory()}/socket`
+    const server = Socket.open(AF_UNIX, SOCK_DGRAM)
+    closeLater(server)
+    server.bind({ family: 'unix', path })
+    setOption(server, SO_PASSPIDFD, true)
+    const python = spawnProgram('python3', [
+      '-uc',
+      `import socket, sys
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x', sys.argv[1])
+sys.stdin.read()`,
+      path,
+    ])
+    await readable(server, { signal: AbortSignal.timeout(10_000) })
+    using pidfd = recvMessage(server, Buffer.alloc(1), { control: controlSpace(4) })?.pidfd as OwnedFd
+    expect(processOf(pidfd)).toBe(python.process.pid)
+    const ended = readable(pidfd, { signal: AbortSignal.timeout(10_000) })
+    python.process.stdin?.end()
+    await ended
+  })
+
+  it('is lost if it didn’t fit, and the descriptors of the cut message are closed or kept', (test) => {
+    skipUnless(test, needLinux('6.5'))
+    const [a, b] = pidfdPair()
+    for (const keepTruncated of [false, true]) {
+      sendMessage(a, { data: Buffer.from('x'), descriptors: [a] })
+      const open = openDescriptors().length
+      const control = descriptorSpace(1)
+      const message = recvMessage(b, Buffer.alloc(1), { control, keepTruncated }) as IncomingMessage
+      expect(message).toMatchObject({ flags: MSG_CTRUNC, pidfd: undefined })
+      expect(message.descriptors).toHaveLength(keepTruncated ? 1 : 0)
+      expect(openDescriptors()).toHaveLength(open + (keepTruncated ? 1 : 0))
+      for (const descriptor of message.descriptors) descriptor.close()
+    }
+  })
+
+  it('is an errno if the process is at its descriptor limit', async (test) => {
+    skipUnless(test, needLinux('6.5'), needProgram('python3'))
+    const { stdout, stderr } = await runModule(
+      `
+      import { closeSync, openSync, readdirSync } from 'node:fs'
+      import * as core from './index.js'
+      const [a, b] = core.Socket.pair(core.AF_UNIX, core.SOCK_DGRAM)
+      core.setOption(b, core.SO_PASSPIDFD, true)
+      core.sendMessage(a, { data: Buffer.from('x') })
+      const fds = []
+      try { for (;;) fds.push(openSync('/dev/null')) } catch {}
+      const { control, pidfd } = core.recvMessage(b, Buffer.alloc(1), { control: core.controlSpace(4) })
+      for (const fd of fds) closeSync(fd)
+      console.log(core.readControl(control, core.SCM_PIDFD), pidfd)`,
+      { wrapper: ['sh', '-c', 'ulimit -n 60; exec "$@"', '-'] },
+    )
+    expect({ stdout, stderr }).toEqual({ stdout: `${-errno.EMFILE} undefined\n`, stderr: '' })
+  })
+})
+
 const SO_PASSCRED = 16
 const SCM_CREDENTIALS = 2
 
-/** The second one is told the credentials of whoever sends to it. */
+/** Two sockets; the second gets the sender's credentials with each message. */
 function credentialedPair(): [Socket, Socket] {
   const [a, b] = unixPair()
   setOptionInt(b, SOL_SOCKET, SO_PASSCRED, 1)
   return [a, b]
+}
+
+/** Two sockets; the second gets the sender's process with each message. */
+function pidfdPair(): [Socket, Socket] {
+  const [a, b] = unixPair()
+  setOption(b, SO_PASSPIDFD, true)
+  return [a, b]
+}
+
+/** The pid of a pidfd's process. */
+function processOf({ fd }: OwnedFd): number {
+  return Number(/^Pid:\t(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1])
+}
+
+/** A message that waits, or comes soon. */
+async function receiveBatch(socket: Socket, batch: ReceiveBatch): Promise<number | null> {
+  await readable(socket, { signal: AbortSignal.timeout(10_000) })
+  return batch.receive(socket)
 }
 
 function receiveDescriptors(socket: Socket, count: number, more = 0): IncomingMessage {

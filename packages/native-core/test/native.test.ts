@@ -40,7 +40,7 @@ describe('the list', () => {
     expect(replaced.toSorted()).toEqual(hot.toSorted())
   })
 
-  it('is what the tables below go through', () => {
+  it('is covered by the tables below', () => {
     expect(Object.keys(calls).toSorted()).toEqual(listed.toSorted())
   })
 
@@ -63,7 +63,7 @@ interface Call {
   /** −1 stands for a descriptor. */
   readonly args: () => unknown[]
   readonly fds?: readonly number[]
-  /** What it answers to a closed descriptor, when that isn't EBADF. */
+  /** The error for a closed descriptor, if it isn't EBADF. */
   readonly closed?: number
 }
 
@@ -110,7 +110,8 @@ const calls: Record<keyof Native, Call> = {
   if_nametoindex: { args: () => [Buffer.from('lo')] },
   if_indextoname: { args: () => [1, new Uint8Array(16)] },
   getifaddrs: { args: () => [new Uint8Array(65536)] },
-  resolve_open: { args: () => [() => {}, 1] },
+  resolve_open: { args: () => [() => {}] },
+  resolve_limit: { args: () => [9999, 1] },
   getaddrinfo: { args: () => [9999, 0, bytes(), bytes(), 0, 0, 0, 0] },
   getnameinfo: { args: () => [9999, 0, inet, 0] },
   resolve_cancel: { args: () => [9999, 0] },
@@ -135,7 +136,7 @@ describe('a closed descriptor', () => {
     const gone = Socket.open(AF_UNIX, SOCK_STREAM)
     const { fd } = gone
     gone.close()
-    // The others are good, so that it is this one that is refused.
+    // The others are valid, so that this one is refused.
     const good: Partial<Record<keyof Native, number[]>> = {
       sendfile: [a.fd, a.fd],
       splice: [read.fd, a.fd],
@@ -144,7 +145,7 @@ describe('a closed descriptor', () => {
     }
     const { args, fds = [], closed = EBADF } = calls[name]
     for (const number of [-1, fd, 2 ** 31 - 1, -(2 ** 31)]) {
-      // `own` believes a number, as long as it is one.
+      // `own` accepts any number that could be a descriptor.
       if (name === 'own' && number === fd) continue
       const list = args()
       for (const [position, other] of fds.entries()) list[other] = good[name]?.[position] ?? number
@@ -170,7 +171,8 @@ describe('a bad argument', () => {
       const result = call(name, list)
       expect(result, `${name} with ${String(bad)}`).toBeLessThan(-MAX_ERRNO)
       expect((-result - MAX_ERRNO - 1) >> 3, `position, with ${String(bad)}`).toBe(index)
-      expect(() => check(result, name)).toThrow(`${name}: argument ${index + 1} must be `)
+      // The hot calls have names for their arguments: error.test.ts.
+      expect(() => check(result, name)).toThrow(new RegExp(`^(?:${name}: argument ${index + 1}|[a-z]+) must be `))
       try {
         check(result, name)
       } catch (error) {
@@ -228,24 +230,23 @@ describe('a bad argument', () => {
     expect((-call(name, list) - MAX_ERRNO - 1) >> 3).toBe(index)
   })
 
-  it.each([0x40088a01, 0x80088a02])('ioctl wants as much room as request %i carries', (request) => {
+  it.each([0x40088a01, 0x80088a02])('ioctl needs as much room as request %i carries', (request) => {
     expect(call('ioctl', [-1, request, new Int32Array(1)])).toBeLessThan(-MAX_ERRNO)
     expect(call('ioctl', [-1, request, new Int32Array(2)])).toBe(EBADF)
   })
 
-  it.each([
-    ['getsockopt', 3, 4],
-    ['setsockopt', 3, 4],
-  ] as const)('%s does not go beyond its buffer', (name, index, length) => {
+  it.each(['getsockopt', 'setsockopt'] as const)('%s does not go beyond its buffer', (name) => {
+    const length = 4
     const list = calls[name].args()
     for (const bad of [17, -1]) {
       list[length] = bad
-      expect(call(name, list)).toBeLessThan(-MAX_ERRNO)
+      expect((-call(name, list) - MAX_ERRNO - 1) >> 3).toBe(length)
     }
-    expect(index).toBe(3)
+    list[length] = 16
+    expect(call(name, list)).toBe(EBADF)
   })
 
-  it('takes a detached buffer for an empty one, and reads nothing outside', () => {
+  it('treats a detached buffer as empty, and reads nothing outside', () => {
     const [a, b] = Socket.pair(AF_UNIX, SOCK_DGRAM)
     const detached = () => {
       const buffer = new Uint8Array(64)
@@ -284,7 +285,7 @@ describe('a bad argument', () => {
   })
 })
 
-it('is looked for by what runs, whatever has become of its path', async () => {
+it('finds the binary although process.execPath does not exist', async () => {
   const { stdout } = await runModule(
     `
     process.execPath = '/nowhere/node'
@@ -292,7 +293,7 @@ it('is looked for by what runs, whatever has become of its path', async () => {
     `,
     { wrapper: ['env', '-u', 'LINUX_SOCKETS_BINARY'] },
   )
-  expect(stdout).toContain('found no binary that loads: ../build/Release/native_core.node: ')
+  expect(stdout).toMatch(/found no binary that loads: \/.*\/build\/Release\/native_core\.node does not exist; /)
 })
 
 describe('descriptors', () => {

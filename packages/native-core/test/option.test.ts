@@ -1,14 +1,28 @@
-import { closeSync, openSync } from 'node:fs'
-import { expectErrno, guardDescriptors } from '@linux-sockets/testkit'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import {
+  expectCloexec,
+  expectErrno,
+  guardDescriptors,
+  needLinux,
+  needProgram,
+  openDescriptors,
+  skipUnless,
+} from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   AF_INET,
+  AF_UNIX,
   bool,
   type Codec,
   getOption,
   getOptionBytes,
   getOptionInt,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPPROTO_TCP,
   int,
+  OwnedFd,
+  peerPidfd,
   raw,
   ro,
   rw,
@@ -27,8 +41,10 @@ import {
   setOptionInt,
   wo,
 } from '../src/index.js'
+import { compileSources, runModule } from './outside.js'
 
 guardDescriptors()
+compileSources()
 
 describe('getOption, setOption', () => {
   it('read and write', () => {
@@ -38,7 +54,7 @@ describe('getOption, setOption', () => {
     expect(getOption(socket, SO_KEEPALIVE)).toBe(true)
   })
 
-  it('take anything with a descriptor in it', () => {
+  it('accept any object with a descriptor', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     setOption({ fd: socket.fd }, SO_REUSEADDR, true)
     expect(getOption({ fd: socket.fd }, SO_REUSEADDR)).toBe(true)
@@ -58,7 +74,7 @@ describe('getOption, setOption', () => {
     expect(() => setOptionInt(socket, SOL_SOCKET, 2, 0.5)).toThrow(RangeError)
   })
 
-  it('report what the kernel says, with the option’s name', () => {
+  it('report the kernel’s error, with the option’s name', () => {
     const socket = Socket.open(AF_INET, SOCK_STREAM)
     socket.close()
     const error = expectErrno(() => setOption(socket, SO_RCVBUF, 1), 'EBADF')
@@ -71,7 +87,7 @@ describe('getOption, setOption', () => {
     closeSync(fd)
   })
 
-  it('refuse what is no descriptor', () => {
+  it('refuse other values than descriptors', () => {
     for (const fd of [Number.NaN, 1.5, 2 ** 31, '1', undefined, null]) {
       expect(() => getOption({ fd: fd as number }, SO_RCVBUF)).toThrow(TypeError)
     }
@@ -85,7 +101,7 @@ describe('getOption, setOption', () => {
     expect(error.message).toBe('setsockopt ENOPROTOOPT SO_OF_THE_FUTURE: protocol not available')
   })
 
-  it('serve rows that a program writes for itself', () => {
+  it('accept rows that a program defines', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     const TCP_NODELAY = rw('TCP_NODELAY', 6, 1, bool)
     setOption(socket, TCP_NODELAY, true)
@@ -95,7 +111,7 @@ describe('getOption, setOption', () => {
     expect(getOption(socket, TCP_NODELAY)).toBe(false)
   })
 
-  it('serve values larger than any before', () => {
+  it('accept values larger than any before', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     // TCP_INFO: some 250 bytes, whatever more is offered.
     const info = getOption(socket, ro('TCP_INFO', 6, 11, raw(100_000)))
@@ -120,7 +136,7 @@ describe('the raw form', () => {
     expect(getOptionInt(socket, SOL_SOCKET, 3)).toBe(SOCK_DGRAM)
   })
 
-  it('reads and writes bytes, of a length of choice', () => {
+  it('reads and writes bytes of any length', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     const linger = Uint8Array.of(1, 0, 0, 0, 5, 0, 0, 0)
     setOptionBytes(socket, SOL_SOCKET, 13, linger)
@@ -149,29 +165,93 @@ describe('the raw form', () => {
     expectErrno(() => getOptionBytes(socket, SOL_SOCKET, 1000, new Uint8Array(4)), 'ENOPROTOOPT')
   })
 
-  it('opens no descriptor whose number would not fit', () => {
+  it('never returns a descriptor as a number', () => {
     const SO_PEERPIDFD = 77
+    const noNumber = new TypeError('SO_PEERPIDFD answers with a descriptor: use peerPidfd, which gives it an owner')
     const [a, b] = Socket.pair()
-    for (const length of [0, 1, 3]) {
-      expectErrno(() => getOptionBytes(a, SOL_SOCKET, SO_PEERPIDFD, new Uint8Array(length)), 'EINVAL')
+    const before = openDescriptors().length
+    for (const length of [0, 1, 3, 4, 8]) {
+      expect(() => getOptionBytes(a, SOL_SOCKET, SO_PEERPIDFD, new Uint8Array(length))).toThrow(noNumber)
     }
+    expect(() => getOptionInt(a, SOL_SOCKET, SO_PEERPIDFD)).toThrow(noNumber)
+    expect(() => getOption(a, ro('SO_PEERPIDFD', SOL_SOCKET, SO_PEERPIDFD, int))).toThrow(noNumber)
+    expect(openDescriptors()).toHaveLength(before)
     a.close()
     b.close()
   })
 
-  it('refuses what is no number and no bytes', () => {
+  it.each([
+    ['IP_MSFILTER', IPPROTO_IP, 41, 12],
+    ['MCAST_MSFILTER', IPPROTO_IP, 48, 140],
+    ['MCAST_MSFILTER', IPPROTO_IPV6, 48, 140],
+    ['TCP_AO_GET_KEYS', IPPROTO_TCP, 41, 272],
+  ])('says why %s at level %i is refused a buffer that is too short', (name, level, option, at) => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
-    for (const bad of [Number.NaN, 2 ** 31, '1', undefined]) {
+    const buffer = new Uint8Array(400)
+    new DataView(buffer.buffer).setUint32(at, 100, true)
+    expect(() => getOptionBytes(socket, level, option, buffer)).toThrow(
+      new RangeError(
+        `buffer is too short for ${name}: its value holds the number of entries that the kernel writes, ` +
+          'whatever length it is told',
+      ),
+    )
+  })
+
+  it.each([
+    ['TCP_ZEROCOPY_RECEIVE', IPPROTO_TCP, 35],
+    ['MPTCP_FULL_INFO', 284, 4],
+  ])('says why %s is refused', (name, level, option) => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    const error = expectErrno(() => getOptionBytes(socket, level, option, new Uint8Array(400)), 'ENOTSUP')
+    expect(error.message).toBe(
+      `getsockopt ENOTSUP ${name}: its value holds addresses where the kernel would write, whatever length it is told: ` +
+        'operation not supported',
+    )
+  })
+
+  it('distinguishes an empty value from the null pointer', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    const { stdout, stderr } = await runModule(
+      `
+      import { AF_INET, SOCK_STREAM, Socket, setOptionBytes } from './index.js'
+      const socket = Socket.open(AF_INET, SOCK_STREAM)
+      const detached = new Uint8Array(4)
+      structuredClone(detached.buffer, { transfer: [detached.buffer] })
+      for (const bytes of [null, new Uint8Array(), new Uint8Array(8).subarray(4, 4), Buffer.alloc(0), detached]) {
+        try {
+          setOptionBytes(socket, 6, 1234, bytes)
+        } catch (error) {
+          console.log(error.code)
+        }
+      }`,
+      { wrapper: ['strace', '-qq', '-e', 'trace=setsockopt', '-e', 'raw=setsockopt'] },
+    )
+    expect(stdout).toBe('EINVAL\n'.repeat(5))
+    const values = [...stderr.matchAll(/^setsockopt\(\w+, 0x6, 0x4d2, (\w+), (\w+)\)/gm)].map(([, at, size]) => [
+      at,
+      size,
+    ])
+    expect(values).toHaveLength(5)
+    expect(values[0]).toEqual(['0', '0'])
+    for (const [at, size] of values.slice(1)) {
+      expect(at).toMatch(/^0x[1-9a-f]/)
+      expect(size).toBe('0')
+    }
+  })
+
+  it('refuses invalid numbers and bytes', () => {
+    using socket = Socket.open(AF_INET, SOCK_STREAM)
+    for (const bad of [Number.NaN, '1', undefined]) {
       expect(() => getOptionInt(socket, bad as number, 3)).toThrow(TypeError)
       expect(() => getOptionInt(socket, SOL_SOCKET, bad as number)).toThrow(TypeError)
     }
-    for (const bad of ['abcd', [1, 2, 3, 4], null]) {
+    for (const bad of ['abcd', [1, 2, 3, 4], undefined]) {
       expect(() => setOptionBytes(socket, SOL_SOCKET, 2, bad as unknown as Uint8Array)).toThrow(TypeError)
       expect(() => getOptionBytes(socket, SOL_SOCKET, 2, bad as unknown as Uint8Array)).toThrow(TypeError)
     }
   })
 
-  it('takes a detached buffer for an empty one', () => {
+  it('treats a detached buffer as empty', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     const buffer = new Uint8Array(4)
     structuredClone(buffer.buffer, { transfer: [buffer.buffer] })
@@ -179,7 +259,27 @@ describe('the raw form', () => {
   })
 })
 
-it('has types that know what can be read, what can be written, and what', () => {
+describe('peerPidfd', () => {
+  it('opens the peer’s process, and the descriptor has an owner', async (test) => {
+    skipUnless(test, needLinux('6.5'))
+    const [a, b] = Socket.pair()
+    using pidfd = peerPidfd(a)
+    expect(pidfd).toBeInstanceOf(OwnedFd)
+    expectCloexec(pidfd)
+    expect(readFileSync(`/proc/self/fdinfo/${pidfd.fd}`, 'utf8')).toMatch(new RegExp(`^Pid:\\t${process.pid}$`, 'm'))
+    a.close()
+    b.close()
+  })
+
+  it('throws if there is no peer', (test) => {
+    skipUnless(test, needLinux('6.5'))
+    using socket = Socket.open(AF_UNIX, SOCK_STREAM)
+    expectErrno(() => peerPidfd(socket), 'ENODATA')
+    expect(expectErrno(() => peerPidfd(-1), 'EBADF').message).toContain('SO_PEERPIDFD')
+  })
+})
+
+it('has types that know which options can be read or written, and their values', () => {
   const never: boolean = false
   using socket = Socket.open(AF_INET, SOCK_STREAM)
   expectTypeOf(getOption(socket, SO_RCVBUF)).toEqualTypeOf<number>()
@@ -201,7 +301,8 @@ it('has types that know what can be read, what can be written, and what', () => 
     setOption(socket, SO_RCVBUF, true)
     // @ts-expect-error a row is wanted, not its number
     getOption(socket, 8)
-    // @ts-expect-error a bare number is no descriptor
     getOption(3, SO_RCVBUF)
+    // @ts-expect-error a text is no descriptor
+    getOption('3', SO_RCVBUF)
   }
 })

@@ -1,4 +1,4 @@
-/** What the tests run outside of vitest, where nothing reads TypeScript: Node programs and Workers that import the sources. */
+/** Runs Node programs and Workers that import the sources, outside of vitest, where TypeScript must be compiled first. */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

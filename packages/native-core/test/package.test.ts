@@ -13,7 +13,7 @@ const project = join(directory, 'project')
 const installed = join(project, 'node_modules/@linux-sockets/native-core')
 afterAll(() => rmSync(directory, { recursive: true }))
 
-/** Loading the package is what is tested, so no binary is pointed at. */
+/** The test is about finding the binary, so no variable points at one. */
 const { LINUX_SOCKETS_BINARY: _, ...environment } = process.env
 const node = (args: string[], options = {}) =>
   run(process.execPath, args, { cwd: project, env: environment, ...options })
@@ -35,6 +35,7 @@ beforeAll(async () => {
   }
   const tsup = join(room, 'node_modules/.bin/tsup')
   await run(tsup, ['--out-dir', join(copy, 'dist')], { cwd: room })
+  await run(process.execPath, [join(room, '../../scripts/declare.mjs'), join(copy, 'dist')])
   mkdirSync(join(copy, prebuild, '..'), { recursive: true })
   cpSync(binary, join(copy, prebuild))
   const packed = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', directory], {
@@ -49,12 +50,13 @@ beforeAll(async () => {
 }, 120_000)
 
 describe('the tarball', () => {
-  it('holds what runs, and nothing to compile', () => {
+  it('contains the built code, and nothing to compile', () => {
     expect(files).toContain(prebuild)
     expect(files).toContain('dist/index.js')
     expect(files).toContain('dist/index.d.ts')
+    expect(files).toContain('dist/index.d.cts')
     const expected =
-      /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/[\w.-]+\.(js|js\.map|d\.ts)|prebuilds\/.*\.node)$/
+      /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/[\w.-]+\.(js|d\.ts|d\.cts)|prebuilds\/.*\.node)$/
     expect(files.filter((file) => !expected.test(file))).toEqual([])
   })
 
@@ -103,6 +105,46 @@ describe('installed', () => {
     expect(stdout).toBe('hello\n')
   })
 
+  it('names forgotten descriptors and classes correctly', async () => {
+    const script = `
+      import * as core from '@linux-sockets/native-core'
+      const said = []
+      process.on('warning', ({ code, message }) => said.push(code + ' ' + message.replace(/ \\(fd .*/, '')))
+      class Mine extends core.Socket {}
+      ;(() => {
+        core.Socket.open(core.AF_INET, core.SOCK_STREAM)
+        core.epollCreate()
+        core.eventfd()
+        const { read, write } = core.pipe()
+        write.close()
+        core.OwnedFd.adopt(core.dup(0).release())
+        core.dup(0)
+        Mine.from(Mine.open(core.AF_INET, core.SOCK_DGRAM))
+      })()
+      for (let turn = 0; turn < 1000 && said.length < 7; turn++) {
+        gc()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      const classes = Object.entries(core).filter(([, value]) => /^class/.test(String(value)))
+      const renamed = classes.filter(([name, value]) => value.name !== name).map(([name]) => name)
+      console.log(JSON.stringify({ said: said.sort(), classes: classes.length, renamed }))`
+    const { stdout } = await node(['--expose-gc', '--no-warnings', '--input-type=module', '--eval', script])
+    const { said, classes, renamed } = JSON.parse(stdout)
+    expect(said).toEqual(
+      [
+        'A Socket',
+        'A Socket',
+        'A duplicated descriptor',
+        'A pipe',
+        'An OwnedFd',
+        'An epoll instance',
+        'An eventfd',
+      ].map((words) => `LINUX_SOCKETS_FD_LEAK ${words}`),
+    )
+    expect(classes).toBeGreaterThan(5)
+    expect(renamed).toEqual([])
+  })
+
   it('type-checks in a strict project', async () => {
     const types = join(room, 'node_modules/@types')
     writeFileSync(
@@ -129,6 +171,47 @@ console.log(address.family)\n`,
       (error) => expect.fail(error.stdout),
     )
   }, 60_000)
+
+  describe.each(['esm', 'cjs'] as const)('bundled by esbuild as %s', (format) => {
+    const bundled = join(project, `bundled-${format}`)
+    const bundle = async (name: string, ...options: string[]) => {
+      const file = join(bundled, name, `program.${format === 'esm' ? 'mjs' : 'cjs'}`)
+      writeFileSync(join(project, 'program.mjs'), echo(`import ${names} from '@linux-sockets/native-core'`))
+      const esbuild = join(room, 'node_modules/.bin/esbuild')
+      const common = ['--bundle', '--platform=node', `--format=${format}`, `--outfile=${file}`, '--log-level=error']
+      await run(esbuild, ['program.mjs', ...common, ...options], { cwd: project })
+      return file
+    }
+    const output = async (file: string, env = environment) => (await node(['--no-warnings', file], { env })).stdout
+
+    it('works with the package left external', async () => {
+      expect(await output(await bundle('external', '--external:@linux-sockets/*'))).toBe('hello\n')
+    })
+
+    it('works with the binary beside it', async () => {
+      const file = await bundle('beside')
+      cpSync(join(installed, prebuild), join(file, '../native_core.node'))
+      expect(await output(file)).toBe('hello\n')
+    })
+
+    it('works with the binary named, from the working directory on', async () => {
+      const env = { ...environment, LINUX_SOCKETS_BINARY: join('node_modules/@linux-sockets/native-core', prebuild) }
+      expect(await output(await bundle('named'), env)).toBe('hello\n')
+    })
+
+    it.each(['/nowhere.node', '/etc/passwd'])('says that %s was named', async (named) => {
+      const env = { ...environment, LINUX_SOCKETS_BINARY: named }
+      const file = await bundle('misnamed')
+      await expect(output(file, env)).rejects.toThrow(/LINUX_SOCKETS_BINARY names no binary that loads: /)
+    })
+
+    it('says what to do without a binary', async () => {
+      const file = await bundle('bare')
+      await expect(output(file)).rejects.toThrow(
+        /found no binary that loads: .*beside the bundle, or name that file in LINUX_SOCKETS_BINARY/,
+      )
+    })
+  })
 
   it.each([
     ['platform', 'darwin', '@linux-sockets is for Linux; this is darwin'],

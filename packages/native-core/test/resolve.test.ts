@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import { guardDescriptors, needFile, runPython, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
+  type AddressInfoQuery,
   AF_INET,
   AF_INET6,
   encodeAddress,
@@ -17,7 +18,7 @@ import { compileSources, runModule } from './outside.js'
 guardDescriptors()
 compileSources()
 
-const [AI_PASSIVE, AI_CANONNAME, AI_NUMERICHOST] = [1, 2, 4]
+const [AI_PASSIVE, AI_CANONNAME, AI_NUMERICHOST, AI_V4MAPPED, AI_NUMERICSERV] = [1, 2, 4, 8, 0x400]
 const [NI_NUMERICHOST, NI_NUMERICSERV, NI_NAMEREQD, NI_DGRAM] = [1, 2, 8, 16]
 const [EAI_NONAME, EAI_SERVICE, EAI_FAMILY, EAI_BADFLAGS] = [-2, -8, -6, -1]
 
@@ -76,11 +77,78 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     ['no family', { node: '127.0.0.1', service: null, family: 77 }, EAI_FAMILY],
     ['bad flags', { node: '127.0.0.1', service: null, flags: 1 << 30 }, EAI_BADFLAGS],
     ['neither', { node: null, service: null }, EAI_NONAME],
-  ])('tells of %s', async (_what, query, eai) => {
+  ])('reports %s', async (_what, query, eai) => {
     expect(await lookupAddresses(query).result).toMatchObject({ eai, value: null })
   })
 
-  it('refuses text with a NUL and what is no text', () => {
+  it('answers like the C library whenever it is certain, and uses no thread for it', async () => {
+    const hosts = [
+      ...['127.0.0.1', '0.0.0.0', '255.255.255.255', '224.0.0.1', '10.20.30.40'],
+      ...['::', '::1', '2001:DB8:0:0:1::1', 'fe80::1', 'ff02::1', '::ffff:192.0.2.1', '::192.0.2.1', '1:2:3:4:5:6:7:8'],
+      ...['127.1', '0x7f.1', '010.0.0.1', '1.2.3.04', '2130706433', '1.2.3.256', '1.2.3', '1.2.3.4.5', '1.2.3.4 ', ''],
+      ...['fe80::1%lo', 'fe80::1%1', '::1%lo', '::1%1', '::1%', '[::1]', '1::2::3', '::1.2.3', 'localhost'],
+    ]
+    const services = [
+      null,
+      '0',
+      '80',
+      '00080',
+      '65535',
+      '65536',
+      '99999',
+      '100000',
+      '+80',
+      ' 80',
+      '80 ',
+      '-1',
+      'http',
+      '',
+    ]
+    const kinds = [
+      ...[0, SOCK_STREAM, SOCK_DGRAM, 3].map((socktype) => [0, socktype, 0] as const),
+      ...[6, 17, 132, 255].flatMap((protocol) => [1, 2].map((socktype) => [0, socktype, protocol] as const)),
+      ...[AF_INET, AF_INET6, 77].map((family) => [family, SOCK_STREAM, 0] as const),
+    ]
+    const compared: Promise<void>[] = []
+    const answer = async (query: AddressInfoQuery) => {
+      const { eai, value } = await lookupAddresses(query).result
+      return { eai, value: value?.map(({ flags: _, canonname: __, ...rest }) => rest) }
+    }
+    for (const node of hosts) {
+      for (const service of node === '127.0.0.1' || node === '::1' || node === '127.1' ? services : ['80']) {
+        for (const [family, socktype, protocol] of kinds) {
+          for (const more of [0, AI_PASSIVE, AI_NUMERICSERV, AI_V4MAPPED]) {
+            const query = { node, service, family, socktype, protocol, flags: AI_NUMERICHOST | more }
+            const compare = async () => {
+              // With that, a thread asks the C library.
+              const theirs = await answer({ ...query, flags: query.flags | AI_CANONNAME })
+              expect(await answer(query), JSON.stringify(query)).toEqual(theirs)
+            }
+            compared.push(compare())
+          }
+        }
+      }
+    }
+    await Promise.all(compared)
+    const flags = AI_NUMERICHOST | AI_PASSIVE
+    const { value } = await lookupAddresses({ node: '::1', service: '1', socktype: SOCK_STREAM, flags }).result
+    expect(value?.[0]?.flags).toBe(flags)
+    const { stdout } = await runModule(`
+      import { readdirSync } from 'node:fs'
+      import { lookupAddresses } from './index.js'
+      const threads = () => readdirSync('/proc/self/task').length
+      const before = threads()
+      for (const node of ['127.0.0.1', '::1', '2001:db8::1']) {
+        for (const socktype of [1, 2]) await lookupAddresses({ node, service: '80', socktype }).result
+      }
+      const between = threads()
+      await lookupAddresses({ node: '127.1', service: '80', socktype: 1 }).result
+      console.log(between - before, threads() - before)
+    `)
+    expect(stdout).toBe('0 1\n')
+  })
+
+  it('refuses text with a NUL, and values that are not text', () => {
     expect(() => lookupAddresses({ node: 'a\0b', service: null })).toThrow('node must not contain a NUL')
     expect(() => lookupAddresses({ node: null, service: 'a\0' })).toThrow('service must not contain a NUL')
     expect(() => lookupAddresses({ node: undefined as never, service: null })).toThrow('node must be a string or null')
@@ -91,7 +159,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
   it('looks up many at once, each with its own answer', async () => {
     const before = readdirSync('/proc/self/task').length
     const lookups = Array.from({ length: 1000 }, (_, i) =>
-      lookupAddresses({ node: `127.0.${i >> 8}.${i & 255}`, service: String(i), socktype: SOCK_DGRAM }),
+      lookupAddresses({ node: `127.0.${i >> 8}.${i & 255}`, service: String(i) }),
     )
     const results = await Promise.all(lookups.map(({ result }) => result))
     for (const [i, { value }] of results.entries()) {
@@ -111,6 +179,9 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     const done = lookupAddresses({ node: '127.0.0.1', service: null })
     await done.result
     done.cancel()
+    const atOnce = lookupAddresses({ node: '127.0.0.1', service: null, socktype: SOCK_STREAM })
+    atOnce.cancel()
+    expect(await Promise.race([atOnce.result, setTimeout(20, 'not settled')])).toBe('not settled')
   })
 
   it('serves each copy of the package in a thread', async () => {
@@ -122,9 +193,9 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '127.0.0.0\n127.0.0.1\n', stderr: '' })
   })
 
-  it('has nothing to do with Node’s own pool', async () => {
+  it('does not use Node’s own pool', async () => {
     const fifo = join(temporaryDirectory(), 'fifo')
-    // The pool's only thread waits until somebody opens the other end.
+    // The pool's only thread waits until the other end is opened.
     const { code, stdout, stderr } = await runModule(
       `import { execFileSync } from 'node:child_process'
        import { closeSync, openSync } from 'node:fs'
@@ -177,7 +248,7 @@ print(json.dumps(socket.getnameinfo(('127.0.0.1', 512), 0) + socket.getnameinfo(
     expect(value?.host).toBe('fe80::1%lo')
   })
 
-  it('tells of failures', async () => {
+  it('reports failures', async () => {
     const family = encodeAddress({ family: 77, data: new Uint8Array(14) })
     expect(await lookupNames(family).result).toMatchObject({ eai: EAI_FAMILY, value: null })
     expect(await lookupNames(address(80).subarray(0, 4)).result).toMatchObject({ eai: EAI_FAMILY, value: null })

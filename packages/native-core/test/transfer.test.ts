@@ -64,15 +64,15 @@ describe('sendfile', () => {
     b.close()
   })
 
-  it('throws what the kernel refuses', () => {
+  it('throws the kernel’s errors', () => {
     using input = file('x')
     const [a, b] = Socket.pair()
     expectErrno(() => sendfile(a, b, 0, 1), 'ESPIPE')
-    expectErrno(() => sendfile(a, input, 0, -1), 'EINVAL')
+    expect(() => sendfile(a, input, 0, -1)).toThrow(RangeError)
     expectErrno(() => sendfile({ fd: -1 }, input, 0, 1), 'EBADF')
-    expect(() => sendfile(a, input, 0.5, 1)).toThrow(TypeError)
-    expect(() => sendfile(a, input, -2, 1)).toThrow(TypeError)
-    expect(() => sendfile(a, input, 0, 2 ** 53)).toThrow(TypeError)
+    expect(() => sendfile(a, input, 0.5, 1)).toThrow(RangeError)
+    expect(() => sendfile(a, input, -2, 1)).toThrow(RangeError)
+    expect(() => sendfile(a, input, 0, 2 ** 53)).toThrow(RangeError)
     expect(sendfile(a, input, 2 ** 40, 1)).toBe(0)
     b.close()
     expectErrno(() => sendfile(a, input, 0, 1), 'EPIPE')
@@ -115,20 +115,20 @@ describe('splice', () => {
     write.close()
   })
 
-  it('throws what the kernel refuses', () => {
+  it('throws the kernel’s errors', () => {
     const [a, b] = Socket.pair()
     const { read, write } = pipe()
     expectErrno(() => splice(a, b, 1), 'EINVAL')
     // A pipe has no positions.
     expectErrno(() => splice(a, write, 1, 0, null, 0), 'ESPIPE')
-    expectErrno(() => splice(a, write, -1), 'EINVAL')
+    expect(() => splice(a, write, -1)).toThrow(RangeError)
     expectErrno(() => splice({ fd: -1 }, write, 1), 'EBADF')
     for (const open of [a, b, read, write]) open.close()
   })
 })
 
 describe('tee', () => {
-  it('duplicates what is in a pipe, and leaves it there', () => {
+  it('duplicates the bytes in a pipe, and leaves them there', () => {
     const [one, two] = [pipe(), pipe()]
     expect(tee(one.read, two.write, 100, SPLICE_F_NONBLOCK)).toBe(null)
     writev(one.write, [Buffer.from('twice')])
@@ -140,7 +140,7 @@ describe('tee', () => {
     const [a, b] = Socket.pair()
     expectErrno(() => tee(a, two.write, 1), 'EINVAL')
     expectErrno(() => tee(one.read, one.write, 1), 'EBADF')
-    expectErrno(() => tee(one.read, two.write, -1), 'EINVAL')
+    expect(() => tee(one.read, two.write, -1)).toThrow(RangeError)
     for (const open of [one.read, two.read, two.write, a, b]) open.close()
   })
 })

@@ -8,7 +8,7 @@ import { compileSources, runModule, startWorker } from './outside.js'
 guardDescriptors()
 compileSources()
 
-/** What a Worker holds when it is terminated: sockets, watches that fire all the time, promises, lookups, epolls. */
+/** A Worker that holds, when it is terminated, sockets, watches that fire all the time, promises, lookups, epolls. */
 const holding = `
   const { EPOLLIN, EPOLLOUT, epollControl, epollCreate, eventfd, pipe, readable, Socket, watch, lookupAddresses } = core
   const pairs = Array.from({ length: 5 }, () => Socket.pair())
@@ -141,7 +141,7 @@ function look(): Look {
   }
 }
 
-/** Once two looks agree: resolver threads end by themselves a while after their last work. */
+/** Waits until two counts agree: resolver threads end by themselves some time after their last work. */
 async function settled(): Promise<Look> {
   let last = look()
   for (let i = 0; i < 100; i++) {

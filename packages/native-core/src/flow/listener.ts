@@ -1,32 +1,33 @@
+import { onAbort } from '../abort.js'
 import type { SocketAddress } from '../address.js'
-import { checkInteger } from '../codec.js'
+import { checkFunction, checkInteger, checkOptions, checkSignal, checkSocket, type NamesOf } from '../argument.js'
 import { EPOLLHUP, EPOLLIN } from '../constants.js'
 import { type ErrnoName, errno } from '../errno.js'
 import { SystemError } from '../error.js'
-import { type AsFd, eventfd, type OwnedFd } from '../fd.js'
+import { type AsFd, closeQuietly, eventfd, type OwnedFd, setNonBlocking } from '../fd.js'
 import { getOption } from '../option.js'
 import { SO_ACCEPTCONN } from '../options/socket.js'
 import type { Socket } from '../socket.js'
 import { type Watch, type WatchFunction, watch } from '../watch.js'
 
-/** How connections are accepted. */
-export interface ListenerOptions<T = Socket> {
+/** Options of a `Listener`. */
+export interface ListenerOptions<T = Socket, Address extends SocketAddress = SocketAddress> {
   /**
-   * What becomes of an accepted socket: `(socket) => new SocketStream(socket)`. When it throws, the socket is closed and
-   * the listener ends with the error; a SystemError that tells of a limit, as of the watches that a user may have
-   * (`ENOSPC`), costs that connection alone. Default: the socket itself.
+   * Makes the connection of an accepted socket: `(socket) => new SocketStream(socket)`. If it throws, the socket is closed
+   * and the listener ends with the error. A SystemError that reports a limit, such as the number of watches per user
+   * (`ENOSPC`), costs only that connection. Default: the socket itself.
    */
-  readonly wrap?: ((socket: Socket) => T) | undefined
+  readonly wrap?: ((socket: Socket<Address>) => T) | undefined
   /** The most connections to accept from one socket before the event loop gets its turn. Default 64. */
   readonly budget?: number | undefined
   /**
-   * Called each time that accepting, or `wrap`, meets a limit (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ENOSPC`) and
-   * accepting is put off. Default: a process warning.
+   * Called each time that accepting is put off: by a limit that it or `wrap` meets (`EMFILE`, `ENFILE`, `ENOBUFS`,
+   * `ENOMEM`, `ENOSPC`), or by an error that accept(2) doesn't explain. Default: a process warning.
    */
   readonly error?: ((error: SystemError) => void) | undefined
   /** Closes the listener. */
   readonly signal?: AbortSignal | undefined
-  /** Where readiness comes from. Default: `watch`, that is Node's loop. */
+  /** The source of readiness events. Default: `watch`, that is Node's loop. */
   readonly watch?: WatchFunction | undefined
 }
 
@@ -34,102 +35,113 @@ export interface ListenerOptions<T = Socket> {
 export interface ListenerStatistics {
   /** Connections handed out. */
   readonly accepted: number
-  /** Connections that were closed at once: for want of descriptors, so that their peers need not wait, or by a limit that `wrap` met. */
+  /**
+   * Connections that were closed at once: because descriptors ran out, so that their peers need not wait, or by a limit of
+   * `wrap`.
+   */
   readonly dropped: number
   /** Calls of accept4(2) that failed: limits, and connections that had failed before they were accepted. */
   readonly errors: number
 }
 
 /**
- * Accepts connections on Node's loop, one by one as they are asked for or with a callback.
+ * Accepts connections on Node's loop, with a callback or one at a time as an iterator asks for them.
  *
- *     await using listener = new Listener(socket, { wrap: (connection) => new SocketStream(connection) })
+ *     const listener = new Listener(socket, { wrap: (connection) => new SocketStream(connection) })
  *     for await (const stream of listener) stream.pipe(stream)
  *
  *     await listener.run((stream) => stream.pipe(stream))
  *
- * What nobody asks for waits in the kernel's backlog. Connections that failed before they could be accepted are counted
- * and passed over. At a limit of descriptors or memory the listener reports it and tries again after 5 ms, then after
- * twice as long, up to 1 s; where descriptors are still missing at the second try, a reserved one is used to accept what
- * waits and close it. A limit that `wrap` meets is treated the same, but for the one connection, which is closed. Several
- * listeners, in Workers too, may share one open socket. accept(2)
+ * Connections that the program hasn't asked for wait in the kernel's backlog. Connections that failed before they could be
+ * accepted are counted and skipped. Only errors of the socket itself end the listener: `EBADF`, `EINVAL` (after
+ * shutdown(2)), `ENOTSOCK`. At a limit of descriptors or memory, or when a whole budget of connections has failed, the
+ * listener reports the error and tries again after 5 ms, then after twice as long, up to 1 s. If descriptors are still
+ * missing at the second try, it uses a reserved one to accept the waiting connections and close them. A limit that `wrap`
+ * meets is treated the same, except that the one connection is closed. Several listeners, in Workers too, may share one
+ * open socket. accept(2)
  *
- * A listener may have several sockets, one for each address. None of them is left waiting for long because another is
- * busy, and what ends one ends them all.
+ * A listener may have several sockets, one for each address. No socket waits for long because another is busy, and an error
+ * that ends one of them ends them all.
  */
-export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable, AsyncDisposable {
+export class Listener<T = Socket, Address extends SocketAddress = SocketAddress>
+  implements AsFd, AsyncIterable<T>, Disposable, AsyncDisposable
+{
   readonly #sources: readonly Source[]
   readonly #wrap: (socket: Socket) => T
   readonly #budget: number
   readonly #report: (error: SystemError) => void
-  readonly #signal: AbortSignal | undefined
+  #ignoreSignal: (() => void) | undefined
   readonly #watchFunction: WatchFunction
   readonly #statistics = { accepted: 0, dropped: 0, errors: 0 }
 
   #referenced = true
   #closed = false
   #paused = false
-  /** What has ended the listener, until somebody is told. */
+  /** The error that has ended the listener, until a caller has been told. */
   #failure: Error | undefined
   #running: Running<T> | undefined
   #waiting: Waiting<T>[] = []
-  /** What is given up in order to accept when no other descriptor is left. */
+  /** A spare descriptor, closed in order to accept when no other descriptor is left. */
   #reserve: OwnedFd | undefined
-  /** Milliseconds; 0 while all is well. */
+  /** The delay before the next try, in milliseconds; 0 while accepting works. */
   #delay = 0
   #retry: NodeJS.Timeout | undefined
 
   /**
-   * Takes over the sockets, which must listen already.
-   * @throws TypeError when one doesn't, or there is none
-   * @throws SystemError when one can't be watched. Whatever is thrown, the sockets stay yours.
+   * Takes over the sockets, which must already listen. Makes them non-blocking, which every other holder of the same open
+   * file sees.
+   * @throws TypeError if a socket doesn't listen, or there is none; TypeError, RangeError for invalid options
+   * @throws SystemError if a socket can't be watched. After any exception the caller still owns the sockets.
    */
-  constructor(sockets: Socket | readonly Socket[], options: ListenerOptions<T> = {}) {
-    const { wrap = (accepted) => accepted as T, budget = 64, error = warn, signal } = options
-    this.#watchFunction = options.watch ?? watch
-    checkInteger(budget, 1, 0x7fff_ffff, 'budget')
-    if (signal !== undefined && typeof signal.addEventListener !== 'function') {
-      throw new TypeError('signal must be an AbortSignal')
-    }
-    this.#sources = [sockets].flat().map((socket) => ({ socket, watch: undefined, credit: budget, certain: false }))
-    if (this.#sources.length === 0) throw new TypeError('there is no socket to listen with')
-    for (const { socket } of this.#sources) {
+  constructor(
+    sockets: Socket<Address> | readonly Socket<Address>[],
+    options: ListenerOptions<T, NoInfer<Address>> = {},
+  ) {
+    const list = [sockets].flat() as Socket[]
+    if (list.length === 0) throw new TypeError('there is no socket to listen with')
+    for (const socket of list) checkSocket(socket, 'socket')
+    checkOptions(options, 'options', OPTIONS)
+    checkListenerOptions(options)
+    const { wrap = (accepted) => accepted as T, budget = 64, error = warn, signal, watch: from = watch } = options
+    this.#watchFunction = from
+    this.#sources = list.map((socket) => ({ socket, watch: undefined, credit: budget, certain: false, failures: 0 }))
+    for (const socket of list) {
       if (!getOption(socket, SO_ACCEPTCONN)) throw new TypeError('the socket does not listen')
     }
+    for (const socket of list) setNonBlocking(socket)
     try {
-      // From the start, because at the limit of descriptors it may be too late.
+      // Watch from the start: later, at the limit of descriptors, it may be too late.
       for (const source of this.#sources) source.watch = this.#watchFor(source, 0)
     } catch (reason) {
       this.#stopWatching()
       throw reason
     }
     this.#reserve = tryReserve()
-    this.#wrap = wrap
+    this.#wrap = wrap as (socket: Socket) => T
     this.#budget = budget
     this.#report = error
-    this.#signal = signal
     if (signal?.aborted) this.close()
-    else signal?.addEventListener('abort', this.#abort)
+    else this.#ignoreSignal = signal && onAbort(signal, () => this.close())
   }
 
-  /** The descriptor, for `setOption` and its like; −1 once closed. Of several sockets it is the first one's. */
+  /** The descriptor, for `setOption` and its like; −1 once closed. With several sockets, the first one's. */
   get fd(): number {
     return this.#first.fd
   }
 
-  /** The sockets, for `setOption` and its like where there are several; they stay the listener's. */
+  /** The sockets, for `setOption` and its like if there are several; the listener still owns them. */
   get sockets(): readonly AsFd[] {
     return this.#sources.map(({ socket }) => socket)
   }
 
-  /** getsockname(2), of several sockets the first one's. */
-  get address(): SocketAddress {
-    return this.#first.localAddress
+  /** getsockname(2) of the socket; with several sockets, of the first one. */
+  get address(): Address {
+    return this.#first.localAddress as Address
   }
 
   /** getsockname(2) of each socket, in the order in which they were given. */
-  get addresses(): SocketAddress[] {
-    return this.#sources.map(({ socket }) => socket.localAddress)
+  get addresses(): Address[] {
+    return this.#sources.map(({ socket }) => socket.localAddress as Address)
   }
 
   /** Whether `close` was called, or an error has ended the listener. */
@@ -137,9 +149,14 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     return this.#closed
   }
 
-  /** Whether `pause` holds it. */
+  /** Whether the listener is paused. */
   get paused(): boolean {
     return this.#paused
+  }
+
+  /** Whether `run` hands out the connections, or an iteration waits for one. */
+  get inUse(): boolean {
+    return this.#running !== undefined || this.#waiting.length > 0
   }
 
   /** Counts since the listener was made. */
@@ -148,13 +165,13 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   /**
-   * accept4(2): calls `callback` with each connection until the listener is closed, which fulfils the promise; an error
-   * that ends the listener rejects it. The callback runs in the async context of this call. What it throws is an
-   * uncaught exception, and the listener goes on.
-   * @throws TypeError when the listener runs already or is being iterated over
+   * accept4(2): calls `callback` with each connection until the listener is closed, which fulfills the promise; an error
+   * that ends the listener rejects it. The callback runs in the async context of this call. An exception that it throws is
+   * uncaught, and the listener goes on.
+   * @throws TypeError if the listener runs already or is being iterated over
    */
   async run(callback: (connection: T) => void): Promise<void> {
-    if (typeof callback !== 'function') throw new TypeError('callback must be a function')
+    checkFunction(callback, 'callback')
     this.#refuseSecondUse(this.#waiting.length > 0)
     if (this.#closed) return this.#lastWord()
     await new Promise<void>((resolve, reject) => {
@@ -166,8 +183,8 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   /**
-   * accept4(2): one connection each time that one is asked for. Closing the listener ends the iteration; ending the
-   * iteration leaves the listener open, and what nobody has asked for in the backlog.
+   * accept4(2): accepts one connection each time that the iterator is asked for one. Closing the listener ends the
+   * iteration. Ending the iteration leaves the listener open, and the remaining connections in the backlog.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined> {
     let ended = false
@@ -200,13 +217,13 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     return iterator
   }
 
-  /** Accepts no more until `resume`; what comes waits in the kernel's backlog. */
+  /** Stops accepting until `resume`; new connections wait in the kernel's backlog. */
   pause(): this {
     this.#paused = true
     return this
   }
 
-  /** Accepts again. */
+  /** Resumes accepting. */
   resume(): this {
     this.#paused = false
     this.#arm()
@@ -229,26 +246,23 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     return this
   }
 
-  /** close(2). What waited in the backlog is reset by the kernel. A second call does nothing. */
+  /** close(2). The kernel resets the connections that waited in the backlog. A second call does nothing. */
   close(): void {
     this.#end()
   }
 
-  /** What `using` calls: closes. */
+  /** Called by `using`; closes the listener. */
   [Symbol.dispose](): void {
     this.close()
   }
 
-  /** What `await using` calls: closes. */
+  /** Called by `await using`; closes the listener. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close()
   }
 
-  readonly #abort = (): void => this.close()
-
   get #wanted(): boolean {
-    const asked = this.#running !== undefined || this.#waiting.length > 0
-    return asked && !this.#closed && !this.#paused && this.#retry === undefined
+    return this.inUse && !this.#closed && !this.#paused && this.#retry === undefined
   }
 
   get #first(): Socket {
@@ -259,7 +273,16 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     for (const source of this.#sources) {
       if (!this.#wanted) return
       if (source.watch === undefined) this.#startWatch(source)
-      else source.watch.update(EPOLLIN)
+      else this.#update(source.watch, EPOLLIN)
+    }
+  }
+
+  /** Changes what is watched for; if other code has closed the socket, this ends the listener. */
+  #update(watch: Watch, events: number): void {
+    try {
+      watch.update(events)
+    } catch (error) {
+      this.#end(error as Error)
     }
   }
 
@@ -285,7 +308,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     }
   }
 
-  /** Somebody else has closed a socket. */
+  /** Other code has closed a socket. */
   readonly #lost = (): void => {
     this.#end(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the listener was open'))
   }
@@ -297,10 +320,10 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     else this.#rest(source, events)
   }
 
-  /** What nobody wants to know is not watched for. EPOLLHUP, after shutdown(2), can't be masked. */
+  /** Stops watching while no connection is wanted. EPOLLHUP, after shutdown(2), can't be masked. */
   #rest(source: Source, events: number): void {
     if ((events & EPOLLHUP) === 0) {
-      source.watch?.update(0)
+      if (source.watch !== undefined) this.#update(source.watch, 0)
     } else {
       source.watch?.stop()
       source.watch = undefined
@@ -319,22 +342,23 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
       }
       source.certain = false
       if (socket === null) return
+      source.failures = 0
       this.#handOut(socket)
     }
   }
 
   #handOut(socket: Socket): void {
     let connection: T
-    // Whose it is already, should `wrap` close the listener.
+    // Read before `wrap` is called, which may close the listener.
     const running = this.#running
     const waiting = this.#waiting.shift()
     try {
       connection = this.#wrap(socket)
     } catch (error) {
-      socket.close()
+      closeQuietly(socket)
       const isLimit = error instanceof SystemError && limits.has(error.code)
       if (this.#closed) {
-        // By `wrap`: whoever runs the listener has been told that all is well.
+        // `wrap` has closed the listener, and `run` has already resolved without an error.
         if (waiting !== undefined) waiting.reject(error as Error)
         else if (!isLimit) throw error
         return
@@ -354,13 +378,18 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     else running?.callback(connection)
   }
 
-  /** Whether the next connection may be tried at once. */
+  /** Handles an error of accept4(2). Returns whether the next connection may be tried at once. */
   #survive(source: Source, error: SystemError): boolean {
     if (limits.has(error.code) && !source.certain) return false
     this.#statistics.errors++
-    if (connectionErrors.has(error.code)) return true
-    if (limits.has(error.code)) this.#backOff(error)
-    else this.#end(error)
+    if (connectionErrors.has(error.code)) {
+      // If every connection of a turn fails, as with a filter that refuses all, the next try is not made at once.
+      source.failures++
+      if (source.failures < this.#budget) return true
+    }
+    source.failures = 0
+    if (listenerErrors.has(error.code)) this.#end(error)
+    else this.#backOff(error)
     return false
   }
 
@@ -371,7 +400,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 
   #backOff(error: SystemError): void {
-    // A shortage of 5 ms costs nobody a connection.
+    // Only from the second try on: a shortage of 5 ms should not cost a connection.
     if (this.#delay > 0 && (error.code === 'EMFILE' || error.code === 'ENFILE')) this.#drop()
     this.#delay = Math.min(Math.max(2 * this.#delay, FIRST_DELAY), LONGEST_DELAY)
     this.#retry = setTimeout(() => {
@@ -379,16 +408,23 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
       this.#arm()
     }, this.#delay)
     if (!this.#referenced) this.#retry.unref()
-    this.#report(error)
+    try {
+      this.#report(error)
+    } catch (thrown) {
+      // An uncaught exception; the caller that waits for a connection does not get it.
+      process.nextTick(() => {
+        throw thrown
+      })
+    }
   }
 
-  /** Accepts with the reserved descriptor what waits, and closes it: better for its peer than to hear nothing. */
+  /** Accepts waiting connections with the reserved descriptor, and closes them: better for the peer than to hear nothing. */
   #drop(): void {
-    this.#reserve?.close()
+    closeQuietly(this.#reserve)
     try {
       for (const { socket } of this.#sources) this.#dropFrom(socket)
     } catch {
-      // Another thread was quicker to take the descriptor, or there is no memory either: the next try is after the delay.
+      // Another thread has taken the descriptor, or memory is missing as well: the next try is made after the delay.
     }
     this.#reserve = tryReserve()
   }
@@ -397,7 +433,7 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
     for (let left = this.#budget; left > 0; left--) {
       const socket = listening.accept()
       if (socket === null) return
-      socket.close()
+      closeQuietly(socket)
       this.#statistics.dropped++
     }
   }
@@ -405,18 +441,18 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   #end(failure?: Error): void {
     if (this.#closed) return
     this.#closed = true
-    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#ignoreSignal?.()
     clearTimeout(this.#retry)
     this.#stopWatching()
-    for (const { socket } of this.#sources) socket.close()
-    this.#reserve?.close()
+    for (const { socket } of this.#sources) closeQuietly(socket, failure)
+    closeQuietly(this.#reserve)
     this.#failure = failure
     for (const { resolve, reject } of this.#waiting.splice(0)) this.#tell(() => resolve(DONE), reject)
     if (this.#running !== undefined) this.#tell(this.#running.resolve, this.#running.reject)
     this.#running = undefined
   }
 
-  /** The first one is told of the failure, the others that it is over. */
+  /** Rejects for the first caller if the listener has failed, and resolves for all others. */
   #tell(resolve: () => void, reject: (error: Error) => void): void {
     try {
       this.#lastWord()
@@ -438,14 +474,31 @@ export class Listener<T = Socket> implements AsFd, AsyncIterable<T>, Disposable,
   }
 }
 
-/** One of the sockets. */
+/**
+ * Checks the values of options whose names are known, before there are sockets to listen with. For the packages of
+ * `@linux-sockets`.
+ * @throws TypeError, RangeError
+ */
+export function checkListenerOptions({ wrap, budget, error, signal, watch }: ListenerOptions<unknown, never>): void {
+  if (wrap !== undefined) checkFunction(wrap, 'wrap')
+  if (budget !== undefined) checkInteger(budget, 1, 0x7fff_ffff, 'budget')
+  if (error !== undefined) checkFunction(error, 'error')
+  checkSignal(signal)
+  if (watch !== undefined) checkFunction(watch, 'watch')
+}
+
+const OPTIONS: NamesOf<ListenerOptions> = { wrap: true, budget: true, error: true, signal: true, watch: true }
+
+/** One of the listener's sockets. */
 interface Source {
   readonly socket: Socket
   watch: Watch | undefined
-  /** How many connections may still be accepted in this turn of the loop. */
+  /** The number of connections that may still be accepted in this turn of the loop. */
   credit: number
-  /** Whether the kernel has said that a connection waits: at a limit accept4(2) fails whether one does or not. */
+  /** Whether the kernel has said that a connection waits: at a limit accept4(2) fails even if none does. */
   certain: boolean
+  /** Consecutive connections that had failed before they could be accepted. */
+  failures: number
 }
 
 interface Running<T> {
@@ -462,19 +515,23 @@ interface Waiting<T> {
 
 const DONE = { value: undefined, done: true } as const
 
-/** **Milliseconds.** */
+/** The shortest delay before another try, in **milliseconds**. */
 const FIRST_DELAY = 5
 const LONGEST_DELAY = 1000
 
-/** Later there may be a descriptor or memory again. ENOSPC is epoll's, for `fs.epoll.max_user_watches`. */
+/** Limits that may be gone at a later try. ENOSPC comes from epoll, for `fs.epoll.max_user_watches`. */
 const limits: ReadonlySet<string> = new Set<ErrnoName>(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ENOSPC'])
 
+/** The listening socket is gone, or is no listening socket: a later try would fail as well. */
+const listenerErrors: ReadonlySet<string> = new Set<ErrnoName>(['EBADF', 'EINVAL', 'ENOTSOCK', 'EFAULT'])
+
 /**
- * That connection is gone; the next may be well. Linux passes the network errors that were pending on it, which accept(2)
- * says to treat as EAGAIN; EPERM comes from a firewall.
+ * That connection is gone; the next one may be good. Linux passes the network errors that were pending on it, which
+ * accept(2) says to treat like EAGAIN; EPERM comes from a firewall.
  */
 const connectionErrors: ReadonlySet<string> = new Set<ErrnoName>([
   'ECONNABORTED',
+  'ECONNRESET',
   'EHOSTDOWN',
   'EHOSTUNREACH',
   'ENETDOWN',
@@ -484,6 +541,7 @@ const connectionErrors: ReadonlySet<string> = new Set<ErrnoName>([
   'ENOTSUP',
   'EPERM',
   'EPROTO',
+  'ETIMEDOUT',
 ])
 
 function tryReserve(): OwnedFd | undefined {

@@ -13,16 +13,16 @@ import { ro, rw, wo } from '../option.js'
 import { sockaddr } from '../sockaddr.js'
 
 /**
- * The type-of-service byte of outgoing packets, 0 … 255: DSCP in the upper six bits (`IPTOS_DSCP_…`), ECN in the lower
- * two, which TCP keeps to itself. Default 0. Sets `SO_PRIORITY`, too.
+ * The type-of-service byte of outgoing packets, 0 … 255: DSCP in the upper six bits (`IPTOS_DSCP_…`), ECN in the lower two,
+ * which TCP controls itself. Default 0. Sets `SO_PRIORITY`, too.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
  */
 export const IP_TOS = rw('IP_TOS', IPPROTO_IP, 1, int)
 
 /**
- * The time to live of outgoing unicast packets in **hops**, 1 … 255. −1, the default: `net.ipv4.ip_default_ttl`, which
- * is what is read then (64).
+ * The time to live of outgoing unicast packets in **hops**, 1 … 255. −1, the default, stands for `net.ipv4.ip_default_ttl`,
+ * whose value (64) is then read.
  * get/set · every Linux
  * @throws SystemError `EINVAL` out of range, also for 0
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -30,7 +30,7 @@ export const IP_TOS = rw('IP_TOS', IPPROTO_IP, 1, int)
 export const IP_TTL = rw('IP_TTL', IPPROTO_IP, 2, hops)
 
 /**
- * Whether what is sent begins with its own IP header. Default false (true for `IPPROTO_RAW`). Raw sockets.
+ * Whether sent data begins with its own IP header. Default false (true for `IPPROTO_RAW`). Raw sockets.
  * get/set · every Linux
  * @throws SystemError `ENOPROTOOPT` when set on other sockets
  * @see {@link https://man7.org/linux/man-pages/man7/raw.7.html raw(7)}
@@ -38,9 +38,8 @@ export const IP_TTL = rw('IP_TTL', IPPROTO_IP, 2, hops)
 export const IP_HDRINCL = rw('IP_HDRINCL', IPPROTO_IP, 3, bool)
 
 /**
- * The IP options that every packet carries, as **bytes** in the layout of RFC 791, at most 40; the kernel pads them to
- * a multiple of 4. None, the default: an empty array. On a TCP connection that was accepted: the options of the SYN,
- * turned round.
+ * The IP options that every packet carries, as **bytes** in the layout of RFC 791, at most 40; the kernel pads them to a
+ * multiple of 4. Default: none, an empty array. On an accepted TCP connection: the options of the SYN, reversed.
  * get/set · every Linux · `CAP_NET_RAW` for options that steer routers
  * @throws SystemError `EINVAL` for bytes that are no IP options
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -48,8 +47,8 @@ export const IP_HDRINCL = rw('IP_HDRINCL', IPPROTO_IP, 3, bool)
 export const IP_OPTIONS = rw('IP_OPTIONS', IPPROTO_IP, 4, raw(40))
 
 /**
- * Whether the socket gets the packets to forward that carry the router alert option, instead of their being forwarded.
- * Default false. Raw sockets of another protocol than `IPPROTO_RAW`.
+ * Whether the socket gets packets that carry the router alert option, instead of the kernel forwarding them. Default false.
+ * Raw sockets of another protocol than `IPPROTO_RAW`.
  * get/set · every Linux
  * @throws SystemError `EINVAL` when set on other sockets
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -64,8 +63,8 @@ export const IP_ROUTER_ALERT = rw('IP_ROUTER_ALERT', IPPROTO_IP, 5, bool)
 export const IP_RECVOPTS = rw('IP_RECVOPTS', IPPROTO_IP, 6, bool)
 
 /**
- * As `IP_RECVOPTS`, but the options come as an answer would have to carry them: routes turned round, timestamps filled
- * in (`IP_RETOPTS`). Also called `IP_RECVRETOPTS`. Default false.
+ * Like `IP_RECVOPTS`, but the options are those that an answer would have to carry: routes reversed, timestamps filled in
+ * (`IP_RETOPTS`). Also called `IP_RECVRETOPTS`. Default false.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
  */
@@ -89,8 +88,8 @@ export const IP_PKTINFO = rw('IP_PKTINFO', IPPROTO_IP, 8, bool)
 export const IP_PKTOPTIONS = ro('IP_PKTOPTIONS', IPPROTO_IP, 9, raw(256))
 
 /**
- * Whether packets may be fragmented, and whether the path's MTU is found out: `IP_PMTUDISC_…`. Default
- * `IP_PMTUDISC_WANT`, unless `net.ipv4.ip_no_pmtu_disc` says otherwise.
+ * Whether packets may be fragmented, and whether the path MTU is discovered: `IP_PMTUDISC_…`. Default `IP_PMTUDISC_WANT`,
+ * unless `net.ipv4.ip_no_pmtu_disc` says otherwise.
  * get/set · every Linux; `IP_PMTUDISC_PROBE` 2.6.22, `IP_PMTUDISC_INTERFACE` 3.13, `IP_PMTUDISC_OMIT` 3.14
  * @throws SystemError `EINVAL` for other numbers
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -98,7 +97,7 @@ export const IP_PKTOPTIONS = ro('IP_PKTOPTIONS', IPPROTO_IP, 9, raw(256))
 export const IP_MTU_DISCOVER = rw('IP_MTU_DISCOVER', IPPROTO_IP, 10, int)
 
 /**
- * Whether errors of the network are queued, each with the packet that met it, to be received with `MSG_ERRQUEUE`
+ * Whether network errors are queued, each with the packet that caused it, to be received with `MSG_ERRQUEUE`
  * (`IP_RECVERR`). Default false. Switching it off empties the queue.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -128,8 +127,8 @@ export const IP_RECVTOS = rw('IP_RECVTOS', IPPROTO_IP, 13, bool)
 export const IP_MTU = ro('IP_MTU', IPPROTO_IP, 14, bytes)
 
 /**
- * Whether bind(2) takes an address that this host doesn't have, or not yet. Default false. For all sockets at once:
- * `net.ipv4.ip_nonlocal_bind`.
+ * Whether bind(2) takes an address that this host doesn't have, or not yet. Default false. `net.ipv4.ip_nonlocal_bind`
+ * allows it for all sockets.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
  */
@@ -145,8 +144,8 @@ export const IP_FREEBIND = rw('IP_FREEBIND', IPPROTO_IP, 15, bool)
 export const IP_IPSEC_POLICY = wo('IP_IPSEC_POLICY', IPPROTO_IP, 16, raw(4096))
 
 /**
- * An IPsec policy for one direction of this socket, as the **bytes** of `struct xfrm_userpolicy_info` and its
- * templates. Another one replaces it.
+ * An IPsec policy for one direction of this socket, as the **bytes** of `struct xfrm_userpolicy_info` and its templates. A
+ * later policy replaces it.
  * set · every Linux · `CAP_NET_ADMIN`
  * @throws SystemError `EPERM` without the capability, `EINVAL` for bytes that are no policy
  * @see {@link https://man7.org/linux/man-pages/man8/ip-xfrm.8.html ip-xfrm(8)}
@@ -162,8 +161,8 @@ export const IP_XFRM_POLICY = wo('IP_XFRM_POLICY', IPPROTO_IP, 17, raw(4096))
 export const IP_PASSSEC = rw('IP_PASSSEC', IPPROTO_IP, 18, bool)
 
 /**
- * Whether the socket may be bound to any address and take what netfilter's TPROXY redirects to it: transparent proxies.
- * Default false.
+ * Whether the socket may be bound to any address and accept what netfilter's TPROXY redirects to it, for transparent
+ * proxies. Default false.
  * get/set · Linux 2.6.28 · `CAP_NET_ADMIN` or `CAP_NET_RAW` to switch it on
  * @throws SystemError `EPERM` without the capability
  * @see {@link https://docs.kernel.org/networking/tproxy.html tproxy}
@@ -179,8 +178,8 @@ export const IP_TRANSPARENT = rw('IP_TRANSPARENT', IPPROTO_IP, 19, bool)
 export const IP_RECVORIGDSTADDR = rw('IP_RECVORIGDSTADDR', IPPROTO_IP, 20, bool)
 
 /**
- * Packets that arrive with a smaller time to live are dropped: **hops**, 0 … 255. Default 0: none are. 255 lets only
- * neighbours speak (RFC 5082). TCP; for other sockets only errors are looked at.
+ * The minimum time to live of received packets in **hops**, 0 … 255; packets with a smaller one are dropped. Default 0:
+ * none are. 255 admits only neighbors (RFC 5082). TCP; for other sockets only errors are checked.
  * get/set · Linux 2.6.34
  * @throws SystemError `EINVAL` out of range
  * @see {@link https://datatracker.ietf.org/doc/html/rfc5082 RFC 5082}
@@ -188,8 +187,8 @@ export const IP_RECVORIGDSTADDR = rw('IP_RECVORIGDSTADDR', IPPROTO_IP, 20, bool)
 export const IP_MINTTL = rw('IP_MINTTL', IPPROTO_IP, 21, hops)
 
 /**
- * Whether netfilter leaves fragments that this socket sends alone, where it would put them together to track them.
- * Default false. Raw sockets.
+ * Whether netfilter leaves fragments that this socket sends alone; otherwise it reassembles them to track them. Default
+ * false. Raw sockets.
  * get/set · Linux 2.6.36
  * @throws SystemError `ENOPROTOOPT` when set on other sockets
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -232,17 +231,17 @@ export const IP_RECVFRAGSIZE = rw('IP_RECVFRAGSIZE', IPPROTO_IP, 25, bool)
 export const IP_RECVERR_RFC4884 = rw('IP_RECVERR_RFC4884', IPPROTO_IP, 26, bool)
 
 /**
- * The interface that multicast is sent from: `{ ifindex: 2 }`, or the text of an address that it has. `'0.0.0.0'`, the
- * default: the routing table's. What is read is the address alone, so that after setting an index it is `'0.0.0.0'`.
+ * The interface that multicast is sent from: `{ ifindex: 2 }`, or the text of an address of the interface. `'0.0.0.0'`, the
+ * default, stands for the routing table's choice. Only the address can be read: after an index was set, it is `'0.0.0.0'`.
  * Not for streams.
  * get/set · every Linux
- * @throws SystemError `EADDRNOTAVAIL` when there is no such interface, `EINVAL` on streams
+ * @throws SystemError `EADDRNOTAVAIL` if there is no such interface, `EINVAL` on streams
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
  */
 export const IP_MULTICAST_IF = rw('IP_MULTICAST_IF', IPPROTO_IP, 32, ipv4Interface)
 
 /**
- * The time to live of outgoing multicast in **hops**, 0 … 255. 0 keeps it on this host. −1 is the default, 1: this
+ * The time to live of outgoing multicast in **hops**, 0 … 255. 0 keeps it on this host. −1 stands for the default, 1: this
  * network. Not for streams.
  * get/set · every Linux
  * @throws SystemError `EINVAL` out of range, and on streams
@@ -251,14 +250,14 @@ export const IP_MULTICAST_IF = rw('IP_MULTICAST_IF', IPPROTO_IP, 32, ipv4Interfa
 export const IP_MULTICAST_TTL = rw('IP_MULTICAST_TTL', IPPROTO_IP, 33, hops)
 
 /**
- * Whether multicast that this socket sends also comes to members on this host, the sender included. Default true.
+ * Whether multicast that this socket sends is also delivered to members on this host, including the sender. Default true.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
  */
 export const IP_MULTICAST_LOOP = rw('IP_MULTICAST_LOOP', IPPROTO_IP, 34, bool)
 
 /**
- * Whether the socket gets what is sent to any group that some socket on this host has joined, and not only to its own.
+ * Whether the socket gets datagrams to any group that some socket on this host has joined, and not only to its own groups.
  * Default true; on IPv6 sockets false.
  * get/set · Linux 2.6.31
  * @see {@link https://man7.org/linux/man-pages/man7/ip.7.html ip(7)}
@@ -266,19 +265,19 @@ export const IP_MULTICAST_LOOP = rw('IP_MULTICAST_LOOP', IPPROTO_IP, 34, bool)
 export const IP_MULTICAST_ALL = rw('IP_MULTICAST_ALL', IPPROTO_IP, 49, bool)
 
 /**
- * The index of the interface that unicast and broadcast are sent from, without binding what is received to it. 0, the
- * default: the routing table's. (C takes it in network byte order; here it is a plain number.)
+ * The index of the interface that unicast and broadcast are sent from; it doesn't restrict receiving. 0, the default,
+ * stands for the routing table's choice. (C takes it in network byte order; here it is a plain number.)
  * get/set · Linux 3.4
- * @throws SystemError `EADDRNOTAVAIL` when there is no such interface, `EINVAL` when the socket is bound to one
+ * @throws SystemError `EADDRNOTAVAIL` if there is no such interface, `EINVAL` if the socket is bound to one
  * @see {@link https://git.kernel.org/torvalds/c/76e21053b5bf the commit}
  */
 export const IP_UNICAST_IF = rw('IP_UNICAST_IF', IPPROTO_IP, 50, bigEndianInterfaceIndex)
 
 /**
- * The ports that the kernel chooses a local port from, both ends included. 0 leaves that end to
- * `net.ipv4.ip_local_port_range`, as do both by default. Ends beyond that range have no effect.
+ * The range of ports from which the kernel chooses a local port, both limits included. A limit of 0, the default for both,
+ * is that of `net.ipv4.ip_local_port_range`. Limits beyond that range have no effect.
  * get/set · Linux 6.3
- * @throws SystemError `EINVAL` when low is above high
+ * @throws SystemError `EINVAL` if low is above high
  * @see {@link https://git.kernel.org/torvalds/c/91d0b78c5177 the commit}
  */
 export const IP_LOCAL_PORT_RANGE = rw('IP_LOCAL_PORT_RANGE', IPPROTO_IP, 51, portRange)
@@ -291,16 +290,16 @@ export const IP_LOCAL_PORT_RANGE = rw('IP_LOCAL_PORT_RANGE', IPPROTO_IP, 51, por
 export const IP_PROTOCOL = ro('IP_PROTOCOL', IPPROTO_IP, 52, int)
 
 /**
- * Where a connection was going to before netfilter's NAT brought it here. TCP and SCTP.
+ * The destination of a connection before netfilter's NAT redirected it. TCP and SCTP.
  * get · every Linux
- * @throws SystemError `ENOENT` when it wasn't redirected or isn't tracked, `ENOPROTOOPT` on other sockets or without
+ * @throws SystemError `ENOENT` if it wasn't redirected or isn't tracked, `ENOPROTOOPT` on other sockets or without
  * connection tracking
  * @see {@link https://man7.org/linux/man-pages/man8/iptables-extensions.8.html iptables-extensions(8)}, REDIRECT
  */
 export const SO_ORIGINAL_DST = ro('SO_ORIGINAL_DST', IPPROTO_IP, 80, sockaddr)
 
 /**
- * Which ICMP messages don't come: bit n stands for type n, 0 … 31. Default 0: all come. Raw sockets of `IPPROTO_ICMP`.
+ * The ICMP messages that are blocked: bit n stands for type n, 0 … 31. Default 0: none. Raw sockets of `IPPROTO_ICMP`.
  * get/set · every Linux
  * @throws SystemError `EOPNOTSUPP` (`ENOTSUP` in Node) on raw sockets of other protocols
  * @see {@link https://man7.org/linux/man-pages/man7/raw.7.html raw(7)}

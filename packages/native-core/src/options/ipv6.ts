@@ -24,38 +24,38 @@ import { ro, rw, wo } from '../option.js'
 import { sockaddr } from '../sockaddr.js'
 
 /**
- * The address family of a connected TCP or UDP socket. Setting it to `AF_INET`, the only choice, makes an IPv4 socket
- * of one that is connected to an IPv4-mapped address; there is no way back.
+ * The address family of a connected TCP or UDP socket. Setting it to `AF_INET`, the only choice, turns a socket that is
+ * connected to an IPv4-mapped address into an IPv4 socket, irrevocably.
  * get/set · every Linux
- * @throws SystemError `ENOTCONN` when not connected, `EADDRNOTAVAIL` when the peer's address isn't mapped or
- * `IPV6_V6ONLY` is set
+ * @throws SystemError `ENOTCONN` if not connected, `EADDRNOTAVAIL` if the peer's address isn't mapped or `IPV6_V6ONLY` is
+ * set
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
  */
 export const IPV6_ADDRFORM = rw('IPV6_ADDRFORM', IPPROTO_IPV6, 1, int)
 
 /**
- * As `IPV6_RECVPKTINFO`, with the message's number of RFC 2292 (`IPV6_2292PKTINFO`). Default false.
+ * Like `IPV6_RECVPKTINFO`, with the message number of RFC 2292 (`IPV6_2292PKTINFO`). Default false.
  * get/set · Linux 2.6.14
  * @see {@link https://datatracker.ietf.org/doc/html/rfc2292 RFC 2292}
  */
 export const IPV6_2292PKTINFO = rw('IPV6_2292PKTINFO', IPPROTO_IPV6, 2, bool)
 
 /**
- * As `IPV6_RECVHOPOPTS`, with the message's number of RFC 2292 (`IPV6_2292HOPOPTS`). Default false.
+ * Like `IPV6_RECVHOPOPTS`, with the message number of RFC 2292 (`IPV6_2292HOPOPTS`). Default false.
  * get/set · Linux 2.6.14
  * @see {@link https://datatracker.ietf.org/doc/html/rfc2292 RFC 2292}
  */
 export const IPV6_2292HOPOPTS = rw('IPV6_2292HOPOPTS', IPPROTO_IPV6, 3, bool)
 
 /**
- * As `IPV6_RECVDSTOPTS`, with the message's number of RFC 2292 (`IPV6_2292DSTOPTS`). Default false.
+ * Like `IPV6_RECVDSTOPTS`, with the message number of RFC 2292 (`IPV6_2292DSTOPTS`). Default false.
  * get/set · Linux 2.6.14
  * @see {@link https://datatracker.ietf.org/doc/html/rfc2292 RFC 2292}
  */
 export const IPV6_2292DSTOPTS = rw('IPV6_2292DSTOPTS', IPPROTO_IPV6, 4, bool)
 
 /**
- * As `IPV6_RECVRTHDR`, with the message's number of RFC 2292 (`IPV6_2292RTHDR`). Default false.
+ * Like `IPV6_RECVRTHDR`, with the message number of RFC 2292 (`IPV6_2292RTHDR`). Default false.
  * get/set · Linux 2.6.14
  * @see {@link https://datatracker.ietf.org/doc/html/rfc2292 RFC 2292}
  */
@@ -71,8 +71,8 @@ export const IPV6_2292RTHDR = rw('IPV6_2292RTHDR', IPPROTO_IPV6, 5, bool)
 export const IPV6_2292PKTOPTIONS = rw('IPV6_2292PKTOPTIONS', IPPROTO_IPV6, 6, raw(4096))
 
 /**
- * Where in the packet the checksum stands, in **bytes**, even: the kernel then fills it in and checks it. −1, the
- * default: nowhere. Raw sockets; for `IPPROTO_ICMPV6` it is always 2 and can't be set.
+ * The offset of the checksum in the packet, in **bytes**, even: the kernel then fills it in and checks it. −1, the default:
+ * no checksum. Raw sockets; for `IPPROTO_ICMPV6` it is always 2 and can't be set.
  * get/set · every Linux
  * @throws SystemError `EINVAL` when odd or on ICMPv6, `ENOPROTOOPT` on other than raw sockets
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-3.1 RFC 3542}
@@ -80,7 +80,7 @@ export const IPV6_2292PKTOPTIONS = rw('IPV6_2292PKTOPTIONS', IPPROTO_IPV6, 6, ra
 export const IPV6_CHECKSUM = rw('IPV6_CHECKSUM', IPPROTO_IPV6, 7, bytes)
 
 /**
- * As `IPV6_RECVHOPLIMIT`, with the message's number of RFC 2292 (`IPV6_2292HOPLIMIT`). Default false.
+ * Like `IPV6_RECVHOPLIMIT`, with the message number of RFC 2292 (`IPV6_2292HOPLIMIT`). Default false.
  * get/set · Linux 2.6.14
  * @see {@link https://datatracker.ietf.org/doc/html/rfc2292 RFC 2292}
  */
@@ -95,8 +95,8 @@ export const IPV6_2292HOPLIMIT = rw('IPV6_2292HOPLIMIT', IPPROTO_IPV6, 8, bool)
 export const IPV6_FLOWINFO = rw('IPV6_FLOWINFO', IPPROTO_IPV6, 11, bool)
 
 /**
- * The hop limit of outgoing unicast packets in **hops**, 0 … 255. −1, the default: the route's, which is what is read
- * then (64).
+ * The hop limit of outgoing unicast packets in **hops**, 0 … 255. −1, the default, stands for the route's hop limit, which
+ * is then read (64).
  * get/set · every Linux
  * @throws SystemError `EINVAL` out of range
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
@@ -104,16 +104,17 @@ export const IPV6_FLOWINFO = rw('IPV6_FLOWINFO', IPPROTO_IPV6, 11, bool)
 export const IPV6_UNICAST_HOPS = rw('IPV6_UNICAST_HOPS', IPPROTO_IPV6, 16, hops)
 
 /**
- * The index of the interface that multicast is sent from. 0, the default: the routing table's. Not for streams.
+ * The index of the interface that multicast is sent from. 0, the default, stands for the routing table's choice. Not for
+ * streams.
  * get/set · every Linux
- * @throws SystemError `ENODEV` when there is no such interface, `EINVAL` when the socket is bound to another one,
- * `ENOPROTOOPT` when set on streams
+ * @throws SystemError `ENODEV` if there is no such interface, `EINVAL` if the socket is bound to another one, `ENOPROTOOPT`
+ * when set on streams
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
  */
 export const IPV6_MULTICAST_IF = rw('IPV6_MULTICAST_IF', IPPROTO_IPV6, 17, interfaceIndex)
 
 /**
- * The hop limit of outgoing multicast in **hops**, 0 … 255. 0 keeps it on this host. −1 is the default, 1: this
+ * The hop limit of outgoing multicast in **hops**, 0 … 255. 0 keeps it on this host. −1 stands for the default, 1: this
  * network. Not for streams.
  * get/set · every Linux
  * @throws SystemError `EINVAL` out of range, `ENOPROTOOPT` when set on streams
@@ -122,15 +123,15 @@ export const IPV6_MULTICAST_IF = rw('IPV6_MULTICAST_IF', IPPROTO_IPV6, 17, inter
 export const IPV6_MULTICAST_HOPS = rw('IPV6_MULTICAST_HOPS', IPPROTO_IPV6, 18, hops)
 
 /**
- * Whether multicast that this socket sends also comes to members on this host, the sender included. Default true.
+ * Whether multicast that this socket sends is also delivered to members on this host, including the sender. Default true.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
  */
 export const IPV6_MULTICAST_LOOP = rw('IPV6_MULTICAST_LOOP', IPPROTO_IPV6, 19, bool)
 
 /**
- * The value of the router alert option of packets to forward that the socket gets, instead of their being forwarded: 0
- * … 65535. −1, the default: none. What is read is 0 or 1, whether it was ever set. Raw sockets of `IPPROTO_RAW`.
+ * The value of the router alert option, 0 … 65535: the socket gets packets with that value, instead of the kernel
+ * forwarding them. −1, the default: none. Reading gives 0 or 1: whether it was ever set. Raw sockets of `IPPROTO_RAW`.
  * get/set · every Linux
  * @throws SystemError `ENOPROTOOPT` when set on other sockets
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
@@ -138,7 +139,7 @@ export const IPV6_MULTICAST_LOOP = rw('IPV6_MULTICAST_LOOP', IPPROTO_IPV6, 19, b
 export const IPV6_ROUTER_ALERT = rw('IPV6_ROUTER_ALERT', IPPROTO_IPV6, 22, int)
 
 /**
- * Whether packets may be fragmented, and whether the path's MTU is found out: `IPV6_PMTUDISC_…`. Default
+ * Whether packets may be fragmented, and whether the path MTU is discovered: `IPV6_PMTUDISC_…`. Default
  * `IPV6_PMTUDISC_WANT`.
  * get/set · every Linux; `IPV6_PMTUDISC_INTERFACE` 3.13, `IPV6_PMTUDISC_OMIT` 3.14
  * @throws SystemError `EINVAL` for other numbers
@@ -147,8 +148,8 @@ export const IPV6_ROUTER_ALERT = rw('IPV6_ROUTER_ALERT', IPPROTO_IPV6, 22, int)
 export const IPV6_MTU_DISCOVER = rw('IPV6_MTU_DISCOVER', IPPROTO_IPV6, 23, int)
 
 /**
- * Read: the known MTU of the path to the peer, in **bytes**. Written: the most that a fragment may have, and with
- * `IPV6_DONTFRAG` a packet; at least 1280, 0, the default: as the path says. What is written isn't what is read.
+ * Read: the known MTU of the path to the peer, in **bytes**. Written: the largest size of a fragment, and with
+ * `IPV6_DONTFRAG` of a packet; at least 1280. 0, the default: the path's MTU. The written value can't be read back.
  * get/set · every Linux
  * @throws SystemError `ENOTCONN` when read on a socket that isn't connected, `EINVAL` when set to 1 … 1279
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
@@ -156,7 +157,7 @@ export const IPV6_MTU_DISCOVER = rw('IPV6_MTU_DISCOVER', IPPROTO_IPV6, 23, int)
 export const IPV6_MTU = rw('IPV6_MTU', IPPROTO_IPV6, 24, bytes)
 
 /**
- * Whether errors of the network are queued, each with the packet that met it, to be received with `MSG_ERRQUEUE`
+ * Whether network errors are queued, each with the packet that caused it, to be received with `MSG_ERRQUEUE`
  * (`IPV6_RECVERR`). Default false. Switching it off empties the queue.
  * get/set · every Linux
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
@@ -164,8 +165,8 @@ export const IPV6_MTU = rw('IPV6_MTU', IPPROTO_IPV6, 24, bytes)
 export const IPV6_RECVERR = rw('IPV6_RECVERR', IPPROTO_IPV6, 25, bool)
 
 /**
- * Whether the socket speaks IPv6 only, so that another one can have the port for IPv4. Default false, unless
- * `net.ipv6.bindv6only` says otherwise. To be set before `bind` or `connect`.
+ * Whether the socket uses IPv6 only, so that another socket can have the port for IPv4. Default false, unless
+ * `net.ipv6.bindv6only` says otherwise. Set it before `bind` or `connect`.
  * get/set · every Linux
  * @throws SystemError `EINVAL` when set on a socket that is bound, and on raw sockets
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
@@ -173,24 +174,24 @@ export const IPV6_RECVERR = rw('IPV6_RECVERR', IPPROTO_IPV6, 25, bool)
 export const IPV6_V6ONLY = rw('IPV6_V6ONLY', IPPROTO_IPV6, 26, bool)
 
 /**
- * Takes an anycast address for this host as long as the socket is open.
+ * Joins an anycast address: this host has it as long as the socket is open.
  * set · every Linux · `CAP_NET_ADMIN`
- * @throws SystemError `EPERM` without the capability, `EADDRNOTAVAIL` when the interface has no address of that prefix,
+ * @throws SystemError `EPERM` without the capability, `EADDRNOTAVAIL` if the interface has no address of that prefix,
  * `EINVAL` for a multicast address or one that this host has
  * @see {@link https://datatracker.ietf.org/doc/html/rfc4291#section-2.6 RFC 4291}
  */
 export const IPV6_JOIN_ANYCAST = wo('IPV6_JOIN_ANYCAST', IPPROTO_IPV6, 27, ipv6AtInterface)
 
 /**
- * Gives up an anycast address that this socket has taken.
+ * Leaves an anycast address that this socket has joined.
  * set · every Linux
- * @throws SystemError `ENOENT` when it hasn't
+ * @throws SystemError `ENOENT` if it hasn't
  * @see {@link https://datatracker.ietf.org/doc/html/rfc4291#section-2.6 RFC 4291}
  */
 export const IPV6_LEAVE_ANYCAST = wo('IPV6_LEAVE_ANYCAST', IPPROTO_IPV6, 28, ipv6AtInterface)
 
 /**
- * Whether the socket gets what is sent to any group that some socket on this host has joined, and not only to its own.
+ * Whether the socket gets datagrams to any group that some socket on this host has joined, and not only to its own groups.
  * Default true.
  * get/set · Linux 4.20
  * @see {@link https://git.kernel.org/torvalds/c/15033f0457dc the commit}
@@ -214,12 +215,12 @@ export const IPV6_ROUTER_ALERT_ISOLATE = rw('IPV6_ROUTER_ALERT_ISOLATE', IPPROTO
 export const IPV6_RECVERR_RFC4884 = rw('IPV6_RECVERR_RFC4884', IPPROTO_IPV6, 31, bool)
 
 /**
- * Leases, renews or gives back a flow label for packets of this socket. To learn which label the kernel chose, or to
- * read what is known about one, give `setOptionBytes` or `getOptionBytes` the 32 bytes of `struct in6_flowlabel_req`:
- * the kernel answers in them.
+ * Leases, renews or gives back a flow label for packets of this socket. To learn which label the kernel chose, or to read
+ * the state of a label, pass the 32 bytes of `struct in6_flowlabel_req` to `setOptionBytes` or `getOptionBytes`: the kernel
+ * writes its answer into them.
  * set · every Linux · without `CAP_NET_ADMIN` only few labels
- * @throws SystemError `EEXIST` for a label that others have, `EPERM` when it may not be shared, `ENOENT`, `ESRCH` for
- * one that isn't leased, `EINVAL`
+ * @throws SystemError `EEXIST` for a label that another user has, `EPERM` if it may not be shared, `ENOENT`, `ESRCH` for a
+ * label that isn't leased, `EINVAL`
  * @see {@link https://datatracker.ietf.org/doc/html/rfc6437 RFC 6437}
  */
 export const IPV6_FLOWLABEL_MGR = wo('IPV6_FLOWLABEL_MGR', IPPROTO_IPV6, 32, flowLabelRequest)
@@ -242,8 +243,8 @@ export const IPV6_FLOWINFO_SEND = rw('IPV6_FLOWINFO_SEND', IPPROTO_IPV6, 33, boo
 export const IPV6_IPSEC_POLICY = wo('IPV6_IPSEC_POLICY', IPPROTO_IPV6, 34, raw(4096))
 
 /**
- * An IPsec policy for one direction of this socket, as the **bytes** of `struct xfrm_userpolicy_info` and its
- * templates. Another one replaces it.
+ * An IPsec policy for one direction of this socket, as the **bytes** of `struct xfrm_userpolicy_info` and its templates. A
+ * later policy replaces it.
  * set · every Linux · `CAP_NET_ADMIN`
  * @throws SystemError `EPERM` without the capability, `EINVAL` for bytes that are no policy
  * @see {@link https://man7.org/linux/man-pages/man8/ip-xfrm.8.html ip-xfrm(8)}
@@ -251,7 +252,7 @@ export const IPV6_IPSEC_POLICY = wo('IPV6_IPSEC_POLICY', IPPROTO_IPV6, 34, raw(4
 export const IPV6_XFRM_POLICY = wo('IPV6_XFRM_POLICY', IPPROTO_IPV6, 35, raw(4096))
 
 /**
- * Whether what is sent begins with its own IPv6 header. Default false (true for `IPPROTO_RAW`). Raw sockets.
+ * Whether sent data begins with its own IPv6 header. Default false (true for `IPPROTO_RAW`). Raw sockets.
  * get/set · Linux 4.5
  * @throws SystemError `ENOPROTOOPT` on other sockets
  * @see {@link https://man7.org/linux/man-pages/man7/raw.7.html raw(7)}
@@ -266,10 +267,9 @@ export const IPV6_HDRINCL = rw('IPV6_HDRINCL', IPPROTO_IPV6, 36, bool)
 export const IPV6_RECVPKTINFO = rw('IPV6_RECVPKTINFO', IPPROTO_IPV6, 49, bool)
 
 /**
- * The address and interface that packets are sent from. `{ address: '::', ifindex: 0 }`, the default: the kernel
- * chooses.
+ * The address and interface that packets are sent from. Default `{ address: '::', ifindex: 0 }`: the kernel chooses.
  * set · Linux 2.6.14
- * @throws SystemError `EINVAL` when the socket is bound to another interface
+ * @throws SystemError `EINVAL` if the socket is bound to another interface
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-6 RFC 3542}
  */
 export const IPV6_PKTINFO = wo('IPV6_PKTINFO', IPPROTO_IPV6, 50, ipv6AtInterface)
@@ -289,8 +289,8 @@ export const IPV6_RECVHOPLIMIT = rw('IPV6_RECVHOPLIMIT', IPPROTO_IPV6, 51, bool)
 export const IPV6_RECVHOPOPTS = rw('IPV6_RECVHOPOPTS', IPPROTO_IPV6, 53, bool)
 
 /**
- * The hop-by-hop options that every packet carries, as **bytes** of the whole extension header: a multiple of 8, at
- * most 2040. Empty, the default: none.
+ * The hop-by-hop options that every packet carries, as **bytes** of the whole extension header: a multiple of 8, at most
+ * 2040. Default: none, an empty array.
  * get/set · Linux 2.6.14 · `CAP_NET_RAW` to set
  * @throws SystemError `EINVAL` for bytes that are no such header, `EPERM` without the capability
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-8 RFC 3542}
@@ -298,8 +298,8 @@ export const IPV6_RECVHOPOPTS = rw('IPV6_RECVHOPOPTS', IPPROTO_IPV6, 53, bool)
 export const IPV6_HOPOPTS = rw('IPV6_HOPOPTS', IPPROTO_IPV6, 54, raw(2040))
 
 /**
- * The destination options that go before the routing header, for each host on the route, as **bytes** of the whole
- * extension header: a multiple of 8, at most 2040. Empty, the default: none. Sent only along with `IPV6_RTHDR`.
+ * The destination options before the routing header, for each host on the route, as **bytes** of the whole extension
+ * header: a multiple of 8, at most 2040. Default: none, an empty array. Sent only along with `IPV6_RTHDR`.
  * get/set · Linux 2.6.14 · `CAP_NET_RAW` to set
  * @throws SystemError `EINVAL` for bytes that are no such header, `EPERM` without the capability
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-9 RFC 3542}
@@ -314,8 +314,8 @@ export const IPV6_RTHDRDSTOPTS = rw('IPV6_RTHDRDSTOPTS', IPPROTO_IPV6, 55, raw(2
 export const IPV6_RECVRTHDR = rw('IPV6_RECVRTHDR', IPPROTO_IPV6, 56, bool)
 
 /**
- * The routing header that every packet carries, as **bytes** of the whole extension header: of type 4 (segment routing,
- * RFC 8754) or, where the kernel was built with Mobile IPv6, 2. Empty, the default: none.
+ * The routing header that every packet carries, as **bytes** of the whole extension header: of type 4 (segment routing, RFC
+ * 8754) or, if the kernel was built with Mobile IPv6, 2. Default: none, an empty array.
  * get/set · Linux 2.6.14
  * @throws SystemError `EINVAL` for bytes that are no such header
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-7 RFC 3542}
@@ -331,7 +331,7 @@ export const IPV6_RECVDSTOPTS = rw('IPV6_RECVDSTOPTS', IPPROTO_IPV6, 58, bool)
 
 /**
  * The destination options that every packet carries for its last host, as **bytes** of the whole extension header: a
- * multiple of 8, at most 2040. Empty, the default: none.
+ * multiple of 8, at most 2040. Default: none, an empty array.
  * get/set · Linux 2.6.14 · `CAP_NET_RAW` to set
  * @throws SystemError `EINVAL` for bytes that are no such header, `EPERM` without the capability
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-9 RFC 3542}
@@ -339,7 +339,7 @@ export const IPV6_RECVDSTOPTS = rw('IPV6_RECVDSTOPTS', IPPROTO_IPV6, 58, bool)
 export const IPV6_DSTOPTS = rw('IPV6_DSTOPTS', IPPROTO_IPV6, 59, raw(2040))
 
 /**
- * Whether a datagram that is too big for the path brings a message about its MTU (`IPV6_PATHMTU`). Default false.
+ * Whether a datagram that is too big for the path causes a message with the path's MTU (`IPV6_PATHMTU`). Default false.
  * get/set · Linux 2.6.35
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-11.3 RFC 3542}
  */
@@ -369,8 +369,8 @@ export const IPV6_DONTFRAG = rw('IPV6_DONTFRAG', IPPROTO_IPV6, 62, bool)
 export const IPV6_RECVTCLASS = rw('IPV6_RECVTCLASS', IPPROTO_IPV6, 66, bool)
 
 /**
- * The traffic class of outgoing packets, 0 … 255: DSCP in the upper six bits (`IPTOS_DSCP_…`), ECN in the lower two,
- * which TCP keeps to itself. −1 is the default, 0.
+ * The traffic class of outgoing packets, 0 … 255: DSCP in the upper six bits (`IPTOS_DSCP_…`), ECN in the lower two, which
+ * TCP controls itself. −1 stands for the default, 0.
  * get/set · Linux 2.6.14
  * @throws SystemError `EINVAL` out of range
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-6.5 RFC 3542}
@@ -378,17 +378,17 @@ export const IPV6_RECVTCLASS = rw('IPV6_RECVTCLASS', IPPROTO_IPV6, 66, bool)
 export const IPV6_TCLASS = rw('IPV6_TCLASS', IPPROTO_IPV6, 67, int)
 
 /**
- * Whether packets without another flow label get one that is a hash of the flow. Default as `net.ipv6.auto_flowlabels`
- * says, which is true.
+ * Whether packets without another flow label get one that is a hash of the flow. The default is that of
+ * `net.ipv6.auto_flowlabels`, true.
  * get/set · Linux 3.17
  * @see {@link https://docs.kernel.org/networking/ip-sysctl.html ip-sysctl}, auto_flowlabels
  */
 export const IPV6_AUTOFLOWLABEL = rw('IPV6_AUTOFLOWLABEL', IPPROTO_IPV6, 70, bool)
 
 /**
- * Which of this host's addresses are preferred to send from: `IPV6_PREFER_SRC_…`, one of temporary and public, one of
- * home and care-of. Default `IPV6_PREFER_SRC_PUBTMP_DEFAULT | IPV6_PREFER_SRC_HOME`. Setting one of a pair leaves the
- * other pair as it is.
+ * The preferred source addresses among those of this host: `IPV6_PREFER_SRC_…`, one of temporary and public, one of home
+ * and care-of. Default `IPV6_PREFER_SRC_PUBTMP_DEFAULT | IPV6_PREFER_SRC_HOME`. Setting one of a pair leaves the other pair
+ * unchanged.
  * get/set · Linux 2.6.26
  * @throws SystemError `EINVAL` for both of a pair
  * @see {@link https://datatracker.ietf.org/doc/html/rfc5014 RFC 5014}
@@ -396,8 +396,8 @@ export const IPV6_AUTOFLOWLABEL = rw('IPV6_AUTOFLOWLABEL', IPPROTO_IPV6, 70, boo
 export const IPV6_ADDR_PREFERENCES = rw('IPV6_ADDR_PREFERENCES', IPPROTO_IPV6, 72, int)
 
 /**
- * Packets that arrive with a smaller hop limit are dropped: **hops**, 0 … 255. Default 0: none are. 255 lets only
- * neighbours speak (RFC 5082). TCP; for other sockets only errors are looked at.
+ * The minimum hop limit of received packets in **hops**, 0 … 255; packets with a smaller one are dropped. Default 0: none
+ * are. 255 admits only neighbors (RFC 5082). TCP; for other sockets only errors are checked.
  * get/set · Linux 2.6.35
  * @throws SystemError `EINVAL` out of range
  * @see {@link https://datatracker.ietf.org/doc/html/rfc5082 RFC 5082}
@@ -413,8 +413,8 @@ export const IPV6_MINHOPCOUNT = rw('IPV6_MINHOPCOUNT', IPPROTO_IPV6, 73, hops)
 export const IPV6_RECVORIGDSTADDR = rw('IPV6_RECVORIGDSTADDR', IPPROTO_IPV6, 74, bool)
 
 /**
- * Whether the socket may be bound to any address and take what netfilter's TPROXY redirects to it: transparent proxies.
- * One with `IP_TRANSPARENT`. Default false.
+ * Whether the socket may be bound to any address and accept what netfilter's TPROXY redirects to it, for transparent
+ * proxies. The same flag as `IP_TRANSPARENT`. Default false.
  * get/set · Linux 2.6.37 · `CAP_NET_ADMIN` or `CAP_NET_RAW` to switch it on
  * @throws SystemError `EPERM` without the capability
  * @see {@link https://docs.kernel.org/networking/tproxy.html tproxy}
@@ -422,10 +422,10 @@ export const IPV6_RECVORIGDSTADDR = rw('IPV6_RECVORIGDSTADDR', IPPROTO_IPV6, 74,
 export const IPV6_TRANSPARENT = rw('IPV6_TRANSPARENT', IPPROTO_IPV6, 75, bool)
 
 /**
- * The index of the interface that unicast is sent from, without binding what is received to it. 0, the default: the
- * routing table's. (C takes it in network byte order; here it is a plain number.)
+ * The index of the interface that unicast is sent from; it doesn't restrict receiving. 0, the default, stands for the
+ * routing table's choice. (C takes it in network byte order; here it is a plain number.)
  * get/set · Linux 3.4
- * @throws SystemError `EADDRNOTAVAIL` when there is no such interface, `EINVAL` when the socket is bound to one
+ * @throws SystemError `EADDRNOTAVAIL` if there is no such interface, `EINVAL` if the socket is bound to one
  * @see {@link https://git.kernel.org/torvalds/c/c4062dfc425e the commit}
  */
 export const IPV6_UNICAST_IF = rw('IPV6_UNICAST_IF', IPPROTO_IPV6, 76, bigEndianInterfaceIndex)
@@ -440,7 +440,7 @@ export const IPV6_UNICAST_IF = rw('IPV6_UNICAST_IF', IPPROTO_IPV6, 76, bigEndian
 export const IPV6_RECVFRAGSIZE = rw('IPV6_RECVFRAGSIZE', IPPROTO_IPV6, 77, bool)
 
 /**
- * Whether bind(2) takes an address that this host doesn't have, or not yet. One with `IP_FREEBIND`. Default false.
+ * Whether bind(2) takes an address that this host doesn't have, or not yet. The same flag as `IP_FREEBIND`. Default false.
  * get/set · Linux 4.15
  * @see {@link https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/net/ipv6/ipv6_sockglue.c
  * ipv6_sockglue.c}
@@ -448,17 +448,17 @@ export const IPV6_RECVFRAGSIZE = rw('IPV6_RECVFRAGSIZE', IPPROTO_IPV6, 77, bool)
 export const IPV6_FREEBIND = rw('IPV6_FREEBIND', IPPROTO_IPV6, 78, bool)
 
 /**
- * Where a connection was going to before netfilter's NAT brought it here. TCP and SCTP.
+ * The destination of a connection before netfilter's NAT redirected it. TCP and SCTP.
  * get · Linux 3.8
- * @throws SystemError `ENOENT` when it wasn't redirected or isn't tracked, `ENOPROTOOPT` on other sockets or without
+ * @throws SystemError `ENOENT` if it wasn't redirected or isn't tracked, `ENOPROTOOPT` on other sockets or without
  * connection tracking
  * @see {@link https://man7.org/linux/man-pages/man8/iptables-extensions.8.html iptables-extensions(8)}, REDIRECT
  */
 export const IP6T_SO_ORIGINAL_DST = ro('IP6T_SO_ORIGINAL_DST', IPPROTO_IPV6, 80, sockaddr)
 
 /**
- * Which ICMPv6 messages don't come, as 32 **bytes**: type t stands for bit `t & 7` of byte `t >> 3`, and a bit that is
- * set keeps the type away. All zero, the default: all come. Raw sockets of `IPPROTO_ICMPV6`.
+ * The ICMPv6 messages that are blocked, as 32 **bytes**: type t stands for bit `t & 7` of byte `t >> 3`, and a set bit
+ * blocks the type. Default: all bits zero, none is blocked. Raw sockets of `IPPROTO_ICMPV6`.
  * get/set · every Linux
  * @throws SystemError `EOPNOTSUPP` (`ENOTSUP` in Node) on raw sockets of other protocols
  * @see {@link https://datatracker.ietf.org/doc/html/rfc3542#section-3.2 RFC 3542}

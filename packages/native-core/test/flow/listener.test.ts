@@ -13,10 +13,12 @@ import {
   skipUnless,
   temporaryDirectory,
   waitForLine,
+  withFault,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   AF_INET,
+  AF_INET6,
   AF_UNIX,
   dup,
   errno,
@@ -24,6 +26,7 @@ import {
   Listener,
   type ListenerOptions,
   SHUT_RDWR,
+  SO_LINGER,
   SO_REUSEADDR,
   SOCK_DGRAM,
   SOCK_STREAM,
@@ -31,6 +34,7 @@ import {
   type SocketAddress,
   SocketStream,
   SystemError,
+  setNonBlocking,
   setOption,
 } from '../../src/index.js'
 import { compileSources, runModule, spawnModule, startWorker } from '../outside.js'
@@ -39,7 +43,7 @@ guardDescriptors()
 compileSources()
 
 describe('iterating', () => {
-  it('gives each connection, made into what is wanted', async () => {
+  it('gives each connection as wrapped', async () => {
     const listener = listen({ wrap: (socket) => new SocketStream(socket) })
     const clients = connect(listener, 3)
     const texts: string[] = []
@@ -55,7 +59,7 @@ describe('iterating', () => {
     expect(listener.closed).toBe(true)
   })
 
-  it('accepts what is asked for and no more', async () => {
+  it('accepts only connections that are asked for', async () => {
     const listener = listen()
     const clients = connect(listener, 5)
     await Promise.all(clients.map((client) => once(client, 'connect')))
@@ -64,14 +68,14 @@ describe('iterating', () => {
     value?.close()
     for (let i = 0; i < 10; i++) await turn()
     expect(listener.statistics.accepted).toBe(1)
-    // What was in the backlog is reset with the listener.
+    // Connections in the backlog are reset with the listener.
     const failures = Promise.all(clients.slice(1).map((client) => once(client, 'error')))
     listener.close()
     for (const [error] of await failures) expect(error.code).toBe('ECONNRESET')
     expect(await connections.next()).toEqual({ value: undefined, done: true })
   })
 
-  it('answers askers in order, and the rest that it is over', async () => {
+  it('answers pending calls in order, and the rest with the end', async () => {
     const listener = listen({ wrap: (socket) => new SocketStream(socket) })
     const connections = listener[Symbol.asyncIterator]()
     const asked = Array.from({ length: 4 }, () => connections.next())
@@ -120,7 +124,7 @@ describe('iterating', () => {
     expect(await counts.most()).toBeLessThanOrEqual(14)
   })
 
-  it('fails once with what ended the listener', async () => {
+  it('fails once with the error that ended the listener', async () => {
     const listener = listen()
     const connections = listener[Symbol.asyncIterator]()
     const asked = [connections.next(), connections.next()]
@@ -132,7 +136,7 @@ describe('iterating', () => {
     expect(listener.closed).toBe(true)
   })
 
-  it('fails when somebody else closes the socket', async () => {
+  it('fails when other code closes the socket', async () => {
     const socket = bound()
     const listener = own(new Listener(socket))
     const connections = listener[Symbol.asyncIterator]()
@@ -219,7 +223,7 @@ describe('run', () => {
     expect(listener.statistics.accepted).toBe(4)
   })
 
-  it('rejects with what ended the listener', async () => {
+  it('rejects with the error that ended the listener', async () => {
     const listener = listen()
     const running = listener.run(() => {})
     using other = Socket.from(dup(listener))
@@ -228,7 +232,7 @@ describe('run', () => {
     expect(listener.statistics.errors).toBe(1)
   })
 
-  it('rejects when somebody else closes the socket, before and meanwhile', async () => {
+  it('rejects when other code closes the socket, before and during the call', async () => {
     const socket = bound()
     const listener = own(new Listener(socket))
     const running = listener.run(() => {})
@@ -243,7 +247,7 @@ describe('run', () => {
     await second.run(() => {})
   })
 
-  it('hands out the connection whose making closes the listener', async () => {
+  it('hands out the connection whose wrap closes the listener', async () => {
     const closing = () => {
       const listener: Listener = listen({
         wrap(socket) {
@@ -261,7 +265,7 @@ describe('run', () => {
     for (const socket of got) socket.close()
   })
 
-  it('ends when a connection can not be made into what is wanted', async () => {
+  it('ends when wrap throws', async () => {
     const broken = new Error('no')
     const listener = listen({
       wrap() {
@@ -273,7 +277,7 @@ describe('run', () => {
     expect(listener.statistics.accepted).toBe(0)
   })
 
-  it.each(['ENOSPC', 'ENOMEM'] as const)('goes on when the making of a connection meets %s', async (code) => {
+  it.each(['ENOSPC', 'ENOMEM'] as const)('goes on when wrap fails with %s', async (code) => {
     const reports: SystemError[] = []
     const listener = listen({ error: (error) => reports.push(error), wrap: failing(code, 3) })
     const clients = connect(listener, 4)
@@ -287,7 +291,7 @@ describe('run', () => {
     expect(listener.statistics).toEqual({ accepted: 1, dropped: 3, errors: 0 })
   })
 
-  it('drops what waits, too, when the making of connections finds no descriptor', async () => {
+  it('drops waiting connections, too, when wrap finds no descriptor', async () => {
     const listener = listen({ error: () => {}, wrap: failing('EMFILE', 2) })
     const clients = connect(listener, 10)
     await Promise.all(clients.map((client) => once(client, 'connect')))
@@ -302,7 +306,7 @@ describe('run', () => {
     expect(listener.statistics).toEqual({ accepted: 1, dropped: 10, errors: 0 })
   })
 
-  it('gives who asks the next connection when the making of one meets a limit, later and later', async () => {
+  it('gives the pending call the next connection when wrap meets a limit, after growing delays', async () => {
     const { stdout, stderr } = await runModule(`
       ${listening}
       let missing = 4
@@ -321,7 +325,7 @@ describe('run', () => {
     expect(JSON.parse(stdout)).toEqual({ accepted: 1, dropped: 4, errors: 0, codes: ['ENOSPC'], delays: backoff(4) })
   })
 
-  it('is closed by a making that meets a limit and closes it', async () => {
+  it('is closed by a wrap that meets a limit and closes it', async () => {
     const listener: Listener = listen({
       wrap(): Socket {
         listener.close()
@@ -333,7 +337,7 @@ describe('run', () => {
     expect(listener.statistics).toEqual({ accepted: 0, dropped: 0, errors: 0 })
   })
 
-  it('tells who asked for a connection that the making of it closed the listener and failed', async () => {
+  it('rejects the pending call if wrap closes the listener and throws', async () => {
     const broken = new Error('no')
     const listener: Listener<never> = listen<never>({
       wrap() {
@@ -427,7 +431,7 @@ describe('at the limit of descriptors', () => {
     server.process.stdin?.write('tell\n')
     const statistics = JSON.parse((await server.finished).stdout.split('\n').at(-2) as string)
     expect(statistics).toMatchObject({ accepted: served + 1, dropped: 40 - served, codes: ['EMFILE'] })
-    // Two failures at least, since the first costs nobody a connection; and then it didn't go on trying.
+    // Two failures at least, since the first costs no connection; and then it didn't go on trying.
     expect(statistics.errors).toBeGreaterThanOrEqual(2)
     expect(statistics.errors).toBeLessThan(12)
     expect(statistics.delays).toEqual(backoff(statistics.errors))
@@ -437,7 +441,7 @@ describe('at the limit of descriptors', () => {
     expect(attempts.length).toBeLessThan(40 + 100)
   }, 60_000)
 
-  it('costs nobody a connection when the shortage is short', async () => {
+  it('costs no connection if the shortage is short', async () => {
     const { stdout, stderr } = await runModule(`
       ${listening}
       const more = () => { try { return eventfd() } catch { return undefined } }
@@ -480,7 +484,7 @@ describe('at the limit of descriptors', () => {
     expect(results).toEqual([{ done: true }, { done: true }])
   })
 
-  it('warns where nobody listens to reports', async (test) => {
+  it('warns without an error handler', async (test) => {
     skipUnless(test, needInjection())
     const { stderr } = await inject(
       'ENOBUFS:when=1..2',
@@ -493,9 +497,73 @@ describe('at the limit of descriptors', () => {
   })
 })
 
+describe('descriptors that other code has closed', () => {
+  it.each([
+    ['close', 'several.close()', 'fulfilled'],
+    ['resume', 'several.resume()', 'EBADF|ENOENT'],
+    ['a report that throws', 'several.resume()', 'EBADF|ENOENT'],
+  ])('end a listener of several sockets whole: %s', async (name, end, outcome) => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      import { closeSync } from 'node:fs'
+      listener.close()
+      const sockets = [0, 1, 2].map(() => {
+        const socket = Socket.open(AF_INET, SOCK_STREAM)
+        socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+        socket.listen()
+        return socket
+      })
+      process.on('uncaughtException', ({ message }) => console.log('uncaught', message))
+      const several = new Listener(sockets, {
+        error() {
+          throw new Error('reported')
+        },
+        wrap() {
+          throw new SystemError(errno.ENOSPC, 'epoll_ctl')
+        },
+      })
+      const running = several.run(() => {}).then(() => 'fulfilled', ({ code }) => code)
+      // So that it rests with connections waiting.
+      several.pause()
+      const clients = several.addresses.map(({ port }) => net.connect(port, '127.0.0.1').on('error', () => {}))
+      await Promise.all(clients.map((client) => new Promise((resolve) => client.once('connect', resolve))))
+      for (let i = 0; i < 3; i++) await turn()
+      if (${name.startsWith('a report')}) {
+        several.resume()
+        await new Promise((resolve) => process.once('uncaughtException', resolve))
+        console.log('and goes on:', !several.closed)
+        several.pause()
+        for (let i = 0; i < 3; i++) await turn()
+      }
+      // From here on nothing is opened, which would get the number.
+      closeSync(sockets[1].fd)
+      ${end}
+      if (${name.startsWith('a report')}) several.close()
+      console.log(await running, several.closed, sockets.every(({ closed }) => closed))
+      process.exit()`)
+    expect(stderr).toBe('')
+    const last = name.startsWith('a report') ? 'fulfilled|EBADF|ENOENT' : outcome
+    const before = name.startsWith('a report') ? 'uncaught reported\\nand goes on: true\\n' : ''
+    expect(stdout).toMatch(new RegExp(`^${before}(${last}) true true\n$`))
+  })
+})
+
 describe('what accept4 can answer', () => {
-  it.each(['ECONNABORTED', 'EPROTO', 'EPERM', 'ENETDOWN', 'EHOSTUNREACH', 'EOPNOTSUPP'])(
-    'passes over a connection that failed with %s',
+  it('waits longer and longer if every connection fails', async () => {
+    if (needInjection() !== null) return console.warn(`skipped: ${needInjection()}`)
+    const { stdout } = await inject(
+      'ECONNABORTED:when=1..200',
+      `net.connect(port, '127.0.0.1')
+       for await (const socket of listener) break
+       console.log(JSON.stringify({ ...listener.statistics, codes: [...codes], delays }))
+       process.exit()`,
+    )
+    const expected = { accepted: 1, dropped: 0, errors: 200, codes: ['ECONNABORTED'], delays: backoff(3) }
+    expect(JSON.parse(stdout)).toEqual(expected)
+  })
+
+  it.each(['ECONNABORTED', 'ECONNRESET', 'EPROTO', 'EPERM', 'ENETDOWN', 'EHOSTUNREACH', 'EOPNOTSUPP', 'ETIMEDOUT'])(
+    'skips a connection that failed with %s',
     async (code) => {
       if (needInjection() !== null) return console.warn(`skipped: ${needInjection()}`)
       const { stdout } = await inject(
@@ -509,7 +577,7 @@ describe('what accept4 can answer', () => {
     },
   )
 
-  it.each(['ENFILE', 'ENOBUFS', 'ENOMEM'])('waits longer and longer on %s', async (code) => {
+  it.each(['ENFILE', 'ENOBUFS', 'ENOMEM', 'EIO', 'EACCES', 'EUSERS'])('waits longer and longer on %s', async (code) => {
     if (needInjection() !== null) return console.warn(`skipped: ${needInjection()}`)
     const { stdout } = await inject(
       `${code}:when=1..6`,
@@ -525,6 +593,148 @@ describe('what accept4 can answer', () => {
     expect(dropped).toBe(code === 'ENFILE' ? 1 : 0)
     expect(errors).toBeGreaterThanOrEqual(3)
     expect(errors).toBeLessThanOrEqual(6)
+  })
+
+  it.each(['EBADF', 'EINVAL', 'ENOTSOCK', 'EFAULT'])('ends the listener with %s', async (code) => {
+    if (needInjection() !== null) return console.warn(`skipped: ${needInjection()}`)
+    const { stdout } = await inject(
+      `${code}:when=1`,
+      `net.connect(port, '127.0.0.1').on('error', () => {})
+       const outcome = await listener.run(() => {}).catch((error) => error.code)
+       console.log(JSON.stringify({ outcome, closed: listener.closed, codes: [...codes] }))
+       process.exit()`,
+    )
+    expect(JSON.parse(stdout)).toEqual({ outcome: code, closed: true, codes: [] })
+  })
+})
+
+describe('what comes from elsewhere', () => {
+  it('is made non-blocking, so that the loop goes on', async () => {
+    const socket = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
+    socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    socket.listen()
+    const listener = own(new Listener(socket, { wrap: (accepted) => new SocketStream(accepted) }))
+    expectNonBlocking(listener)
+    // A blocking accept4(2) would wait for the second connection, which this thread is to make.
+    const [first] = connect(listener, 1)
+    for await (const stream of listener) {
+      const received = once(stream, 'data')
+      first?.end('x')
+      expect(String(await received)).toBe('x')
+      break
+    }
+    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM, 0, { blocking: true })
+    const stream = new SocketStream(a)
+    expectNonBlocking(stream)
+    const written = new Promise<void>((resolve) => stream.write(Buffer.alloc(1_000_000), () => resolve()))
+    const other = new SocketStream(b)
+    let count = 0
+    other.on('data', (chunk: Buffer) => {
+      count += chunk.length
+    })
+    await written
+    stream.end()
+    await once(other, 'end')
+    expect(count).toBe(1_000_000)
+    stream.destroy()
+    other.destroy()
+  })
+
+  it('is made non-blocking even if another holder of the open file has changed it', () => {
+    const [a, b] = Socket.pair()
+    // As a child process may do that was given the socket.
+    using copy = dup(a)
+    setNonBlocking(copy, false)
+    const stream = new SocketStream(a)
+    expectNonBlocking(stream)
+    stream.destroy()
+    b.close()
+  })
+})
+
+describe('a number that is another file’s by now', () => {
+  it('is not closed by the listener or the stream that had it', async () => {
+    const { code, stdout } = await runModule(`
+      import fs from 'node:fs'
+      import { Listener, Socket, SocketStream } from './index.js'
+      const told = []
+      const replace = (fd) => {
+        fs.closeSync(fd)
+        if (fs.openSync('/dev/null') !== fd) throw new Error('another number')
+      }
+      const socket = Socket.open(2, 1)
+      socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      socket.listen()
+      const listener = new Listener(socket)
+      const [a, b] = Socket.pair()
+      const stream = new SocketStream(a).on('error', ({ code }) => told.push(code))
+      const numbers = [listener.fd, stream.fd]
+      for (const fd of numbers) replace(fd)
+      await listener[Symbol.asyncIterator]().next().catch(({ code }) => told.push(code))
+      stream.write('x')
+      await new Promise((resolve) => stream.once('close', resolve))
+      for (const fd of numbers) fs.fstatSync(fd)
+      console.log(told.join())
+      process.exit()`)
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'ENOTSOCK,ENOTSOCK\n' })
+  })
+})
+
+describe('the peer’s address', () => {
+  it('is known from accept, without a call, also after a reset', async (test) => {
+    skipUnless(test, needInjection())
+    for (const [domain, address] of [
+      [AF_INET, { family: 'ipv4', address: '127.0.0.1', port: 0 }],
+      [AF_INET6, { family: 'ipv6', address: '::1', port: 0 }],
+    ] as const) {
+      const socket = Socket.open(domain, SOCK_STREAM)
+      socket.bind(address)
+      socket.listen()
+      const listener = own(new Listener(socket, { wrap: (accepted) => new SocketStream(accepted) }))
+      using client = Socket.open(domain, SOCK_STREAM)
+      client.connect(listener.address)
+      const peer = client.localAddress as InetAddress
+      setOption(client, SO_LINGER, 0)
+      client.close()
+      for await (const stream of listener) {
+        const closed = new Promise((resolve) => stream.on('error', () => {}).once('close', resolve))
+        const { outcome, injected } = await withFault('getpeername:error=EIO', () => [
+          stream.peerName,
+          stream.remoteAddress,
+          stream.remotePort,
+          stream.remoteFamily?.toLowerCase(),
+        ])
+        expect(outcome).toMatchObject({ value: [peer, peer.address, peer.port, peer.family] })
+        expect(injected).toBe(0)
+        stream.resume()
+        await closed
+        expect(stream.remoteAddress).toBe(peer.address)
+        break
+      }
+    }
+  })
+
+  it('goes with the socket into another object', async () => {
+    const listener = bound()
+    using client = Socket.open(AF_INET, SOCK_STREAM)
+    client.connect(listener.localAddress)
+    const accepted = listener.accept() as Socket
+    const peer = client.localAddress
+    const moved = Socket.from(accepted)
+    moved.close()
+    expect(moved.peerAddress).toEqual(peer)
+    listener.close()
+  })
+
+  it('of a Unix client without a name is unnamed', async () => {
+    const listener = Socket.open(AF_UNIX, SOCK_STREAM)
+    listener.bind({ family: 'unix' })
+    listener.listen()
+    using client = Socket.open(AF_UNIX, SOCK_STREAM)
+    client.connect(listener.localAddress)
+    using accepted = listener.accept() as Socket
+    expect(accepted.peerAddress).toEqual({ family: 'unix' })
+    listener.close()
   })
 })
 
@@ -621,7 +831,7 @@ describe('a listener', () => {
     client.destroy()
   })
 
-  it('refuses what does not listen, and a budget that is none', () => {
+  it('refuses sockets that do not listen, and an invalid budget', () => {
     for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
       using socket = Socket.open(AF_INET, type)
       expect(() => new Listener(socket)).toThrow('does not listen')
@@ -634,7 +844,7 @@ describe('a listener', () => {
     expect(socket.closed).toBe(false)
   })
 
-  it('is open to options', () => {
+  it('accepts socket options', () => {
     const listener = listen()
     setOption(listener, SO_REUSEADDR, true)
     expect(listener.address).toMatchObject({ family: 'ipv4', address: '127.0.0.1', port: expect.any(Number) })
@@ -707,7 +917,7 @@ describe('several sockets', () => {
     await running
   })
 
-  it('are not kept waiting by a busy one', async () => {
+  it('are not starved by a busy one', async () => {
     const listener = own(new Listener([bound(), bound()], { budget: 3 }))
     const [busy, quiet] = listener.addresses as [SocketAddress, SocketAddress]
     const clients = [...connect({ address: busy }, 12), ...connect({ address: quiet }, 1)]
@@ -776,12 +986,12 @@ describe('several sockets', () => {
     expect(sockets[0]?.closed).toBe(true)
   })
 
-  it('stay whole when there is one among them that does not listen, or is none', async () => {
+  it('are left unchanged if one of them does not listen; an empty list is refused', async () => {
     using socket = bound()
     using other = Socket.open(AF_INET, SOCK_STREAM)
     expect(() => new Listener([socket, other])).toThrow('does not listen')
     expect(() => new Listener([])).toThrow(TypeError)
-    // Nothing watches it any more.
+    // Nothing watches it now.
     const listener = own(new Listener(socket))
     expect(listener.closed).toBe(false)
   })
@@ -801,7 +1011,7 @@ describe('several sockets', () => {
   })
 })
 
-/** Makes no connection the first few times. */
+/** Fails to wrap the first few connections. */
 function failing(code: 'ENOSPC' | 'ENOMEM' | 'EMFILE', times: number): (socket: Socket) => Socket {
   let left = times
   return (socket) => {
@@ -833,7 +1043,7 @@ function backoff(count: number): number[] {
 
 const OVER = { value: undefined, done: true }
 
-/** What every program begins with: a listener that notes what is reported, and how long it waits. */
+/** The beginning of every program: a listener that records reports and delays. */
 const listening = `
 import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'

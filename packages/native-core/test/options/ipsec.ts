@@ -1,4 +1,4 @@
-/** Policies that let nothing out, to see that they are obeyed. */
+/** Policies that block everything outgoing, to see that the kernel obeys them. */
 import type { Need } from '@linux-sockets/testkit'
 import { expect } from 'vitest'
 import { IPPROTO_IP, type Socket, type SocketAddress, setOptionBytes } from '../../src/index.js'

@@ -27,7 +27,7 @@ export const tcp6 = plain(AF_INET6, SOCK_STREAM)
 export const unix = plain(AF_UNIX, SOCK_STREAM)
 export const icmp4 = withCapability('CAP_NET_RAW', plain(AF_INET, SOCK_RAW, IPPROTO_ICMP))
 export const icmp6 = withCapability('CAP_NET_RAW', plain(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6))
-/** Of a protocol number for experiments (RFC 3692). */
+/** A raw socket with a protocol number for experiments (RFC 3692). */
 export const raw6 = withCapability('CAP_NET_RAW', plain(AF_INET6, SOCK_RAW, 253))
 export const ipproto6 = withCapability('CAP_NET_RAW', plain(AF_INET6, SOCK_RAW, IPPROTO_RAW))
 
@@ -44,7 +44,7 @@ export function peerOf(socket: Socket): Socket {
   return peers.get(socket) as Socket
 }
 
-/** A kind that the machine must have something more for. */
+/** A kind that the machine must support. */
 export function needing(need: () => Need, kind: Kind<Socket>): Kind<Socket> {
   return { open: kind.open, need: () => kind.need?.() ?? need() }
 }
@@ -57,7 +57,7 @@ export function since(version: string, kind: Kind<Socket>): Kind<Socket> {
   return needing(() => needLinux(version), kind)
 }
 
-/** A kind that something is done to first. */
+/** A kind with a preparation step. */
 export function after(prepare: (socket: Socket) => void, kind: Kind<Socket>): Kind<Socket> {
   return {
     ...kind,

@@ -1,4 +1,4 @@
-/** Options that only another network shows: each in a namespace of its own, with programs that import the sources. */
+/** Options that can only be tested in another network: each in a namespace of its own, with programs that import the sources. */
 import {
   connectNamespaces,
   createNamespace,
@@ -17,7 +17,7 @@ for (const [family, iptables, address, option, domain] of [
   ['ipv4', 'iptables', '127.0.0.1', 'SO_ORIGINAL_DST', 'AF_INET'],
   ['ipv6', 'ip6tables', '::1', 'IP6T_SO_ORIGINAL_DST', 'AF_INET6'],
 ] as const) {
-  it(`${option}: where a connection was going to before it was redirected`, async (test) => {
+  it(`${option}: the destination of a connection before it was redirected`, async (test) => {
     skipUnless(test, needNamespaces(), needProgram(iptables))
     const namespace = createNamespace()
     const redirect = ['-p', 'tcp', '--dport', '81', '-j', 'REDIRECT', '--to-ports', '8081']
@@ -39,7 +39,7 @@ for (const [family, iptables, address, option, domain] of [
   })
 }
 
-it('IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST: take an address and give it up', async (test) => {
+it('IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST: join and leave an address', async (test) => {
   skipUnless(test, needNamespaces())
   const [namespace, neighbour] = [createNamespace(), createNamespace()]
   connectNamespaces({ namespace, addresses: ['fd00::1/64'] }, { namespace: neighbour, addresses: [] })

@@ -58,7 +58,7 @@ testRows(rows, {
   SO_REUSEADDR: [udp4, true],
   SO_TYPE: [udp4, (value) => expect(value).toBe(SOCK_DGRAM)],
   SO_ERROR: [
-    // Nobody hears at the other end: over loopback the refusal is there when send returns.
+    // The other end has no socket: over loopback the refusal has arrived when send returns.
     after((socket) => {
       peerOf(socket).close()
       socket.send(Buffer.from('?'))
@@ -149,7 +149,7 @@ testRows(rows, {
   SO_BUSY_POLL_BUDGET: [
     withCapability('CAP_NET_ADMIN', since('5.11', udp4)),
     65535,
-    // It can't be read, but the kernel knows what it may be.
+    // It can't be read, but the kernel checks its range.
     (socket) => expect(() => setOption(socket, rows.SO_BUSY_POLL_BUDGET, 65536)).toThrow('EINVAL'),
   ],
   SO_NETNS_COOKIE: [
@@ -169,7 +169,7 @@ testRows(rows, {
   SO_TXREHASH: [since('5.18', tcp4), 0],
   SO_RCVMARK: [since('5.19', udp4), true],
   SO_PASSPIDFD: [since('6.5', unix), true],
-  // No device here receives into its own memory, so that there is nothing to give back.
+  // No device here receives into its own memory, so there is nothing to give back.
   SO_DEVMEM_DONTNEED: [
     since('6.12', tcp4),
     [{ start: 1, count: 1 }],
@@ -254,7 +254,7 @@ describe('what the comments promise', () => {
     expect(performance.now() - start).toBeGreaterThan(15)
   })
 
-  it('SO_SNDTIMEO: a blocking send gives what went out until then, and then nothing', () => {
+  it('SO_SNDTIMEO: a blocking send returns the bytes sent until then, and then null', () => {
     const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM, 0, { blocking: true })
     setOption(a, SO_SNDBUF, 10_000)
     setOption(a, rows.SO_SNDTIMEO, 20)
@@ -269,7 +269,7 @@ describe('what the comments promise', () => {
     b.close()
   })
 
-  it('SO_RCVTIMEO: what is not zero never becomes “for ever”', () => {
+  it('SO_RCVTIMEO: a value other than zero never becomes “no timeout”', () => {
     using socket = udp4.open()
     setOption(socket, rows.SO_RCVTIMEO, 0.0001)
     expect(getOption(socket, rows.SO_RCVTIMEO)).toBeGreaterThan(0)
@@ -333,7 +333,7 @@ describe('types', () => {
   })
 })
 
-/** More than everyone may have. */
+/** More than an unprivileged process may have. */
 function beyond(limit: 'wmem_max' | 'rmem_max'): number {
   return Number(readFileSync(`/proc/sys/net/core/${limit}`, 'utf8')) + 4096
 }
