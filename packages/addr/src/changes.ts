@@ -1,4 +1,5 @@
 import { AF_NETLINK, readable, SOCK_RAW, Socket, SystemError } from '@linux-sockets/native-core'
+import { checkOptions, checkSignal, closeQuietly, onAbort } from '@linux-sockets/native-core/internal'
 import type { AddressOnInterface, NetworkInterface } from './interfaces.js'
 import { type Link, readAddress, readInterfaces, readLink } from './link.js'
 import {
@@ -14,81 +15,86 @@ import {
   receive,
 } from './netlink.js'
 
-/** What happened to an interface. */
+/** A change of an interface or of its addresses. */
 export type InterfaceChange =
-  /** It came; its addresses follow. */
+  /** The interface was added; its addresses follow. */
   | { readonly type: 'linkAdded'; readonly link: NetworkInterface }
-  /** It has another name, MTU or hardware address, or other flags: was switched on or off, got or lost its carrier. */
+  /** Its name, MTU, hardware address or flags have changed; flags, when it goes up or down, or gets or loses its carrier. */
   | { readonly type: 'linkChanged'; readonly link: NetworkInterface; readonly before: NetworkInterface }
-  /** It is gone, after its addresses. `link` is as it was. */
+  /** The interface was removed, after its addresses. `link` is its last state. */
   | { readonly type: 'linkRemoved'; readonly link: NetworkInterface }
-  /** It has one more address. An IPv6 address mostly comes with `IFA_F_TENTATIVE`, and changes when it can be used. */
+  /** An address was added. An IPv6 address mostly has `IFA_F_TENTATIVE` at first, and changes when it can be used. */
   | { readonly type: 'addressAdded'; readonly link: NetworkInterface; readonly address: AddressOnInterface }
-  /** The address has other flags, or another broadcast address or peer. */
+  /** The flags, the broadcast address, the peer or the prefix length of an address have changed. */
   | {
       readonly type: 'addressChanged'
       readonly link: NetworkInterface
       readonly address: AddressOnInterface
       readonly before: AddressOnInterface
     }
-  /** It has an address less. */
+  /** An address was removed. */
   | { readonly type: 'addressRemoved'; readonly link: NetworkInterface; readonly address: AddressOnInterface }
   /**
-   * Changes came faster than they were read, and the kernel dropped some. The interfaces were read anew, and the changes
-   * that follow lead from what was known to what is; what came and went in between is not among them.
+   * Changes came faster than they were read, and the kernel dropped some. The interfaces were read again. The changes that
+   * follow lead from the state that was known to the present one; what came and went in between is not among them.
    */
   | { readonly type: 'lost' }
 
-/** How to watch. */
+/** The options of `watchInterfaces`. */
 export interface WatchInterfacesOptions {
-  /** Closes the watch at once; who waits for a change, or asks for one, gets the signal's reason. */
+  /** Closes the watch at once. A loop that waits for a change, or asks for the next one, throws the signal's reason. */
   readonly signal?: AbortSignal | undefined
 }
 
 /**
- * Watches the interfaces of this machine (of its network namespace) from now on, by rtnetlink. Nothing is polled.
+ * Watches the interfaces of this machine (of its network namespace) from now on, through rtnetlink and without polling.
  *
  *     for await (const change of watchInterfaces({ signal })) {
  *       if (change.type === 'addressAdded') console.log(change.link.name, change.address.address)
  *     }
  *
  * @throws SystemError as `interfaces` does
+ * @throws TypeError if an option is invalid
  */
 export function watchInterfaces(options: WatchInterfacesOptions = {}): InterfaceWatch {
   return new InterfaceWatch(options)
 }
 
 /**
- * The changes of interfaces, from `watchInterfaces`, to be iterated over once. Leaving the loop closes the watch.
+ * An async iterable of the changes of interfaces, from `watchInterfaces`. It is iterated over once. Leaving the loop closes
+ * the watch.
  *
- * Changes wait in the kernel until they are asked for, so that memory is bounded: what its buffer doesn't hold is lost and
- * made good (`lost`). The process is kept alive only while a change is waited for.
+ * Changes wait in the kernel until the loop asks for them, so memory is bounded. Changes for which the kernel's buffer has no
+ * room are lost, and `lost` reports and repairs this. The process is kept alive only while the loop waits for a change.
  */
 export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposable {
   readonly #socket: Socket
   readonly #signal: AbortSignal | undefined
+  readonly #ignoreSignal: (() => void) | undefined
   readonly #links: Map<number, NetworkInterface>
-  readonly #abort = () => this.close()
 
-  /** For `watchInterfaces`. */
-  constructor({ signal }: WatchInterfacesOptions) {
+  /** Use `watchInterfaces`. */
+  constructor(options: WatchInterfacesOptions) {
+    checkOptions(options, 'options', { signal: true })
+    const { signal } = options
+    checkSignal(signal)
     signal?.throwIfAborted()
-    this.#signal = signal
     this.#socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
     try {
-      // Before the interfaces are read, so that no change falls in between. One that is seen twice is no change.
+      // Bound before the interfaces are read, so that no change is missed. A change that is then seen twice is not reported.
       this.#socket.bind({ family: 'netlink', pid: 0, groups: RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR })
       this.#links = readInterfaces()
     } catch (error) {
-      this.#socket.close()
+      closeQuietly(this.#socket)
       throw error
     }
-    signal?.addEventListener('abort', this.#abort)
+    this.#signal = signal
+    this.#ignoreSignal = signal && onAbort(signal, () => this.close())
   }
 
   /**
-   * The interfaces in the order of their indexes: at first as they were when the watch began, then as the changes have left
-   * them. At least as new as the last change that was delivered.
+   * The interfaces in the order of their indexes. At first they are as they were when the watch began, and then they follow
+   * the changes. They are at least as new as the last change that was delivered.
    */
   get interfaces(): NetworkInterface[] {
     return [...this.#links.values()].sort((a, b) => a.index - b.index)
@@ -96,8 +102,8 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
 
   /** Ends the watch, and the loop over it. Idempotent. */
   close(): void {
-    this.#signal?.removeEventListener('abort', this.#abort)
-    this.#socket.close()
+    this.#ignoreSignal?.()
+    closeQuietly(this.#socket)
   }
 
   [Symbol.dispose](): void {
@@ -108,7 +114,7 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
     const changes = this.#changes()
     return {
       next: () => changes.next(),
-      // A generator that waits is not reached by its own `return`.
+      // A call of a generator's own `return` has no effect while the generator waits.
       return: () => {
         this.close()
         return changes.return(undefined)
@@ -147,7 +153,7 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
     }
   }
 
-  /** The changes of one message from the kernel, or what to make of its having dropped some; undefined when there is none. */
+  /** Returns the changes that the kernel reports next, or `lost` and what follows it; undefined if there are none. */
   #read(): InterfaceChange[] | undefined {
     try {
       return receive(this.#socket)?.flatMap((message) => this.#apply(message))
@@ -188,8 +194,8 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
   }
 
   #readAnew(): InterfaceChange[] {
-    // What still waits is older than what was dropped, and the kernel tells of drops once until it has all been taken.
-    while (!isDrained(this.#socket));
+    // Messages that still wait are older than those dropped. The kernel reports drops only once until all are received.
+    drain(this.#socket)
     const now = readInterfaces()
     const gone = [...this.#links.keys()].filter((index) => !now.has(index))
     return [
@@ -199,20 +205,25 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
   }
 }
 
-function isDrained(socket: Socket): boolean {
-  try {
-    return receive(socket) === undefined
-  } catch (error) {
-    if (isOverrun(error)) return false
-    throw error
+function drain(socket: Socket): void {
+  for (let overruns = 0; ; ) {
+    try {
+      if (receive(socket) === undefined) return
+      overruns = 0
+    } catch (error) {
+      if (!isOverrun(error) || ++overruns === OVERRUNS_MAX) throw error
+    }
   }
 }
+
+/** The most overruns without a message between them. The kernel reports one, and then returns what is left. */
+const OVERRUNS_MAX = 16
 
 function isOverrun(error: unknown): boolean {
   return error instanceof SystemError && error.code === 'ENOBUFS'
 }
 
-/** What leads from one state of an interface to another. */
+/** Returns the changes that lead from one state of an interface to another. */
 function compare(before: NetworkInterface | undefined, after: NetworkInterface | undefined): InterfaceChange[] {
   const link = after ?? before
   if (link === undefined) return []
@@ -246,7 +257,7 @@ function find(link: NetworkInterface | undefined, address: AddressOnInterface): 
   return link?.addresses.find((other) => identity(other) === identity(address))
 }
 
-/** An IPv6 address is once on an interface; an IPv4 address may be there for several networks and peers. */
+/** An interface has an IPv6 address only once, but may have an IPv4 address several times, for other networks and peers. */
 function identity({ family, address, prefixLength, peer }: AddressOnInterface): string {
   return family === 'ipv6' ? address : `${address}/${prefixLength} ${peer}`
 }

@@ -1,7 +1,7 @@
 /**
- * Names to socket addresses and back: getaddrinfo, getnameinfo, the text of addresses, and the interfaces of the machine
- * with their changes. Lookups run on threads of their own, so that a slow one holds up neither the file system nor the next
- * lookup.
+ * Resolves names to socket addresses and back (getaddrinfo, getnameinfo), converts addresses to and from text, and lists and
+ * watches the machine's interfaces. Lookups run on threads of their own, so that a slow one holds up neither the file system
+ * nor the next lookup.
  *
  *     import { interfaces, resolve, reverse } from '@linux-sockets/addr'
  *
@@ -14,12 +14,69 @@
  *     }
  */
 export {
+  AI_ADDRCONFIG,
+  AI_ALL,
+  AI_CANONIDN,
+  AI_CANONNAME,
+  AI_IDN,
+  AI_NUMERICHOST,
+  AI_NUMERICSERV,
+  AI_PASSIVE,
+  AI_V4MAPPED,
+  EAI_ADDRFAMILY,
+  EAI_AGAIN,
+  EAI_BADFLAGS,
+  EAI_FAIL,
+  EAI_FAMILY,
+  EAI_IDN_ENCODE,
+  EAI_MEMORY,
+  EAI_NODATA,
+  EAI_NONAME,
+  EAI_OVERFLOW,
+  EAI_SERVICE,
+  EAI_SOCKTYPE,
+  EAI_SYSTEM,
   formatAddress,
   formatIpv4,
   formatIpv6,
+  IFA_F_DADFAILED,
+  IFA_F_DEPRECATED,
+  IFA_F_HOMEADDRESS,
+  IFA_F_MANAGETEMPADDR,
+  IFA_F_MCAUTOJOIN,
+  IFA_F_NODAD,
+  IFA_F_NOPREFIXROUTE,
+  IFA_F_OPTIMISTIC,
+  IFA_F_PERMANENT,
+  IFA_F_SECONDARY,
+  IFA_F_STABLE_PRIVACY,
+  IFA_F_TENTATIVE,
+  IFF_ALLMULTI,
+  IFF_BROADCAST,
+  IFF_DORMANT,
+  IFF_LOOPBACK,
+  IFF_LOWER_UP,
+  IFF_MASTER,
+  IFF_MULTICAST,
+  IFF_NOARP,
+  IFF_POINTOPOINT,
+  IFF_PROMISC,
+  IFF_RUNNING,
+  IFF_SLAVE,
+  IFF_UP,
+  inetAton,
+  inetNtop,
+  inetPton,
   interfaceIndexOf,
   interfaceNameOf,
   LOOKUP_THREADS_MAX,
+  NI_DGRAM,
+  NI_IDN,
+  NI_NAMEREQD,
+  NI_NOFQDN,
+  NI_NUMERICHOST,
+  NI_NUMERICSERV,
+  parseAddress,
   parseIpv4,
   parseIpv6,
 } from '@linux-sockets/native-core'

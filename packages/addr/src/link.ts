@@ -5,7 +5,7 @@ import { attributes, dump, type NetlinkMessage, RTM_GETADDR, RTM_GETLINK, RTM_NE
 /** An interface without its addresses. */
 export type Link = Omit<NetworkInterface, 'addresses'>
 
-/** The interfaces by their indexes. */
+/** Reads all interfaces and their addresses, keyed by index. */
 export function readInterfaces(): Map<number, NetworkInterface> {
   const found = new Map<number, NetworkInterface>()
   for (const message of dump(RTM_GETLINK)) {
@@ -15,7 +15,7 @@ export function readInterfaces(): Map<number, NetworkInterface> {
   for (const message of dump(RTM_GETADDR)) {
     const { index, address } = (message.type === RTM_NEWADDR && readAddress(message)) || {}
     const link = index === undefined ? undefined : found.get(index)
-    // Unknown where the interface came between the two.
+    // Undefined if the interface was added between the two dumps.
     if (link !== undefined && address !== undefined) {
       found.set(link.index, { ...link, addresses: [...link.addresses, address] })
     }
@@ -24,8 +24,8 @@ export function readInterfaces(): Map<number, NetworkInterface> {
 }
 
 /**
- * What a message says of an interface, `struct ifinfomsg`; undefined where it speaks of a part only: the port of a bridge,
- * or a wireless event.
+ * Reads an interface from a message, `struct ifinfomsg`. Undefined if the message is about a part of it only: the port of a
+ * bridge, or a wireless event.
  */
 export function readLink({ body }: NetlinkMessage): Link | undefined {
   if (body.length < 16 || body.readUInt8(0) !== AF_UNSPEC) return undefined
@@ -41,20 +41,20 @@ export function readLink({ body }: NetlinkMessage): Link | undefined {
   }
 }
 
-/** What a message says of an address, `struct ifaddrmsg`; undefined for other families. */
+/** Reads an address from a message, `struct ifaddrmsg`. Undefined for families other than IPv4 and IPv6. */
 export function readAddress({ body }: NetlinkMessage): { index: number; address: AddressOnInterface } | undefined {
   if (body.length < 8) return undefined
   const found = attributes(body, 8)
   const [family, index] = [body.readUInt8(0), body.readUInt32LE(4)]
   const [far, broadcast] = [found.get(IFA_ADDRESS), found.get(IFA_BROADCAST)]
-  // Without a peer IPv6 addresses come as IFA_ADDRESS alone, and IPv4 ones as both.
+  // Without a peer, an IPv6 address has IFA_ADDRESS alone, and an IPv4 address has both.
   const own = found.get(IFA_LOCAL) ?? far
   if (own === undefined || (family !== AF_INET && family !== AF_INET6)) return undefined
   const format = family === AF_INET ? formatIpv4 : formatIpv6
   const rest = {
     port: 0,
     prefixLength: body.readUInt8(1),
-    // The old field has 8 bits.
+    // The older field in the struct has only 8 bits.
     flags: found.get(IFA_FLAGS)?.readUInt32LE(0) ?? body.readUInt8(2),
     ...(far !== undefined && !far.equals(own) && { peer: format(far) }),
     ...(broadcast !== undefined && { broadcast: format(broadcast) }),

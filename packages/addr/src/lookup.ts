@@ -1,27 +1,32 @@
-import { checkInteger, errno, type Lookup, SystemError } from '@linux-sockets/native-core'
+import { errno, type Lookup, SystemError } from '@linux-sockets/native-core'
+import { checkInteger, checkSignal, type NamesOf, onAbort } from '@linux-sockets/native-core/internal'
 import { AddressInfoError } from './error.js'
 
-/** How long to wait for a lookup. */
+/** The options of a lookup, which limit how long to wait for it. */
 export interface LookupOptions {
-  /** Gives up the lookup: the promise rejects with the signal's reason, at once. */
+  /** Gives up the lookup: the promise rejects at once with the signal's reason. */
   readonly signal?: AbortSignal | undefined
   /** **Milliseconds** after which the promise rejects with `ETIMEDOUT`, at least 1. Default: only the resolver's own limits. */
   readonly timeout?: number | undefined
 }
 
-/** A lookup, as its kind needs it. */
+export const LOOKUP_OPTIONS: NamesOf<LookupOptions> = { signal: true, timeout: true }
+
+/** A lookup to make, of either kind. */
 export interface Question<T> {
   readonly syscall: 'getaddrinfo' | 'getnameinfo'
-  /** What is looked up, for the message of an error. */
+  /** The text of what is looked up, for the message of an error. */
   readonly detail: string
-  /** All that the answer depends on. Equal questions are asked once as long as there is no answer. */
+  /** Everything that the answer depends on. Equal questions are asked once as long as there is no answer. */
   readonly key: readonly unknown[]
   begin(): Lookup<T>
 }
 
-/** What the question's lookup finds, before the signal or the timeout strikes. */
-export async function settle<T>(question: Question<T>, { signal, timeout }: LookupOptions): Promise<T> {
+/** Returns the result of a question's lookup, unless the signal or the timeout ends the waiting first. */
+export async function settle<T>(question: Question<T>, options: LookupOptions): Promise<T> {
   const { syscall, detail } = question
+  const { signal, timeout } = options
+  checkSignal(signal)
   if (timeout !== undefined) checkInteger(timeout, 1, 0x7fff_ffff, 'timeout')
   signal?.throwIfAborted()
   const lookup = share(question)
@@ -45,36 +50,7 @@ export async function settle<T>(question: Question<T>, { signal, timeout }: Look
   })
 }
 
-interface Listening {
-  readonly waiting: Set<() => void>
-  readonly listener: () => void
-}
-
-const signals = new WeakMap<AbortSignal, Listening>()
-
-/** One listener serves all lookups of a signal, since Node warns of a leak when there are more than ten. */
-function onAbort(signal: AbortSignal, abort: () => void): () => void {
-  const { waiting, listener } = signals.get(signal) ?? listen(signal)
-  waiting.add(abort)
-  return () => {
-    waiting.delete(abort)
-    if (waiting.size > 0) return
-    signals.delete(signal)
-    signal.removeEventListener('abort', listener)
-  }
-}
-
-function listen(signal: AbortSignal): Listening {
-  const waiting = new Set<() => void>()
-  const listener = () => {
-    for (const abort of waiting) abort()
-  }
-  signal.addEventListener('abort', listener)
-  signals.set(signal, { waiting, listener })
-  return { waiting, listener }
-}
-
-/** A lookup that is under way, and how many wait for it. */
+/** A lookup that is under way, and the number of callers that wait for it. */
 interface Flight {
   readonly lookup: Lookup<unknown>
   waiting: number
@@ -83,8 +59,8 @@ interface Flight {
 const flights = new Map<string, Flight>()
 
 /**
- * The lookup for a question, begun unless an equal one is under way; each who shares it cancels once, for himself. One
- * that nobody waits for any more isn't taken up again: it may be stuck where a new one isn't.
+ * Returns the lookup for a question: an equal one that is under way, or a new one. Each caller that shares it calls `cancel`
+ * once. A lookup that no caller waits for is not shared again: it may be stuck where a new one isn't.
  */
 function share<T>({ syscall, key, begin }: Question<T>): Lookup<T> {
   const name = JSON.stringify([syscall, ...key])

@@ -1,6 +1,6 @@
 import { AF_NETLINK, errno, MSG_TRUNC, SOCK_RAW, Socket, SystemError } from '@linux-sockets/native-core'
 
-// What the kernel tells of interfaces: rtnetlink(7). Numbers are in host order, which is little-endian on x64 and arm64.
+// rtnetlink(7): messages of the kernel about interfaces. Numbers are in host order, little-endian on x64 and arm64.
 
 export const NETLINK_ROUTE = 0
 export const RTM_NEWLINK = 16
@@ -13,30 +13,33 @@ export const RTMGRP_LINK = 0x1
 export const RTMGRP_IPV4_IFADDR = 0x10
 export const RTMGRP_IPV6_IFADDR = 0x100
 
-/** A message of the kernel. */
+/** A netlink message from the kernel. */
 export interface NetlinkMessage {
   /** `RTM_…` */
   readonly type: number
-  /** What follows the header: a struct that goes with the type, and attributes. */
+  /** The bytes after the header: the struct of that type, and attributes. */
   readonly body: Buffer
 }
 
-/** Asks the kernel for everything that there is, with `RTM_GETLINK` or `RTM_GETADDR`. */
+/**
+ * Asks the kernel for all interfaces (`RTM_GETLINK`) or all addresses (`RTM_GETADDR`). It never waits: the answer is there
+ * when the request has been sent. If there is no answer all the same, or an incomplete one, the kernel is asked again.
+ */
 export function dump(type: number): NetlinkMessage[] {
-  for (let tries = 0; tries < DUMP_TRIES; tries++) {
+  for (let tries = 1; ; tries++) {
     const messages = tryDump(type)
-    if (messages !== undefined) return messages
+    if (!(messages instanceof SystemError)) return messages
+    if (tries === DUMP_TRIES) throw messages
   }
-  throw new SystemError(errno.EAGAIN, 'recvfrom', 'the interfaces change too fast to be read')
 }
 
-/** The messages that wait together in the socket; undefined when there are none. They last. */
+/** Receives the messages of one datagram, as copies; undefined if none waits in the socket. */
 export function receive(socket: Socket): NetlinkMessage[] | undefined {
   const received = socket.recvFrom(buffer, MSG_TRUNC)
   if (received === null) return undefined
   const { length, address } = received
   if (length > buffer.length) throw new SystemError(errno.EMSGSIZE, 'recvfrom', `a netlink message of ${length} bytes`)
-  // Others may send to the socket, too. The kernel is port 0.
+  // Other processes may send to the socket, too. The kernel has port 0.
   if (address?.family !== 'netlink' || address.pid !== 0) return []
   const messages: NetlinkMessage[] = []
   for (let at = 0; at + HEADER <= length; ) {
@@ -50,7 +53,7 @@ export function receive(socket: Socket): NetlinkMessage[] | undefined {
   return messages
 }
 
-/** The attributes from `start` on, by their types. Of several of one type it is the last. */
+/** Reads the attributes from `start` on, keyed by type. Of several attributes of one type the last one counts. */
 export function attributes(body: Buffer, start: number): Map<number, Buffer> {
   const found = new Map<number, Buffer>()
   for (let at = start; at + 4 <= body.length; ) {
@@ -62,17 +65,26 @@ export function attributes(body: Buffer, start: number): Map<number, Buffer> {
   return found
 }
 
-/** Undefined when something changed meanwhile, so that parts may be missing. */
-function tryDump(type: number): NetlinkMessage[] | undefined {
-  // The kernel has its answer ready when the request has been sent, so this never waits.
-  const socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, { blocking: true })
+/** Returns an error if another try may succeed, and throws any other error. */
+function tryDump(type: number): NetlinkMessage[] | SystemError {
+  const socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
   try {
-    socket.sendTo(request(type), { family: 'netlink', pid: 0 })
+    const sent = socket.sendTo(request(type), { family: 'netlink', pid: 0 })
+    if (sent === null) return new SystemError(errno.EAGAIN, 'sendto', 'rtnetlink')
     const all: NetlinkMessage[] = []
     for (;;) {
-      for (const message of receive(socket) ?? []) {
-        if (message.type === INTERRUPTED) return undefined
-        if (message.type === NLMSG_DONE) return all
+      const messages = receive(socket)
+      if (messages === undefined) return new SystemError(errno.EAGAIN, 'recvfrom', 'rtnetlink has no whole answer')
+      for (const message of messages) {
+        // Parts of the dump may be missing.
+        if (message.type === INTERRUPTED) {
+          return new SystemError(errno.EAGAIN, 'recvfrom', 'the interfaces change too fast to be read')
+        }
+        if (message.type === NLMSG_DONE) {
+          const status = message.body.length >= 4 ? message.body.readInt32LE(0) : 0
+          if (status < 0) throw new SystemError(-status, 'recvfrom', 'rtnetlink')
+          return all
+        }
         if (message.type === NLMSG_ERROR) throw new SystemError(-message.body.readInt32LE(0), 'recvfrom', 'rtnetlink')
         all.push(message)
       }
@@ -83,7 +95,7 @@ function tryDump(type: number): NetlinkMessage[] | undefined {
 }
 
 function request(type: number): Buffer {
-  // struct ifinfomsg or struct ifaddrmsg, zero: of every family.
+  // A struct ifinfomsg or struct ifaddrmsg of zeros asks for every family.
   const bytes = Buffer.alloc(HEADER + (type === RTM_GETLINK ? 16 : 8))
   bytes.writeUInt32LE(bytes.length, 0)
   bytes.writeUInt16LE(type, 4)
@@ -102,11 +114,11 @@ const NLMSG_DONE = 3
 const NLM_F_REQUEST = 0x1
 const NLM_F_DUMP_INTR = 0x10
 const NLM_F_DUMP = 0x300
-/** Without the bits for nested attributes and for byte order. */
+/** Removes the flags for nested attributes and for byte order. */
 const NLA_TYPE_MASK = 0x3fff
-/** In place of the type of a message that says that the dump is inconsistent. */
+/** Replaces the type of a message that marks the dump as inconsistent. */
 const INTERRUPTED = -1
 const DUMP_TRIES = 16
 
-/** The kernel's own messages of a dump have at most 32 KiB. A thread reads one at a time. */
+/** The datagrams of a dump have at most 32 KiB. A thread reads one at a time. */
 const buffer = Buffer.alloc(65_536)

@@ -2,47 +2,34 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNSPEC,
-  checkInteger,
   type InetAddress,
   lookupAddresses,
   SOCK_STREAM,
 } from '@linux-sockets/native-core'
-import { type LookupOptions, settle } from './lookup.js'
+import {
+  checkFlags,
+  checkInt32,
+  checkInteger,
+  checkOptions,
+  checkString,
+  type NamesOf,
+  quote,
+} from '@linux-sockets/native-core/internal'
+import { LOOKUP_OPTIONS, type LookupOptions, settle } from './lookup.js'
 
-// Flags of `resolve`: <netdb.h>, getaddrinfo(3)
-
-/** Without a host, the addresses to bind to (`0.0.0.0`, `::`) in place of loopback. */
-export const AI_PASSIVE = 0x0001
-/** The first result carries `canonname`. */
-export const AI_CANONNAME = 0x0002
-/** The host is an address: no name is looked up. */
-export const AI_NUMERICHOST = 0x0004
-/** With `family: 'ipv6'`, IPv4 addresses come as `::ffff:192.0.2.1` where there is no IPv6 one. */
-export const AI_V4MAPPED = 0x0008
-/** With `AI_V4MAPPED`: also where there are IPv6 ones. */
-export const AI_ALL = 0x0010
-/** Only families of which this machine has an address other than loopback. */
-export const AI_ADDRCONFIG = 0x0020
-/** The host may be an international name, which is encoded (IDNA 2008) before it is looked up. Needs libidn2. */
-export const AI_IDN = 0x0040
-/** With `AI_CANONNAME`: an encoded name comes back decoded. Needs libidn2. */
-export const AI_CANONIDN = 0x0080
-/** The service is a port number: no name is looked up. */
-export const AI_NUMERICSERV = 0x0400
-
-/** What narrows a lookup, and how long it may take. */
+/** The hints of `resolve`, which narrow the lookup and limit how long it may take. */
 export interface ResolveHints extends LookupOptions {
   /** Only addresses of this family. Default: both, in the order that RFC 6724 gives them. */
   readonly family?: 'ipv4' | 'ipv6' | undefined
   /** `SOCK_STREAM`, `SOCK_DGRAM`, …. Default `SOCK_STREAM`; with 0 every address comes once for each type. */
   readonly socktype?: number | undefined
-  /** `IPPROTO_…`. Default 0: the one that goes with the type. */
+  /** `IPPROTO_…`. Default 0: the protocol of the type. */
   readonly protocol?: number | undefined
   /** `AI_…`. Default 0, so that unlike in C, `AI_V4MAPPED` and `AI_ADDRCONFIG` are off. */
   readonly flags?: number | undefined
 }
 
-/** An address to bind or connect to, and the socket to do it with. */
+/** An address to bind or connect to, and the type and protocol of the socket to do it with. */
 export type ResolvedAddress = InetAddress & {
   /** `SOCK_…` */
   readonly socktype: number
@@ -53,26 +40,30 @@ export type ResolvedAddress = InetAddress & {
 }
 
 /**
- * getaddrinfo(3): the addresses of a host, best first, with the port of a service.
+ * getaddrinfo(3): resolves a host to its addresses, best first, with the port of a service. Each address comes once, even if
+ * /etc/hosts names it twice.
  *
  *     await resolve('localhost', 80, { family: 'ipv4' })
  *     // [{ family: 'ipv4', address: '127.0.0.1', port: 80, socktype: 1, protocol: 6 }]
  *
- * `host` is a name, or an address, which may have a scope (`fe80::1%eth0`); `null` is this host: loopback, or with
- * `AI_PASSIVE` any. Which of several addresses is best is up to the machine: its routes (RFC 6724), /etc/hosts and
- * /etc/gai.conf. `service` is a port, 0 … 65535, or a name of /etc/services, which small systems lack (on Debian it is in
- * the package netbase); without it, or with `null`, the port is 0.
+ * `host` is a name or an address, which may have a scope (`fe80::1%eth0`). `null` is this host: the loopback address, or with
+ * `AI_PASSIVE` the wildcard address. The machine decides which of several addresses is best: by its routes (RFC 6724),
+ * /etc/hosts and /etc/gai.conf. `service` is a port, 0 … 65535, or a name in /etc/services, which small systems lack (on
+ * Debian it is in the package netbase). Without it, or with `null`, the port is 0.
  *
- * Lookups run on threads of their own, at most `LOOKUP_THREADS_MAX` (1024) at a time for each thread of JavaScript; more
- * wait in line. Where host and service are numbers they never wait for those of names. Equal lookups are shared while they
- * are under way: the name server is asked once, and each caller has its own `signal` and `timeout`.
+ * Lookups run on threads of their own, at most `LOOKUP_THREADS_MAX` (256) at a time for each thread of JavaScript, and at
+ * most a quarter of the soft `RLIMIT_NOFILE`; further lookups are queued. Lookups of numeric hosts, and of hosts in
+ * /etc/hosts, never wait for lookups that ask a server. An address with a port, for a stream or for datagrams, takes no
+ * thread at all. Equal lookups are shared while they are under way: the name server is asked once, and each caller has its
+ * own `signal` and `timeout`.
  *
- * A lookup that all have given up runs on in its thread until the resolver's own limits end it (resolv.conf(5), `timeout`
- * and `attempts`), but nobody is given its answer any more, and it doesn't keep the process alive.
+ * A lookup that all callers have given up is removed from the queue. If it runs already, it continues in its thread until the
+ * resolver's own limits end it (resolv.conf(5), `timeout` and `attempts`), but its answer is discarded, and it doesn't keep
+ * the process alive.
  *
  * @throws AddressInfoError `EAI_NONAME` (also when host and service are both `null`), `EAI_AGAIN`, `EAI_SERVICE`, …
  * @throws SystemError `ETIMEDOUT` when `timeout` is over
- * @throws TypeError, RangeError for a host with a NUL or a port beyond 65535
+ * @throws TypeError, RangeError if the host contains a NUL, the port is above 65535, or a hint is invalid
  * @see {@link https://man7.org/linux/man-pages/man3/getaddrinfo.3.html getaddrinfo(3)}
  */
 export async function resolve(
@@ -80,7 +71,12 @@ export async function resolve(
   service?: string | number | null,
   hints: ResolveHints = {},
 ): Promise<ResolvedAddress[]> {
+  if (host !== null) checkText(host, 'host')
+  checkOptions(hints, 'hints', HINTS)
   const { family, socktype = SOCK_STREAM, protocol = 0, flags = 0 } = hints
+  checkInt32(socktype, 'socktype')
+  checkInt32(protocol, 'protocol')
+  checkFlags(flags)
   const query = { node: host, service: serviceText(service), family: familyNumber(family), socktype, protocol, flags }
   const question = {
     syscall: 'getaddrinfo',
@@ -88,19 +84,29 @@ export async function resolve(
     key: Object.values(query),
     begin: () => lookupAddresses(query),
   } as const
+  const known = new Set<string>()
   const found = await settle(question, hints)
-  return found.map(({ address, socktype, protocol, canonname }) => ({
-    ...(address as InetAddress),
-    socktype,
-    protocol,
-    ...(canonname !== undefined && { canonname }),
-  }))
+  return found.flatMap(({ address, socktype, protocol, canonname }) => {
+    const resolved = { ...address, socktype, protocol }
+    const key = JSON.stringify(resolved)
+    if (known.has(key)) return []
+    known.add(key)
+    return canonname === undefined ? resolved : { ...resolved, canonname }
+  })
 }
 
+const HINTS: NamesOf<ResolveHints> = { ...LOOKUP_OPTIONS, family: true, socktype: true, protocol: true, flags: true }
+
 function serviceText(service: string | number | null | undefined): string | null {
-  if (typeof service !== 'number') return service ?? null
-  checkInteger(service, 0, 0xffff, 'service')
+  if (service === null || service === undefined) return null
+  if (typeof service === 'number') checkInteger(service, 0, 0xffff, 'service')
+  else checkText(service, 'service')
   return String(service)
+}
+
+function checkText(text: string, what: string): void {
+  checkString(text, what)
+  if (text.includes('\0')) throw new TypeError(`${what} must not contain a NUL`)
 }
 
 function familyNumber(family: ResolveHints['family']): number {
@@ -112,6 +118,6 @@ function familyNumber(family: ResolveHints['family']): number {
     case 'ipv6':
       return AF_INET6
     default:
-      throw new TypeError(`family must be 'ipv4' or 'ipv6', not ${JSON.stringify(family)}`)
+      throw new TypeError(`family must be 'ipv4' or 'ipv6', not ${quote(family)}`)
   }
 }

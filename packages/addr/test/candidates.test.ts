@@ -46,7 +46,7 @@ describe('candidates', () => {
           const ownFirst = before.filter(({ family }) => family === before[0]?.family).length
           const start = Math.min(firstFamilyCount, ownFirst)
           expect(after.slice(0, start).every(({ family }) => family === before[0]?.family)).toBe(true)
-          // Beyond the start, one family follows itself only when the other has run out.
+          // After the start, two addresses of one family are adjacent only when the other family has run out.
           for (let i = start; i < length; i++) {
             const [previous, here] = [after[i - 1]?.family, after[i]?.family]
             if (previous === here) expect(new Set(after.slice(i).map(({ family }) => family)).size, seen).toBe(1)
@@ -56,7 +56,7 @@ describe('candidates', () => {
     }
   })
 
-  it('takes what resolve gives, and any iterable', async () => {
+  it('accepts the result of resolve, and any iterable', async () => {
     const found = await resolve('127.0.0.1', 80)
     expect(candidates(found)).toEqual(found)
     expectTypeOf(candidates(found)).toEqualTypeOf<ResolvedAddress[]>()

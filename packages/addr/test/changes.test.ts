@@ -36,7 +36,7 @@ const PREAMBLE = `
     if (before && (before.flags ^ link.flags) & IFF_UP) return [type, link.name, link.flags & IFF_UP ? 'up' : 'down'].join(' ')
     return link ? [type, link.name].join(' ') : type
   }
-  /** What a program knows that follows the changes from the interfaces that it has seen at first. */
+  /** The interfaces as a program knows them that applies the changes to the first state. */
   const follow = (known, change) => {
     if (change.link === undefined) return
     const { index } = change.link
@@ -67,7 +67,7 @@ async function runNode(namespace: Namespace, program: string): Promise<unknown> 
   return JSON.parse(stdout)
 }
 
-/** A network whose interfaces have no IPv6 addresses of their own accord. */
+/** A network whose interfaces get no IPv6 addresses automatically. */
 async function quietNamespace(test: TestContext): Promise<Namespace> {
   skipUnless(test, needNamespaces())
   const namespace = createNamespace()
@@ -77,7 +77,7 @@ async function quietNamespace(test: TestContext): Promise<Namespace> {
 }
 
 describe('watchInterfaces', () => {
-  it('tells of links and addresses that come, change and go', async (test) => {
+  it('reports links and addresses that are added, changed and removed', async (test) => {
     const namespace = await quietNamespace(test)
     const program = spawnNode(
       namespace,
@@ -108,7 +108,7 @@ describe('watchInterfaces', () => {
     await waitForLine(program, /^linkAdded last0/)
     const lines = program.stdout.split('\n')
     const of = (pattern: RegExp) => lines.filter((line) => pattern.test(line))
-    // The kernel tells of the carrier when it comes to it.
+    // The kernel reports the carrier at any time.
     const flags = /^linkChanged veth0( (no carrier|carrier|up|down))?$/
     expect(of(flags)).toEqual(expect.arrayContaining(['linkChanged veth0 carrier', 'linkChanged veth0 no carrier']))
     expect(of(/^(link|address)\w+ (veth0|other0)/).filter((line) => !flags.test(line))).toEqual([
@@ -131,7 +131,7 @@ describe('watchInterfaces', () => {
     expect(of(/^link\w+ veth1/)).toContain('linkRemoved veth1')
   })
 
-  it('tells when an IPv6 address can be used', async (test) => {
+  it('reports when an IPv6 address can be used', async (test) => {
     const namespace = await quietNamespace(test)
     for (const step of ['link add veth0 type veth peer name veth1', 'link set veth1 up', 'link set veth0 up'])
       await namespace.run('ip', step.split(' '))
@@ -167,7 +167,7 @@ describe('watchInterfaces', () => {
     const steps = [
       'link add veth0 type veth peer name veth1',
       'link set veth0 master bridge0',
-      // The bridge says that its port is gone, in the words for a link that is.
+      // The bridge reports that its port is gone with the message for a link that is gone.
       'link set veth0 nomaster',
       'link add last0 type veth peer name last1',
     ]
@@ -177,7 +177,7 @@ describe('watchInterfaces', () => {
     expect(program.stdout).not.toContain('linkRemoved')
   })
 
-  it('says what it has lost, and makes it good', async (test) => {
+  it('reports that changes were lost, and makes up for them', async (test) => {
     const namespace = await quietNamespace(test)
     const directory = temporaryDirectory()
     const storm = Array.from({ length: 400 }, (_, i) => `link set veth0 mtu ${1000 + i}`)
@@ -200,7 +200,7 @@ describe('watchInterfaces', () => {
       for await (const change of watch) {
         follow(known, change)
         seen.push(brief(change))
-        // The storm is over, so that this comes when all that it left has been told.
+        // The storm is over, so this change comes after all changes that the storm has left.
         if (change.type === 'lost') execFileSync('ip', ['link', 'add', 'last0', 'type', 'veth', 'peer', 'name', 'last1'])
         if (change.type === 'linkAdded' && change.link.name === 'last0') break
       }
@@ -223,7 +223,7 @@ describe('watchInterfaces', () => {
     expect(told).toEqual(reality)
   })
 
-  it('leads to what is, whatever happens', async (test) => {
+  it('leads to the present state, whatever happens', async (test) => {
     const namespace = await quietNamespace(test)
     const directory = temporaryDirectory()
     let state = 3
@@ -253,14 +253,14 @@ describe('watchInterfaces', () => {
       `import { spawn } from 'node:child_process'
       const watch = watchInterfaces()
       const known = new Map(watch.interfaces.map((link) => [link.index, link]))
-      // Many of the steps can't be taken.
+      // Many of the steps fail.
       const steps = spawn('ip', ['-force', '-batch', '${directory}/steps'], { stdio: 'ignore' })
       steps.on('close', () => execFileSync('ip', ['link', 'add', 'last0', 'type', 'veth', 'peer', 'name', 'last1']))
       const counts = {}
       for await (const change of watch) {
         follow(known, change)
         counts[change.type] = (counts[change.type] ?? 0) + 1
-        // The kernel tells of carriers and of IPv6 addresses when it comes to it, be it after the last step.
+        // The kernel reports carriers and IPv6 addresses at any time, even after the last step.
         const isOver = watch.interfaces.some(({ name }) => name === 'last0')
         if (isOver && JSON.stringify(sorted(known.values())) === JSON.stringify(sorted(interfaces()))) break
       }
@@ -278,7 +278,7 @@ describe('watchInterfaces', () => {
 describe('a watch', () => {
   const netlinkSockets = () => openDescriptors().filter(({ target }) => target.startsWith('socket:')).length
 
-  it('has the types of what it tells', () => {
+  it('has the types of its changes', () => {
     expectTypeOf(watchInterfaces).returns.toEqualTypeOf<InterfaceWatch>()
     expectTypeOf<InterfaceWatch>().toExtend<AsyncIterable<InterfaceChange>>()
     type Added = Extract<InterfaceChange, { type: 'addressAdded' }>
@@ -293,7 +293,7 @@ describe('a watch', () => {
     expect(watch.interfaces).toEqual(interfaces())
   })
 
-  it('ends when it is closed, also for who waits', async () => {
+  it('ends when it is closed, also for a loop that waits', async () => {
     const watch = watchInterfaces()
     const iterator = watch[Symbol.asyncIterator]()
     const waiting = iterator.next()
@@ -305,7 +305,7 @@ describe('a watch', () => {
     for await (const change of watch) expect(change).toBe('never')
   })
 
-  it('is closed by its iterator’s return, although that waits', async () => {
+  it('is closed by its iterator’s return, although the iterator waits', async () => {
     const before = netlinkSockets()
     const iterator = watchInterfaces()[Symbol.asyncIterator]()
     const waiting = iterator.next()
@@ -337,6 +337,6 @@ describe('a watch', () => {
 
   it('does not keep the process alive unless a change is waited for', async (test) => {
     skipUnless(test, needNamespaces())
-    expect(await runNode(createNamespace(), 'const watch = watchInterfaces(); console.log(1)')).toBe(1)
+    expect(await runNode(createNamespace(), 'globalThis.watch = watchInterfaces(); console.log(1)')).toBe(1)
   })
 })

@@ -18,8 +18,8 @@ it.each(programs)('the program of $place prints what its comments say', async (p
 })
 
 /**
- * What the comments after `console.log` say, in their order; “…” is anything, or nothing. More may be printed, by what has
- * no comment or is printed in a loop.
+ * A pattern of the comments after `console.log`, in their order; “…” matches anything, or nothing. Calls in a loop or without a
+ * comment may print more.
  */
 function promised(code: string): RegExp {
   const comments = [...code.matchAll(/console\.log\(.*\) \/\/ +(.*)$/gm)].map((match) => flat(match[1] as string))
@@ -28,7 +28,7 @@ function promised(code: string): RegExp {
   return new RegExp(`(^| )${patterns.join(' (.* )?')}( |$)`)
 }
 
-/** On one line: Node breaks the objects that it prints where they are long. */
+/** Joins lines: Node prints long objects on several lines. */
 function flat(text: string): string {
   return text.replace(/\s+/g, ' ').trim()
 }

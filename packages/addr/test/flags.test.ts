@@ -135,7 +135,7 @@ describe('resolve', () => {
     expect(found).toEqual({ scope: 0 })
   })
 
-  it('tells failures apart', async (test) => {
+  it('distinguishes failures', async (test) => {
     const failures = ['unknown.test', 'none.test', 'broken.test', 'refused.test']
     const found = await evaluate(test, Object.fromEntries(failures.map((name) => [name, resolved(name, '0')])))
     expect(found).toEqual({
@@ -195,12 +195,12 @@ describe('reverse', () => {
     expect(found).toEqual({ plain: 'xn--strae-oqa.test', decoded: 'straße.test' })
   })
 
-  it('tells of the system’s error', async (test) => {
+  it('reports the system’s error', async (test) => {
     const found = await runAlone(
       test,
       `import { setResourceLimit } from '@linux-sockets/native-core'
       import { openSync } from 'node:fs'
-      // The C library then can't read its configuration. What it has read before, it uses, and calls the failure EAI_AGAIN.
+      // The C library then can't read its configuration. It uses what it has read before, and fails with EAI_AGAIN.
       setResourceLimit({ soft: 64 })
       try { for (;;) openSync('/dev/null') } catch {}
       const { code, errno, cause } = await reverse({ family: 'ipv4', address: '192.0.2.1', port: 1 }, addr.NI_NAMEREQD).catch((error) => error)

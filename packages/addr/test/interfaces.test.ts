@@ -39,7 +39,7 @@ describe('interfaces', () => {
     expect(theirs.length).toBeGreaterThan(0)
   })
 
-  it('gives what its types say', () => {
+  it('returns values of its declared types', () => {
     expectTypeOf(interfaces()).toEqualTypeOf<NetworkInterface[]>()
     expectTypeOf<NetworkInterface['mac']>().toEqualTypeOf<string | undefined>()
     expectTypeOf<NetworkInterface['addresses'][number]['prefixLength']>().toEqualTypeOf<number>()
@@ -59,7 +59,7 @@ describe('interfaces', () => {
     })
   })
 
-  it('finds all of a network: labels, broadcast, peers, scopes, what is down', async (test) => {
+  it('finds everything in a network: labels, broadcast, peers, scopes, interfaces that are down', async (test) => {
     skipUnless(test, needNamespaces(), needFile('/dev/net/tun'))
     const [here, there] = [createNamespace(), createNamespace()]
     connectNamespaces(
@@ -160,7 +160,7 @@ it('agrees with ip about more interfaces than fit into one message', async (test
   )
 })
 
-/** What `ip -j address` tells of an interface. */
+/** An interface in the output of `ip -j address`. */
 interface IpLink {
   readonly ifindex: number
   readonly ifname: string

@@ -6,7 +6,7 @@ import { runAlone } from './outside.js'
 
 guardDescriptors()
 
-// The C library waits 30 seconds for a name server, so where a test would have to wait, it runs into vitest's own limit.
+// The C library waits 30 seconds for a name server, so a test that had to wait would exceed vitest's own limit.
 
 const SERVER = `
   const server = await nameServer({
@@ -79,13 +79,13 @@ describe('200 lookups that wait', () => {
   })
 })
 
-it('answers what is numeric even when every thread for names waits', async (test) => {
+it('answers numeric lookups even when every thread for names waits', async (test) => {
   const result = await runAlone(
     test,
     `${SERVER}
     const controller = new AbortController()
     const waiting = await slow(addr.LOOKUP_THREADS_MAX + 100, { signal: controller.signal })
-    // This one waits in line, for what would take half a minute.
+    // This lookup is queued, and would wait for half a minute.
     const queued = resolve('now.test', 80, v4)
     const [{ address }] = await resolve('192.0.2.5', 80)
     const [, scoped] = await Promise.all([resolve(null, 80), resolve('fe80::1%lo', '80')])
@@ -100,6 +100,122 @@ it('answers what is numeric even when every thread for names waits', async (test
     console.log(JSON.stringify({ address, scope: scoped[0].scope, host, asked, late: late.address }))`,
   )
   expect(result).toEqual({ address: '192.0.2.5', scope: 1, host: '192.0.2.6', asked: false, late: '192.0.2.1' })
+})
+
+describe('a name server that is down', () => {
+  it('leaves descriptors for connections, and its lookups neither stay queued nor hold up /etc/hosts', async (test) => {
+    const result = await runAlone(
+      test,
+      `import { setResourceLimit } from '@linux-sockets/native-core'
+      import { connect, createServer } from 'node:net'
+      import { once } from 'node:events'
+      import { readdirSync } from 'node:fs'
+      setResourceLimit({ soft: 1024 })
+      ${SERVER}
+      const tcp = createServer((socket) => socket.end('served')).listen(0, '127.0.0.1')
+      await once(tcp, 'listening')
+      let count = 0
+      const giveUp = async (more) => {
+        const controller = new AbortController()
+        const { signal } = controller
+        const lookups = Array.from({ length: more }, () => resolve('slow' + count++ + '.test', 80, { ...v4, signal }))
+        await server.held(Math.min(count, 256))
+        controller.abort()
+        for (const { reason } of await Promise.allSettled(lookups)) if (reason?.name !== 'AbortError') throw reason
+      }
+      while (count < 2000) await giveUp(50)
+      const open = readdirSync('/proc/self/fd').length
+      const connections = Array.from({ length: 100 }, () => connect(tcp.address().port, '127.0.0.1'))
+      const served = await Promise.all(connections.map(async (socket) => {
+        let text = ''
+        for await (const chunk of socket) text += chunk
+        return text
+      }))
+      const hosts = [
+        resolve('host.example.test', 80),
+        resolve('HOST.example.test', 'http', v4),
+        reverse({ family: 'ipv4', address: '192.0.2.10', port: 80 }),
+        reverse({ family: 'ipv4', address: '203.0.113.1', port: 80 }, addr.NI_NUMERICHOST),
+        resolve('192.0.2.7', 80),
+      ]
+      const found = await Promise.all(hosts.map((one) => one.catch(({ code }) => code)))
+      // The remaining lookups need the server, and are given up while they are queued.
+      await Promise.allSettled(['unknown.test', 'other.test'].map((name) => resolve(name, 80, { ...v4, timeout: 1 })))
+      const asked = server.asked.length
+      server.release()
+      await resolve('now.test', 80, v4)
+      server.close()
+      tcp.close()
+      console.log(JSON.stringify({
+        open: open < 256 + 64,
+        served: served.filter((text) => text === 'served').length,
+        found: found.map((one) => Array.isArray(one) ? one[0].address : one.host),
+        asked,
+        later: server.asked.slice(asked),
+      }))`,
+    )
+    expect(result).toEqual({
+      open: true,
+      served: 100,
+      found: ['192.0.2.10', '192.0.2.10', 'host.example.test', '203.0.113.1', '192.0.2.7'],
+      asked: 256,
+      later: ['A now.test'],
+    })
+  })
+
+  it('takes at most a quarter of the limit of descriptors, read at each lookup', async (test) => {
+    const result = await runAlone(
+      test,
+      `import { setResourceLimit } from '@linux-sockets/native-core'
+      ${SERVER}
+      const lookups = []
+      const ask = (count) => {
+        for (let i = 0; i < count; i++) lookups.push(resolve('slow' + lookups.length + '.test', 80, v4))
+      }
+      const asked = []
+      // Names in /etc/hosts use the other threads only when no ordinary thread is left.
+      const settle = async () => {
+        await resolve('host.example.test', 80, v4)
+        asked.push(server.asked.length)
+      }
+      setResourceLimit({ soft: 256 })
+      ask(100)
+      await server.held(64)
+      await settle()
+      setResourceLimit({ soft: 400 })
+      ask(36)
+      await server.held(100)
+      await settle()
+      // Threads beyond the new limit end later, not at once.
+      setResourceLimit({ soft: 200 })
+      ask(4)
+      await settle()
+      server.release()
+      const found = await Promise.all(lookups)
+      const [{ address }] = await resolve('now.test', 80, v4)
+      server.close()
+      console.log(JSON.stringify({ asked, found: found.length, address }))`,
+    )
+    expect(result).toEqual({ asked: [64, 100, 100], found: 140, address: '192.0.2.1' })
+  })
+
+  it('is asked for a name if /etc/hosts has no address of the family for it', async (test) => {
+    const result = await runAlone(
+      test,
+      `import { setResourceLimit } from '@linux-sockets/native-core'
+      ${SERVER}
+      setResourceLimit({ soft: 40 })
+      const waiting = await slow(10)
+      const v6 = resolve('host.example.test', 80, { family: 'ipv6' }).catch(({ code }) => code)
+      const [{ address }] = await resolve('host.example.test', 80, v4)
+      const asked = server.asked.includes('AAAA host.example.test')
+      server.release()
+      await Promise.all(waiting)
+      console.log(JSON.stringify({ address, asked, v6: await v6 }))
+      server.close()`,
+    )
+    expect(result).toEqual({ address: '192.0.2.10', asked: false, v6: 'EAI_NODATA' })
+  })
 })
 
 describe('a lookup that waits', () => {
@@ -118,7 +234,7 @@ describe('a lookup that waits', () => {
     })
   })
 
-  it('ends by its signal, a reversed one too', async (test) => {
+  it('ends by its signal, also with reverse', async (test) => {
     const result = await runAlone(
       test,
       `${SERVER}
@@ -160,7 +276,7 @@ describe('equal lookups', () => {
       server.release()
       const found = await Promise.all(same)
       await other
-      // An answer isn't kept.
+      // An answer isn't cached.
       await resolve('slow.test', 80, v4)
       server.close()
       console.log(JSON.stringify({
@@ -225,7 +341,7 @@ describe('equal lookups', () => {
     expect(result).toEqual([['no longer wanted', 'ETIMEDOUT', '192.0.2.9'], ['A slow.test']])
   })
 
-  it('are asked anew when the first has been given up by all', async (test) => {
+  it('are asked again when all callers have given up the first', async (test) => {
     const result = await runAlone(
       test,
       `${SERVER}
@@ -271,7 +387,7 @@ describe('equal lookups', () => {
     expect(result).toEqual(['a', 'b'])
   })
 
-  it('are shared by reverse, too', async (test) => {
+  it('are also shared by reverse', async (test) => {
     skipUnless(test, needFile('/etc/services'))
     const result = await runAlone(
       test,

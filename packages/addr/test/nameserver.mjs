@@ -6,7 +6,7 @@ import { parseIpv4, parseIpv6 } from '@linux-sockets/native-core'
  * A name server on 127.0.0.1 for programs of the tests, RFC 1035. It has `zone`, such as
  * `{ 'now.test': { A: ['192.0.2.1'], AAAA: ['2001:db8::1'] }, 'broken.test': { rcode: 2 } }`, and knows no other name unless there is a `*`.
  *
- * Questions about names that begin with `slow`, or whose entry is `slow`, are held back until `release`. `asked` are all questions as they came,
+ * Questions about names that begin with `slow`, or whose entry is `slow`, are held back until `release`. `asked` has all questions in their order,
  * `A now.test`.
  */
 export async function nameServer(zone) {
@@ -28,7 +28,7 @@ export async function nameServer(zone) {
   await once(socket, 'listening')
   return {
     asked,
-    /** Answers what was held back, and from now on everything. */
+    /** Answers the questions that were held back, and from now on all questions. */
     release() {
       open = true
       for (const reply of held) reply()

@@ -2,10 +2,12 @@ import { resolve } from 'node:path'
 import { createNamespace, needNamespaces, needRoot, type Program, skipUnless } from '@linux-sockets/testkit'
 import type { TestContext } from 'vitest'
 
-/** What a program finds in /etc: names come from its own name server, which may take as long as it likes. */
+/** The files in a program's /etc: names come from its own name server, which may answer as late as it likes. */
 export const ETC = {
   'resolv.conf': 'nameserver 127.0.0.1\noptions timeout:30 attempts:1\n',
-  hosts: '127.0.0.1 localhost.example.test localhost\n192.0.2.10 host.example.test\n192.0.2.11 xn--bcher-kva.test\n',
+  hosts:
+    '127.0.0.1 localhost.example.test localhost\n192.0.2.10 host.example.test\n192.0.2.11 xn--bcher-kva.test\n' +
+    '127.0.0.2 twice.test\n127.0.0.3 twice.test other.test\n127.0.0.2 twice.test\n2001:db8::8 twice.test\n2001:db8::8 twice.test\n',
   'nsswitch.conf': 'hosts: files dns\nservices: files\n',
 }
 
@@ -35,7 +37,7 @@ export async function startAlone(
   return started
 }
 
-/** Runs such a program to its end, and returns what it printed, as JSON. It must not complain. */
+/** Runs such a program to its end, and returns its output, parsed as JSON. It must not print errors. */
 export async function runAlone(...args: Parameters<typeof startAlone>): Promise<unknown> {
   const { code, stdout, stderr } = await (await startAlone(...args)).finished
   if (code !== 0 || stderr !== '') throw new Error(`ended with ${code}: ${stderr}${stdout}`)

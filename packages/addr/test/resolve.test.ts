@@ -29,6 +29,7 @@ import {
   type ResolvedAddress,
   resolve,
 } from '../src/index.js'
+import { runAlone } from './outside.js'
 
 guardDescriptors()
 
@@ -51,14 +52,31 @@ describe('resolve', () => {
     })
   })
 
-  it('gives addresses that a socket takes as they are', async () => {
+  it('returns each address once, in its order, even if /etc/hosts names it twice', async (test) => {
+    const found = await runAlone(
+      test,
+      `const list = [{ flags: addr.AI_CANONNAME }, { family: 'ipv4', socktype: 0 }].map((hints) => resolve('twice.test', 80, hints))
+       console.log(JSON.stringify(await Promise.all(list)))`,
+    )
+    const [streams, all] = found as ResolvedAddress[][]
+    const addresses = streams?.map(({ address }) => address)
+    expect(addresses?.toSorted()).toEqual(['127.0.0.2', '127.0.0.3', '2001:db8::8'])
+    expect(addresses?.filter((address) => address !== '2001:db8::8')).toEqual(['127.0.0.2', '127.0.0.3'])
+    expect(streams?.map(({ canonname }) => canonname)).toEqual(['twice.test', undefined, undefined])
+    // For streams, datagrams and raw sockets.
+    expect(all?.map(({ address, socktype }) => `${address} ${socktype}`)).toEqual(
+      ['127.0.0.2', '127.0.0.3'].flatMap((address) => [1, 2, 3].map((socktype) => `${address} ${socktype}`)),
+    )
+  })
+
+  it('returns addresses that a socket accepts as they are', async () => {
     using socket = Socket.open(AF_INET, SOCK_DGRAM)
     const [address] = await resolve('127.0.0.1', null, { socktype: SOCK_DGRAM })
     socket.bind(address as ResolvedAddress)
     expect(socket.localAddress).toMatchObject({ family: 'ipv4', address: '127.0.0.1' })
   })
 
-  it('takes the service as a name, as a port, or not at all', async (test) => {
+  it('accepts the service as a name, as a port, or not at all', async (test) => {
     skipUnless(test, needFile('/etc/services'))
     const ports = await Promise.all(
       (['ssh', 22, '22', 0, 65535, null, undefined] as const).map((service) => resolve('127.0.0.1', service)),
@@ -66,7 +84,7 @@ describe('resolve', () => {
     expect(ports.map((found) => found[0]?.port)).toEqual([22, 22, 22, 0, 65535, 0, 0])
   })
 
-  it('takes null for this host', async () => {
+  it('accepts null for this host', async () => {
     const here = await resolve(null, 80, { family: 'ipv4' })
     const any = await resolve(null, 80, { family: 'ipv6', flags: AI_PASSIVE })
     expect([here[0]?.address, any[0]?.address]).toEqual(['127.0.0.1', '::'])
@@ -85,7 +103,7 @@ describe('resolve', () => {
     expect(address).toMatchObject({ family: 'ipv6', address: 'fe80::1', scope: interfaceIndexOf('lo') })
   })
 
-  it('gives the official name on the first result', async () => {
+  it('returns the official name with the first result', async () => {
     const [first, ...rest] = await resolve('127.0.0.1', 80, { flags: AI_CANONNAME, socktype: 0 })
     expect(first?.canonname).toBe('127.0.0.1')
     expect(rest.filter((address) => 'canonname' in address)).toEqual([])
@@ -97,16 +115,16 @@ describe('resolve', () => {
   })
 
   it.each([
-    ['a name where an address is asked for', () => resolve('localhost', 80, { flags: AI_NUMERICHOST }), 'EAI_NONAME'],
+    ['a name instead of a numeric address', () => resolve('localhost', 80, { flags: AI_NUMERICHOST }), 'EAI_NONAME'],
     [
-      'a service name where a port is asked for',
+      'a service name instead of a port number',
       () => resolve('127.0.0.1', 'http', { flags: AI_NUMERICSERV }),
       'EAI_NONAME',
     ],
     ['neither host nor service', () => resolve(null), 'EAI_NONAME'],
     ['an unknown service', () => resolve('127.0.0.1', 'no-such-service'), 'EAI_SERVICE'],
     ['an unknown type', () => resolve('127.0.0.1', 80, { socktype: 77 }), 'EAI_SOCKTYPE'],
-    ['flags that do not go together', () => resolve(null, 80, { flags: AI_CANONNAME }), 'EAI_BADFLAGS'],
+    ['flags that can not be combined', () => resolve(null, 80, { flags: AI_CANONNAME }), 'EAI_BADFLAGS'],
     ['an IPv4 address as IPv6', () => resolve('127.0.0.1', 80, { family: 'ipv6' }), 'EAI_ADDRFAMILY'],
   ])('refuses %s', async (_, lookup, code) => {
     await expect(lookup()).rejects.toMatchObject({ name: 'AddressInfoError', code, syscall: 'getaddrinfo' })
@@ -114,7 +132,7 @@ describe('resolve', () => {
 
   it.each([
     ['a host with a NUL', () => resolve('local\0host')],
-    ['a host that is no text', () => resolve(7 as unknown as string)],
+    ['a host that is not text', () => resolve(7 as unknown as string)],
     ['another family', () => resolve('localhost', 80, { family: 'unix' as 'ipv4' })],
     ['NaN as port', () => resolve('localhost', Number.NaN)],
     ['NaN as timeout', () => resolve('localhost', 80, { timeout: Number.NaN })],
@@ -136,7 +154,7 @@ describe('resolve', () => {
   })
 })
 
-it('gives what its types say', async () => {
+it('returns values of its declared types', async () => {
   const found = await resolve('127.0.0.1', 80)
   expectTypeOf(found).toEqualTypeOf<ResolvedAddress[]>()
   expectTypeOf<ResolvedAddress>().toExtend<AddressLike>()

@@ -30,24 +30,24 @@ describe('reverse', () => {
     expect(await reverse(address, NI_NUMERICHOST | NI_NUMERICSERV)).toEqual({ host: 'fe80::1%lo', service: '7' })
   })
 
-  it('gives what its types say', () => {
+  it('returns values of its declared types', () => {
     expectTypeOf(reverse).returns.resolves.toEqualTypeOf<ReversedAddress>()
     expectTypeOf<ReversedAddress>().branded.toEqualTypeOf<{ readonly host: string; readonly service: string }>()
   })
 
-  it('takes a Unix address', async () => {
+  it('accepts a Unix address', async () => {
     expect(await reverse({ family: 'unix', path: '/run/x.sock' })).toMatchObject({ service: '/run/x.sock' })
   })
 
   it.each([
     ['flags that do not exist', () => reverse(loopback, 1 << 20), 'EAI_BADFLAGS'],
     ['a family without names', () => reverse({ family: 'netlink', pid: 1 }), 'EAI_FAMILY'],
-    ['a name that must be one and can not', () => reverse(loopback, NI_NAMEREQD | NI_NUMERICHOST), 'EAI_NONAME'],
+    ['NI_NAMEREQD together with NI_NUMERICHOST', () => reverse(loopback, NI_NAMEREQD | NI_NUMERICHOST), 'EAI_NONAME'],
   ])('refuses %s', async (_, lookup, code) => {
     await expect(lookup()).rejects.toMatchObject({ name: 'AddressInfoError', code, syscall: 'getnameinfo' })
   })
 
-  it('refuses an address that is none', () =>
+  it('refuses an invalid address', () =>
     expect(reverse({ family: 'ipv4', address: 'localhost', port: 80 })).rejects.toThrow(TypeError))
 
   it('is given up at once by its signal', async () => {

@@ -1,4 +1,11 @@
-import { AF_INET, AF_INET6, type InetAddress, inetPton } from '@linux-sockets/native-core'
+import {
+  AF_INET,
+  AF_INET6,
+  type InetAddress,
+  inetPton,
+  type UnixAbstractAddress,
+  type UnixPathAddress,
+} from '@linux-sockets/native-core'
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
@@ -41,7 +48,7 @@ function textOf(bytes: Uint8Array): string {
   return pick([formatIpv6(bytes), formatIpv4(bytes.subarray(12)), full, full.toUpperCase(), dotted])
 }
 
-/** A text that is nearly one. */
+/** A text that is nearly an address. */
 function mutated(text: string): string {
   const characters = [...text]
   for (let i = random(3); i >= 0; i--) {
@@ -51,7 +58,7 @@ function mutated(text: string): string {
   return characters.join('')
 }
 
-/** Texts of nothing but what addresses are made of. */
+/** A text of the parts of addresses. */
 function assembled(): string {
   const parts = ['0', '1', '00', '01', '255', '256', 'ffff', 'fffff', 'a', ':', '::', '.', ':', '.']
   return Array.from({ length: random(16) }, () => pick(parts)).join('')
@@ -112,17 +119,17 @@ describe('parseAddress', () => {
     ['[fe80::1%0]:80', { family: 'ipv6', address: 'fe80::1', port: 80 }],
   ])('reads %s', (text, expected) => expect(parseAddress(text)).toEqual(expected))
 
-  it.each(['192.0.2.1', '[::1]', '::1', 'fe80::1%lo'])('takes the port for %s from its second argument', (text) => {
+  it.each(['192.0.2.1', '[::1]', '::1', 'fe80::1%lo'])('uses its second argument as the port for %s', (text) => {
     expect(parseAddress(text, 443)).toMatchObject({ port: 443 })
     expect(() => parseAddress(text)).toThrow('with its port')
   })
 
-  it('gives an address of either family', () => {
-    expectTypeOf(parseAddress('[::1]:80')).toEqualTypeOf<InetAddress>()
+  it('returns an address of either family', () => {
+    expectTypeOf(parseAddress('[::1]:80')).toEqualTypeOf<InetAddress | UnixPathAddress | UnixAbstractAddress>()
     expectTypeOf(parseHostPort('a:1')).toEqualTypeOf<HostPort>()
   })
 
-  it('prefers the port of the text', () => expect(parseAddress('[::1]:80', 443).port).toBe(80))
+  it('prefers the port of the text', () => expect(parseAddress('[::1]:80', 443)).toMatchObject({ port: 80 }))
 
   it.each([
     '',
@@ -165,7 +172,7 @@ describe('parseAddress', () => {
     expect(() => parseAddress(text as never, 1)).toThrow(TypeError)
   })
 
-  it('refuses a port that is none', () => {
+  it('refuses an invalid port', () => {
     expect(() => parseAddress('::1', 65536)).toThrow(RangeError)
     expect(() => parseAddress('::1', Number.NaN)).toThrow(TypeError)
   })
@@ -174,14 +181,14 @@ describe('parseAddress', () => {
     for (let i = 0; i < 2000; i++) {
       const bytes = randomBytes()
       const port = random(65536)
-      const v4 = { family: 'ipv4', address: formatIpv4(bytes), port } as const
+      const v4 = { family: 'ipv4', address: formatIpv4(bytes.subarray(0, 4)), port } as const
       const v6 = { family: 'ipv6', address: formatIpv6(bytes), port, ...(i % 3 > 0 && { scope: i }) } as const
       expect(parseAddress(formatAddress(v4))).toEqual(v4)
       expect(parseAddress(formatAddress(v6))).toEqual(v6)
     }
   })
 
-  // But for the groups of an interface (ff01::), whose scopes musl doesn't read.
+  // Except for interface-local groups (ff01::), whose scopes musl doesn't read.
   it('reads scopes as getaddrinfo does', async () => {
     const hosts = ['fe80::1', 'febf::1', 'fec0::1', 'ff02::1', 'ff12::1', 'ff05::1', '2001:db8::1', '::1']
     const zones = ['lo', 'nothing', '0', '1', '001', '77', '4294967295', '4294967296', '1x', '+1', '', ' 1']
@@ -240,13 +247,17 @@ describe('parseHostPort and formatHostPort', () => {
     7,
   ])('refuse %j', (text) => expect(() => parseHostPort(text as string)).toThrow(TypeError))
 
-  it('refuse a port that is none', () => {
+  it('refuse an invalid port', () => {
     expect(() => formatHostPort('example.org', 65536)).toThrow(RangeError)
     expect(() => formatHostPort('example.org', Number.NaN)).toThrow(TypeError)
     expect(() => formatHostPort(undefined as never, 80)).toThrow(TypeError)
   })
 
-  it('suit resolve', async () => {
+  it.each(['', 'a:b', '[::1]', 'exa]mple'])('refuse the host %j, which could not be read again', (host) => {
+    expect(() => formatHostPort(host, 80)).toThrow('host must be a name or an address')
+  })
+
+  it('work with resolve', async () => {
     const { host, port } = parseHostPort('[::1]:80')
     expect(await resolve(host, port)).toMatchObject([{ family: 'ipv6', address: '::1', port: 80 }])
   })
