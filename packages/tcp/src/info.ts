@@ -1,4 +1,5 @@
-import { type AsFd, getOption, IPPROTO_TCP, ro } from '@linux-sockets/native-core'
+import { type FdLike, getOption, IPPROTO_TCP, ro } from '@linux-sockets/native-core'
+import { needBytes } from '@linux-sockets/native-core/internal'
 
 // `TcpInfo.options`: <linux/tcp.h>
 /** Both sides send timestamps. */
@@ -7,18 +8,18 @@ export const TCPI_OPT_TIMESTAMPS = 1
 export const TCPI_OPT_SACK = 2
 /** Both sides scale their windows. */
 export const TCPI_OPT_WSCALE = 4
-/** Both sides can do ECN. */
+/** Both sides support ECN. */
 export const TCPI_OPT_ECN = 8
 /** A packet with an ECN mark has been received. */
 export const TCPI_OPT_ECN_SEEN = 16
-/** The SYN carried data, and they were acknowledged (Fast Open). */
+/** The SYN carried data that was acknowledged (Fast Open). */
 export const TCPI_OPT_SYN_DATA = 32
 /** Timestamps count microseconds. Linux 6.7 */
 export const TCPI_OPT_USEC_TS = 64
 /** The peer opened the connection with a Fast Open SYN. */
 export const TCPI_OPT_TFO_CHILD = 128
 
-/** The states of a connection, at their numbers in the kernel's <net/tcp_states.h>. */
+/** The states of a connection; the index is the number in the kernel's <net/tcp_states.h>. */
 const states = [
   'UNKNOWN',
   'ESTABLISHED',
@@ -36,18 +37,18 @@ const states = [
   'BOUND_INACTIVE',
 ] as const
 
-/** The state of a connection, by the kernel's name without its `TCP_`. */
+/** The state of a connection, by the kernel's name without `TCP_`. */
 export type TcpState = (typeof states)[number]
 
-/** The states of congestion avoidance, at their numbers in <linux/tcp.h>: `enum tcp_ca_state`. */
+/** The states of congestion avoidance; the index is the number in <linux/tcp.h>: `enum tcp_ca_state`. */
 const caStates = ['Open', 'Disorder', 'CWR', 'Recovery', 'Loss'] as const
 
-/** What congestion avoidance is doing, by the kernel's name without its `TCP_CA_`. */
+/** The state of congestion avoidance, by the kernel's name without `TCP_CA_`. */
 export type TcpCaState = (typeof caStates)[number] | 'unknown'
 
 /**
- * `struct tcp_info`: what the kernel knows of a connection. Names are those of C without `tcpi_`. Each field says its
- * unit; segments and packets are the same thing. Fields that this kernel is too old for are undefined.
+ * `struct tcp_info`: the kernel's information about a connection. Names are those of C without `tcpi_`. Each field states
+ * its unit; segment and packet mean the same. Fields that this kernel is too old for are undefined.
  *
  * On a listener, `unacked` is the number of connections that wait to be accepted, and `sacked` the effective backlog.
  * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
@@ -55,27 +56,30 @@ export type TcpCaState = (typeof caStates)[number] | 'unknown'
 export interface TcpInfo {
   /** The connection's state: `'ESTABLISHED'`. */
   readonly state: TcpState
-  /** What congestion control is about: `'Open'` when all is well. */
+  /** The state of congestion control: `'Open'` if all is well. */
   readonly ca_state: TcpCaState
-  /** Retransmissions in a row of the segment that is due, without an answer. */
+  /** Consecutive unanswered retransmissions of the segment that is due. */
   readonly retransmits: number
-  /** Keepalive or zero-window probes sent without an answer. */
+  /** Unanswered keepalive or zero-window probes. */
   readonly probes: number
-  /** By how many doublings the retransmission timeout has grown. */
+  /** How often the retransmission timeout has been doubled. */
   readonly backoff: number
   /** `TCPI_OPT_…` */
   readonly options: number
-  /** The **bits** by which the peer's window is shifted. */
+  /** The shift of the peer's window, in **bits**. */
   readonly snd_wscale: number
-  /** The **bits** by which our window is shifted. */
+  /** The shift of our window, in **bits**. */
   readonly rcv_wscale: number
-  /** Whether `delivery_rate` was bounded by the program's sending rather than by the network. Linux 4.9 */
+  /** Whether `delivery_rate` was limited by the program's sending rather than by the network. Linux 4.9 */
   readonly delivery_rate_app_limited: boolean
-  /** Why our Fast Open failed: 0 it didn't, 1 no cookie, 2 the data weren't acknowledged, 3 the SYN was sent again. Linux 5.5 */
+  /**
+   * Why our Fast Open failed: 0 it didn't, 1 no cookie, 2 the data was not acknowledged, 3 the SYN was retransmitted. Linux
+   * 5.5
+   */
   readonly fastopen_client_fail: number
   /** The retransmission timeout, in **microseconds**. */
   readonly rto: number
-  /** How long an acknowledgement may be delayed at present, in **microseconds**. */
+  /** How long an acknowledgement may currently be delayed, in **microseconds**. */
   readonly ato: number
   /** The largest segment that is sent, in **bytes**. */
   readonly snd_mss: number
@@ -91,11 +95,11 @@ export interface TcpInfo {
   readonly retrans: number
   /** Unused by the kernel: 0 since Linux 4.15. */
   readonly fackets: number
-  /** **Milliseconds** since data were last sent. */
+  /** **Milliseconds** since data was last sent. */
   readonly last_data_sent: number
   /** Unused by the kernel: 0. */
   readonly last_ack_sent: number
-  /** **Milliseconds** since data were last received. */
+  /** **Milliseconds** since data was last received. */
   readonly last_data_recv: number
   /** **Milliseconds** since an acknowledgement was last received. */
   readonly last_ack_recv: number
@@ -107,7 +111,7 @@ export interface TcpInfo {
   readonly rtt: number
   /** How much the round-trip time varies (mean deviation), in **microseconds**. */
   readonly rttvar: number
-  /** The threshold of slow start, in **segments**; 0x7fffffff is none yet. */
+  /** The threshold of slow start, in **segments**; 0x7fffffff if there is none yet. */
   readonly snd_ssthresh: number
   /** The congestion window, in **segments**. */
   readonly snd_cwnd: number
@@ -119,47 +123,49 @@ export interface TcpInfo {
   readonly rcv_rtt: number
   /** The space that the receive buffer is tuned for, in **bytes**. */
   readonly rcv_space: number
-  /** **Segments** retransmitted in the connection's whole life. */
+  /** **Segments** retransmitted since the connection began. */
   readonly total_retrans: number
-  /** The pace of sending, in **bytes per second**; `Infinity` for none. Linux 3.15 */
+  /** The pacing rate of sending, in **bytes per second**; `Infinity` if there is none. Linux 3.15 */
   readonly pacing_rate?: number
-  /** The bound of the pace (`SO_MAX_PACING_RATE`), in **bytes per second**; `Infinity` for none. Linux 3.15 */
+  /**
+   * The limit of the pacing rate (`SO_MAX_PACING_RATE`), in **bytes per second**; `Infinity` if there is none. Linux 3.15
+   */
   readonly max_pacing_rate?: number
   /** **Bytes** sent and acknowledged. Linux 4.1 */
   readonly bytes_acked?: number
   /** **Bytes** received in order. Linux 4.1 */
   readonly bytes_received?: number
-  /** **Segments** sent, with all retransmissions and pure acknowledgements. Linux 4.2 */
+  /** **Segments** sent, including all retransmissions and pure acknowledgements. Linux 4.2 */
   readonly segs_out?: number
   /** **Segments** received. Linux 4.2 */
   readonly segs_in?: number
   /** **Bytes** in the send buffer that were never sent. Linux 4.6 */
   readonly notsent_bytes?: number
-  /** The least round-trip time of late, in **microseconds**; 0xffffffff without a sample. Linux 4.6 */
+  /** The smallest recent round-trip time, in **microseconds**; 0xffffffff without a sample. Linux 4.6 */
   readonly min_rtt?: number
   /** **Segments** with data received. Linux 4.6 */
   readonly data_segs_in?: number
-  /** **Segments** with data sent, with retransmissions. Linux 4.6 */
+  /** **Segments** with data sent, including retransmissions. Linux 4.6 */
   readonly data_segs_out?: number
-  /** The rate at which data arrived at the peer of late, in **bytes per second**. Linux 4.9 */
+  /** The rate at which data recently arrived at the peer, in **bytes per second**. Linux 4.9 */
   readonly delivery_rate?: number
   /** **Microseconds** with data to send. Linux 4.10 */
   readonly busy_time?: number
-  /** Those of `busy_time` in which the peer's window held us back, in **microseconds**. Linux 4.10 */
+  /** The part of `busy_time` in which the peer's window limited sending, in **microseconds**. Linux 4.10 */
   readonly rwnd_limited?: number
-  /** Those of `busy_time` in which the send buffer held us back, in **microseconds**. Linux 4.10 */
+  /** The part of `busy_time` in which the send buffer limited sending, in **microseconds**. Linux 4.10 */
   readonly sndbuf_limited?: number
-  /** **Segments** with data that arrived, as far as known. Linux 4.18 */
+  /** **Segments** with data that are known to have arrived. Linux 4.18 */
   readonly delivered?: number
-  /** Those of `delivered` that got an ECN mark. Linux 4.18 */
+  /** The **segments** of `delivered` that got an ECN mark. Linux 4.18 */
   readonly delivered_ce?: number
-  /** **Bytes** of data sent, with retransmissions. Linux 4.19 */
+  /** **Bytes** of data sent, including retransmissions. Linux 4.19 */
   readonly bytes_sent?: number
   /** **Bytes** of data retransmitted. Linux 4.19 */
   readonly bytes_retrans?: number
-  /** Duplicates of what we sent that the peer reported (DSACK). Linux 4.19 */
+  /** Duplicates of our data that the peer reported (DSACK). Linux 4.19 */
   readonly dsack_dups?: number
-  /** How often packets were seen to overtake each other. Linux 4.19 */
+  /** How often reordering of packets was observed. Linux 4.19 */
   readonly reord_seen?: number
   /** **Segments** received out of order. Linux 5.4 */
   readonly rcv_ooopack?: number
@@ -169,19 +175,22 @@ export interface TcpInfo {
   readonly rcv_wnd?: number
   /** How often another path was tried after a timeout or congestion. Linux 6.2 */
   readonly rehash?: number
-  /** Retransmission timeouts, also of the SYN. Linux 6.7 */
+  /** Retransmission timeouts, including those of the SYN. Linux 6.7 */
   readonly total_rto?: number
-  /** Recoveries from a row of retransmission timeouts, also unfinished ones. Linux 6.7 */
+  /** Recoveries from consecutive retransmission timeouts, including unfinished ones. Linux 6.7 */
   readonly total_rto_recoveries?: number
   /** **Milliseconds** spent in these recoveries. Linux 6.7 */
   readonly total_rto_time?: number
   /** **Segments** received with an ECN mark. Linux 6.18 */
   readonly received_ce?: number
-  /** **Bytes** that arrived with the ECN codepoint ECT(1), as the peer tells; modulo 2³², as the next ones. Linux 6.18 */
+  /**
+   * **Bytes** that arrived with the ECN codepoint ECT(1), as the peer reports; modulo 2³², like the following ones. Linux
+   * 6.18
+   */
   readonly delivered_e1_bytes?: number
-  /** **Bytes** that arrived with the ECN codepoint ECT(0), as the peer tells. Linux 6.18 */
+  /** **Bytes** that arrived with the ECN codepoint ECT(0), as the peer reports. Linux 6.18 */
   readonly delivered_e0_bytes?: number
-  /** **Bytes** that arrived with an ECN mark, as the peer tells. Linux 6.18 */
+  /** **Bytes** that arrived with an ECN mark, as the peer reports. Linux 6.18 */
   readonly delivered_ce_bytes?: number
   /** **Bytes** received with the ECN codepoint ECT(1). Linux 6.18 */
   readonly received_e1_bytes?: number
@@ -189,25 +198,26 @@ export interface TcpInfo {
   readonly received_e0_bytes?: number
   /** **Bytes** received with an ECN mark. Linux 6.18 */
   readonly received_ce_bytes?: number
-  /** The modes of accurate ECN as they are packed: Linux 6.18 and 7.0 do it differently. */
+  /** The modes of accurate ECN, packed: Linux 6.18 and 7.0 pack them differently. */
   readonly accecn?: number
 }
 
 /**
- * What the kernel knows of a connection. `tcpInfo(socket)` reads it.
+ * The kernel's information about a connection. `tcpInfo(socket)` reads it.
  * get
  * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
  */
 export const TCP_INFO = ro('TCP_INFO', IPPROTO_TCP, 11, { size: 280, decode })
 
 /**
- * getsockopt(2) `TCP_INFO`: what the kernel knows of a connection or listener.
+ * getsockopt(2) `TCP_INFO`: reads the kernel's information about a connection or listener.
  *
  *     const { rtt, snd_cwnd, delivery_rate } = tcpInfo(stream)
  *
- * @throws SystemError `EBADF`; `ENOTSUP` or `ENOPROTOOPT` when it isn't a TCP socket
+ * @throws SystemError `EBADF`; `ENOTSUP` or `ENOPROTOOPT` if it isn't a TCP socket
+ * @throws RangeError if the kernel's answer is shorter than that of any Linux, such as an emulator's
  */
-export function tcpInfo(socket: AsFd): TcpInfo {
+export function tcpInfo(socket: FdLike): TcpInfo {
   return getOption(socket, TCP_INFO)
 }
 
@@ -216,7 +226,7 @@ type NumberField = Exclude<
   'state' | 'ca_state' | 'snd_wscale' | 'rcv_wscale' | 'delivery_rate_app_limited' | 'fastopen_client_fail'
 >
 
-/** Where each number is, and how many bytes it has. The kernel appends new fields, and never moves one. */
+/** The offset and size of each number, in **bytes**. The kernel appends new fields and never moves one. */
 const layout: { readonly [Field in NumberField]-?: readonly [at: number, size: 1 | 2 | 4 | 8] } = {
   retransmits: [2, 1],
   probes: [3, 1],
@@ -285,8 +295,12 @@ const layout: { readonly [Field in NumberField]-?: readonly [at: number, size: 1
 
 const LE = true
 
-/** Shorter where the kernel is older; what a newer kernel adds is not asked for. */
+/** The **bytes** that every Linux returns: up to `total_retrans`. */
+const LEAST = 104
+
+/** An older kernel returns fewer bytes; fields that a newer kernel adds are not requested. */
 function decode(view: DataView, length: number): TcpInfo {
+  needBytes(length, LEAST, 'struct tcp_info')
   const scale = view.getUint8(6)
   const flags = view.getUint8(7)
   const numbers = Object.entries(layout)
@@ -318,5 +332,5 @@ function readNumber(view: DataView, at: number, size: 1 | 2 | 4 | 8): number {
   }
 }
 
-/** A rate without a bound: ~0. */
+/** A rate without a limit: ~0. */
 const UNLIMITED = 0xffff_ffff_ffff_ffffn

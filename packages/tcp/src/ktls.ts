@@ -1,4 +1,5 @@
-import { bool, type Codec, checkInteger, control, type Encoder, rw, wo } from '@linux-sockets/native-core'
+import { bool, type Codec, control, type Encoder, rw, wo } from '@linux-sockets/native-core'
+import { checkBytes, checkInteger, checkObject, needBytes } from '@linux-sockets/native-core/internal'
 
 /** The level of the options and control messages of kernel TLS. */
 export const SOL_TLS = 282
@@ -26,15 +27,18 @@ export const TLS_CIPHER_ARIA_GCM_128 = 57
 /** ARIA-GCM with a key of 32 **bytes**, a salt of 4 and an iv of 8. Linux 6.1 */
 export const TLS_CIPHER_ARIA_GCM_256 = 58
 
-/** `struct tls12_crypto_info_…`: what one direction is encrypted with, as the handshake has agreed. The names are those of C. */
+/**
+ * `struct tls12_crypto_info_…`: the encryption parameters of one direction, as agreed in the handshake. The names are those
+ * of C.
+ */
 export interface TlsCryptoInfo {
   /** `TLS_1_2_VERSION` or `TLS_1_3_VERSION`. */
   readonly version: number
-  /** `TLS_CIPHER_…`, which says how long the next three are. */
+  /** `TLS_CIPHER_…`, which determines the lengths of `iv`, `key` and `salt`. */
   readonly cipher_type: number
   /** The part of the nonce that follows the salt. */
   readonly iv: Uint8Array
-  /** The key. */
+  /** The key, of the length that the cipher requires. */
   readonly key: Uint8Array
   /** The part of the nonce that never changes. */
   readonly salt: Uint8Array
@@ -43,47 +47,49 @@ export interface TlsCryptoInfo {
 }
 
 /**
- * From here on the kernel encrypts what is sent, with send(2), sendfile(2) or splice(2), and makes records of it. The
- * handshake is the program's, before that, and `TCP_ULP` is `'tls'`. Setting it again is for a TLS 1.3 key update.
+ * The kernel encrypts what is sent from now on, by send(2), sendfile(2) or splice(2), and puts it into records. The program
+ * must do the handshake and set `TCP_ULP` to `'tls'` before. Set it again for a TLS 1.3 key update.
  * set · Linux 4.13, 6.14 (again)
- * @throws TypeError, RangeError for a cipher that isn't known, or parts that are too short or too long for it
- * @throws SystemError `ENOPROTOOPT` without `TCP_ULP`, `EINVAL` or `ENOENT` for a cipher that this kernel can't do,
- * `EBUSY` when it is set already
+ * @throws TypeError, RangeError for an unknown cipher, or a part that is too short or too long for it
+ * @throws SystemError `ENOPROTOOPT` without `TCP_ULP`, `EINVAL` or `ENOENT` for a cipher that this kernel doesn't support,
+ * `EBUSY` if it is already set
  * @see {@link https://docs.kernel.org/networking/tls.html Kernel TLS}
  */
 export const TLS_TX = wo('TLS_TX', SOL_TLS, 1, cryptoInfo())
 
 /**
- * From here on the kernel decrypts what is received. recv(2) gives the data of application records; other records, such
- * as alerts, come with `TLS_GET_RECORD_TYPE`, and without room for that message fail with `EIO`.
+ * The kernel decrypts what is received from now on. recv(2) returns the data of application records. Other records, such as
+ * alerts, come with `TLS_GET_RECORD_TYPE`; without room for that control message, receiving them fails with `EIO`.
  * set · Linux 4.17, 6.14 (again)
- * @throws TypeError, RangeError for a cipher that isn't known, or parts that are too short or too long for it
- * @throws SystemError `ENOPROTOOPT` without `TCP_ULP`, `EINVAL` or `ENOENT` for a cipher that this kernel can't do,
- * `EBUSY` when it is set already
+ * @throws TypeError, RangeError for an unknown cipher, or a part that is too short or too long for it
+ * @throws SystemError `ENOPROTOOPT` without `TCP_ULP`, `EINVAL` or `ENOENT` for a cipher that this kernel doesn't support,
+ * `EBUSY` if it is already set
  * @see {@link https://docs.kernel.org/networking/tls.html Kernel TLS}
  */
 export const TLS_RX = wo('TLS_RX', SOL_TLS, 2, cryptoInfo())
 
 /**
- * sendfile(2) gives a device that encrypts the file's pages themselves, which must then not change until they are
- * acknowledged. Default false.
+ * sendfile(2) passes the file's own pages to a device that encrypts; they must then not change until they are acknowledged.
+ * Default false.
  * get/set · Linux 5.19
  * @see {@link https://docs.kernel.org/networking/tls.html Kernel TLS}
  */
 export const TLS_TX_ZEROCOPY_RO = rw('TLS_TX_ZEROCOPY_RO', SOL_TLS, 3, bool)
 
 /**
- * TLS 1.3 records are decrypted right where the program reads, as long as the peer pads none. Default false.
+ * The kernel decrypts TLS 1.3 records directly into the program's buffer, as long as the peer pads none. Default false.
  * get/set · Linux 6.0
  * @throws SystemError `EINVAL` before `TLS_RX`, or with TLS 1.2
  * @see {@link https://docs.kernel.org/networking/tls.html Kernel TLS}
  */
 export const TLS_RX_EXPECT_NO_PAD = rw('TLS_RX_EXPECT_NO_PAD', SOL_TLS, 4, bool)
 
-/** The type of the record that a message is sent as: 21 is an alert, 22 of the handshake. Default 23: application data. */
+/**
+ * The type of the record in which a message is sent: 21 for an alert, 22 for the handshake. Default 23: application data.
+ */
 export const TLS_SET_RECORD_TYPE = control('TLS_SET_RECORD_TYPE', SOL_TLS, 1, recordType())
 
-/** The type of the record that a message was received as. */
+/** The type of the record in which a message was received. */
 export const TLS_GET_RECORD_TYPE = control('TLS_GET_RECORD_TYPE', SOL_TLS, 2, recordType())
 
 interface Sizes {
@@ -103,11 +109,12 @@ const sizes: Readonly<Record<number, Sizes>> = {
   [TLS_CIPHER_ARIA_GCM_256]: { iv: 8, key: 32, salt: 4 },
 }
 
-/** The kernel refuses a length that isn't the cipher's, so that there is no codec to read it back without knowing that. */
+/** An encoder only: the kernel refuses to return it in any length but the cipher's, which a codec can't know. */
 function cryptoInfo(): Encoder<TlsCryptoInfo> {
   return {
     size: 56,
     encode: (value, view, what) => {
+      checkObject(value, what)
       checkInteger(value.version, 0, 0xffff, `${what}.version`)
       checkInteger(value.cipher_type, 0, 0xffff, `${what}.cipher_type`)
       const size = sizes[value.cipher_type]
@@ -126,7 +133,7 @@ function cryptoInfo(): Encoder<TlsCryptoInfo> {
 }
 
 function exactly(bytes: Uint8Array, length: number, what: string): Uint8Array {
-  if (!(bytes instanceof Uint8Array)) throw new TypeError(`${what} must be a Uint8Array`)
+  checkBytes(bytes, what)
   if (bytes.length !== length) throw new RangeError(`${what} must be ${length} bytes, not ${bytes.length}`)
   return bytes
 }
@@ -140,6 +147,9 @@ function recordType(): Codec<number> {
       view.setUint8(0, value)
       return 1
     },
-    decode: (view) => view.getUint8(0),
+    decode: (view, length) => {
+      needBytes(length, 1, 'record type')
+      return view.getUint8(0)
+    },
   }
 }

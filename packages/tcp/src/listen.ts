@@ -1,9 +1,8 @@
 import {
-  type AddressLike,
   AF_INET6,
-  checkInteger,
   encodeAddress,
   familyOf,
+  type InetAddress,
   IPV6_V6ONLY,
   Listener,
   type ListenerOptions,
@@ -16,34 +15,48 @@ import {
   type SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-import { listOf, portOf, withPort } from './addresses.js'
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkListenerOptions,
+  checkOptions,
+  checkStreamOptions,
+  closeQuietly,
+  type NamesOf,
+  portOf,
+} from '@linux-sockets/native-core/internal'
+import { type AddressOrText, listOf, withPort } from './addresses.js'
 import { tcpInfo } from './info.js'
 
-/** How a server accepts. */
+/** Options of `Server`: those of `Listener`, and those of the accepted streams. */
 export interface ServerOptions extends Omit<ListenerOptions, 'wrap'> {
-  /** For the streams. */
+  /** Options of the accepted streams. */
   readonly stream?: SocketStreamOptions | undefined
 }
 
-/** How to listen. */
+/** Options of `listen`: those of `Server`, and those of the listening sockets. */
 export interface ListenOptions extends ServerOptions {
-  /** How many connections may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. Default 4096. */
+  /** The most connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. Default 4096. */
   readonly backlog?: number | undefined
   /**
-   * `SO_REUSEADDR`: whether to bind although earlier connections of the port linger in TIME-WAIT. Default true.
-   * Two listeners never share a port by it.
+   * `SO_REUSEADDR`: whether to bind while earlier connections of the port are still in TIME-WAIT. Default true. It never
+   * lets two listeners share a port.
    */
   readonly reuseAddress?: boolean | undefined
-  /** `SO_REUSEPORT`: whether several sockets of the same user may listen here, and share what comes. Default false. */
+  /**
+   * `SO_REUSEPORT`: whether several sockets of the same user may listen at the address and share its connections. Default
+   * false.
+   */
   readonly reusePort?: boolean | undefined
   /**
-   * `IPV6_V6ONLY`: whether an IPv6 address takes no IPv4 connections. Default true, whatever `net.ipv6.bindv6only` says;
+   * `IPV6_V6ONLY`: whether an IPv6 address accepts no IPv4 connections. Default true, regardless of `net.ipv6.bindv6only`;
    * false makes `::` dual-stack.
    */
   readonly v6only?: boolean | undefined
   /**
    * Called with each socket before it is bound, to set options: `(socket) => setOption(socket, TCP_DEFER_ACCEPT, 3)`.
-   * Most of them are inherited by accepted sockets.
+   * Accepted sockets inherit most of them.
    */
   readonly prepare?: ((socket: Socket) => void) | undefined
   /** `IPPROTO_…`: `IPPROTO_MPTCP` for multipath TCP. Default 0: TCP. */
@@ -51,51 +64,77 @@ export interface ListenOptions extends ServerOptions {
 }
 
 /**
- * bind(2) and listen(2): a server whose connections are streams, at one address or at several.
+ * bind(2) and listen(2): opens a server at one address or several. Its connections are streams.
  *
- *     await using server = listen([
+ *     const server = listen([
  *       { family: 'ipv6', address: '::', port: 8080 },
  *       { family: 'ipv4', address: '0.0.0.0', port: 8080 },
  *     ])
  *     for await (const stream of server) stream.pipe(stream)
  *
- * Nothing is accepted before somebody asks: iterate, or `run(callback)`. A port of 0 lets the kernel choose one, which
- * `address` tells; all addresses whose port is 0 get the same. Where the port chosen for the first is taken at another, a
- * new one is chosen, up to 16 times. `TCP_NODELAY` is left off, unlike in `node:http`; accepted sockets have it from
- * `prepare: (socket) => setOption(socket, TCP_NODELAY, true)`.
+ * An address may be text that `parseAddress` accepts: `listen('[::1]:8080')`, `listen(['[::]:0', '0.0.0.0:0'])`. Duplicate
+ * addresses are dropped.
+ *
+ * The server accepts nothing until the caller iterates over it or calls `run(callback)`. With port 0 the kernel chooses a
+ * port, which `address` reports; all addresses with port 0 get the same one. If the port chosen for the first is in use at
+ * another, a new one is chosen, up to 16 times. `TCP_NODELAY` is left off, unlike in `node:http`; to set it on accepted
+ * sockets, pass `prepare: (socket) => setOption(socket, TCP_NODELAY, true)`.
  *
  * @throws SystemError `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, …; nothing stays open
- * @throws TypeError, RangeError without an address, or for one that is none
+ * @throws TypeError, RangeError if there is no address, or an invalid one; if an option is invalid
  */
-export function listen(addresses: AddressLike | Iterable<AddressLike>, options: ListenOptions = {}): Server {
-  if (options.backlog !== undefined) checkInteger(options.backlog, 0, 0x7fff_ffff, 'backlog')
+export function listen(addresses: AddressOrText | Iterable<AddressOrText>, options: ListenOptions = {}): Server {
+  checkOptions(options, 'options', LISTEN_OPTIONS)
+  const { backlog, reuseAddress, reusePort, v6only, prepare, protocol, ...serverOptions } = options
+  if (backlog !== undefined) checkInteger(backlog, 0, 0x7fff_ffff, 'backlog')
+  if (prepare !== undefined) checkFunction(prepare, 'prepare')
+  if (protocol !== undefined) checkInteger(protocol, 0, 0x7fff_ffff, 'protocol')
+  for (const [name, value] of Object.entries({ reuseAddress, reusePort, v6only })) {
+    if (value !== undefined) checkBoolean(value, name)
+  }
+  checkListenerOptions(serverOptions)
+  if (serverOptions.stream !== undefined) checkStreamOptions(serverOptions.stream, 'stream')
   const sockets = openAll(listOf(addresses).map(encodeAddress), options)
   try {
-    return new Server(sockets, options)
+    return new Server(sockets, serverOptions)
   } catch (error) {
     closeAll(sockets)
     throw error
   }
 }
 
-/** How to let the connections end. */
+/** Options of `drain`. */
 export interface DrainOptions {
-  /** **Milliseconds**, from 0, after which the connections that are still open are reset. Default: never. */
+  /** The time in **milliseconds**, at least 0, after which connections that are still open are reset. Default: never. */
   readonly timeout?: number | undefined
 }
 
-/** A `Listener` for TCP, from `listen`, that knows the connections which it has accepted. */
-export class Server extends Listener<SocketStream> {
-  readonly #connections: Set<SocketStream>
+/** @throws TypeError, RangeError */
+export function checkDrainOptions(options: DrainOptions): void {
+  checkOptions(options, 'options', { timeout: true })
+  if (options.timeout !== undefined) checkInteger(options.timeout, 0, 0x7fff_ffff, 'timeout')
+}
 
-  /** Takes over sockets that listen already, such as those that came from another process. Throws as `Listener` does. */
-  constructor(sockets: Socket | readonly Socket[], { stream: streamOptions, ...options }: ServerOptions = {}) {
-    const connections = new Set<SocketStream>()
-    function forget(this: SocketStream): void {
+/** A `Listener` for TCP, returned by `listen`, that keeps a set of the connections it has accepted. */
+export class Server extends Listener<SocketStream<InetAddress>, InetAddress> {
+  readonly #connections: Set<SocketStream<InetAddress>>
+  /** Callbacks to run when no connection is left. */
+  readonly #drained: (() => void)[]
+
+  /** Takes over sockets that already listen, such as those received from another process. Throws as `Listener` does. */
+  constructor(sockets: Socket | readonly Socket[], options: ServerOptions = {}) {
+    checkOptions(options, 'options', SERVER_OPTIONS)
+    const { stream: streamOptions, ...listenerOptions } = options
+    if (streamOptions !== undefined) checkStreamOptions(streamOptions, 'stream')
+    const connections = new Set<SocketStream<InetAddress>>()
+    // Runs before all other 'close' listeners, one of which may throw.
+    function forget(this: SocketStream<InetAddress>): void {
       connections.delete(this)
+      if (connections.size === 0) for (const done of drained.splice(0)) done()
     }
-    super(sockets, {
-      ...options,
+    const drained: (() => void)[] = []
+    super(sockets as Socket<InetAddress> | readonly Socket<InetAddress>[], {
+      ...listenerOptions,
       wrap(socket) {
         const stream = new SocketStream(socket, streamOptions)
         connections.add(stream)
@@ -103,30 +142,32 @@ export class Server extends Listener<SocketStream> {
       },
     })
     this.#connections = connections
+    this.#drained = drained
   }
 
-  /** The accepted streams that are not closed yet. */
-  get connections(): ReadonlySet<SocketStream> {
+  /** The accepted streams that are not yet closed. */
+  get connections(): ReadonlySet<SocketStream<InetAddress>> {
     return this.#connections
   }
 
-  /** How many connections may wait to be accepted at each address: what the kernel has made of the `backlog` asked for. */
+  /** The most connections that may wait to be accepted at each address: the kernel's value for the requested `backlog`. */
   get backlog(): number {
     return tcpInfo(this).sacked
   }
 
-  /** How many connections wait to be accepted now, at all addresses together. */
+  /** The number of connections that currently wait to be accepted, at all addresses together. */
   get waiting(): number {
     return this.sockets.reduce((sum, socket) => sum + tcpInfo(socket).unacked, 0)
   }
 
   /**
-   * Closes the server, and resolves when the accepted streams are closed too, with the number of those that had to be
-   * reset because they were still open after `timeout`. What waited in the backlog is reset by the kernel.
-   * @throws TypeError, RangeError for a timeout that is none; the server then goes on
+   * Closes the server, waits until all accepted streams are closed, and resolves to the number of streams that were reset
+   * because they were still open after `timeout`. The kernel resets connections that wait in the backlog.
+   * @throws TypeError, RangeError if an option is invalid; the server then goes on
    */
-  async drain({ timeout }: DrainOptions = {}): Promise<number> {
-    if (timeout !== undefined) checkInteger(timeout, 0, 0x7fff_ffff, 'timeout')
+  async drain(options: DrainOptions = {}): Promise<number> {
+    checkDrainOptions(options)
+    const { timeout } = options
     this.close()
     let resets = 0
     const reset = () => {
@@ -136,20 +177,30 @@ export class Server extends Listener<SocketStream> {
       }
     }
     const limit = timeout === undefined ? undefined : setTimeout(reset, timeout)
-    await Promise.all(
-      [...this.#connections].map((stream) => new Promise<void>((resolve) => stream.once('close', resolve))),
-    )
+    if (this.#connections.size > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
     clearTimeout(limit)
     return resets
   }
 }
 
-/** How often a port is chosen that turns out to be taken at another address. */
+const SERVER_OPTIONS: NamesOf<ServerOptions> = { budget: true, error: true, signal: true, watch: true, stream: true }
+
+const LISTEN_OPTIONS: NamesOf<ListenOptions> = {
+  ...SERVER_OPTIONS,
+  backlog: true,
+  reuseAddress: true,
+  reusePort: true,
+  v6only: true,
+  prepare: true,
+  protocol: true,
+}
+
+/** How often a port is chosen, if the chosen one is in use at another address. */
 const MOST_CHOICES = 16
 
-/** A listening socket for each address; where the port is 0, all with the same. */
+/** Opens a listening socket for each address. All addresses with port 0 get the same port. */
 function openAll(sockaddrs: readonly Uint8Array[], options: ListenOptions): Socket[] {
-  // Open until the end, so that the kernel doesn't choose their port again.
+  // Kept open until the end, so that the kernel doesn't choose their port again.
   const failed: Socket[] = []
   try {
     for (let choices = 1; ; choices++) {
@@ -164,8 +215,8 @@ function openAll(sockaddrs: readonly Uint8Array[], options: ListenOptions): Sock
           socket.bind(choose ? withPort(sockaddr, chosen) : sockaddr)
           if (choose) chosen ||= portOf(encodeAddress(socket.localAddress)) as number
         }
-        // Not before all are bound: what connects meanwhile would be lost with a port that is given up. And with
-        // SO_REUSEADDR it is only here that the kernel refuses a port which another has begun to listen at.
+        // Listens only after all sockets are bound: a connection that arrives earlier would be lost if the port is given
+        // up. With SO_REUSEADDR, only listen(2) refuses a port at which another socket has begun to listen.
         for (const socket of sockets) socket.listen(options.backlog)
         return sockets
       } catch (error) {
@@ -190,11 +241,11 @@ function open(
     if (family === AF_INET6) setOption(socket, IPV6_V6ONLY, v6only)
     return socket
   } catch (error) {
-    socket.close()
+    closeQuietly(socket)
     throw error
   }
 }
 
 function closeAll(sockets: readonly Socket[]): void {
-  for (const socket of sockets) socket.close()
+  for (const socket of sockets) closeQuietly(socket)
 }

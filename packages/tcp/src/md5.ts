@@ -1,31 +1,37 @@
-import { type AddressLike, checkInteger, type Encoder, encodeAddress, raw } from '@linux-sockets/native-core'
+import { type AddressLike, type Encoder, encodeAddress, raw } from '@linux-sockets/native-core'
+import { checkInteger, checkObject } from '@linux-sockets/native-core/internal'
 
-/** A key for the segments from and to a peer. */
+/** A key that signs the segments from and to a peer. */
 export interface Md5Key {
-  /** The peer, of the socket's own family. The port doesn't matter. */
+  /** The peer's address, of the socket's family. The port is ignored. */
   readonly address: AddressLike
-  /** 1 … 80 **bytes**; empty to take the peer's key away. */
+  /** The key, 1 … 80 **bytes**; an empty one removes the peer's key. */
   readonly key: Uint8Array
 }
 
-/** A key for the segments from and to all peers of a network. */
+/** A key that signs the segments from and to all peers of a network. */
 export interface Md5NetworkKey extends Md5Key {
-  /** How many leading **bits** of the address count. Default: all, which is the one peer. */
+  /** The number of leading **bits** of the address that count. Default: all, so that the key is for one peer. */
   readonly prefix?: number | undefined
-  /** The VRF that it is for, by its interface index. Default 0: any. */
+  /** The interface index of the VRF in which the key applies. Default 0: any. */
   readonly ifindex?: number | undefined
 }
 
 /** `struct tcp_md5sig`, without its extensions. */
 export const md5Key: Encoder<Md5Key> = {
   size: 216,
-  encode: ({ address, key }, view, what) => encodeMd5(address, key, view, what),
+  encode: (value, view, what) => {
+    checkObject(value, what)
+    return encodeMd5(value.address, value.key, view, what)
+  },
 }
 
 /** `struct tcp_md5sig`. */
 export const md5NetworkKey: Encoder<Md5NetworkKey> = {
   size: 216,
-  encode: ({ address, key, prefix, ifindex = 0 }, view, what) => {
+  encode: (value, view, what) => {
+    checkObject(value, what)
+    const { address, key, prefix, ifindex = 0 } = value
     if (prefix !== undefined) checkInteger(prefix, 0, 128, `${what}.prefix`)
     checkInteger(ifindex, 0, 0x7fff_ffff, `${what}.ifindex`)
     const length = encodeMd5(address, key, view, what)

@@ -1,23 +1,29 @@
-import { type Codec, checkInteger, type Encoder } from '@linux-sockets/native-core'
+import type { Codec, Encoder } from '@linux-sockets/native-core'
+import { checkInteger, checkObject, needBytes } from '@linux-sockets/native-core/internal'
 
-/** What both sides agreed on in their SYNs. The names are those of `TcpInfo`; what is left out was not agreed on. */
+/**
+ * The options that both sides agreed on in their SYNs. The names are those of `TcpInfo`; an omitted option was not agreed
+ * on.
+ */
 export interface RepairOptions {
   /** The largest segment to send, in **bytes**. */
   readonly mss?: number | undefined
-  /** The **bits** by which the peer's window is shifted, 0 … 14. Needs `rcv_wscale`. */
+  /** The shift of the peer's window, in **bits**, 0 … 14. Needs `rcv_wscale`. */
   readonly snd_wscale?: number | undefined
-  /** The **bits** by which our window is shifted, 0 … 14. Needs `snd_wscale`. */
+  /** The shift of our window, in **bits**, 0 … 14. Needs `snd_wscale`. */
   readonly rcv_wscale?: number | undefined
-  /** Selective acknowledgements. Default false. */
+  /** Whether both sides acknowledge selectively. Default false. */
   readonly sack?: boolean | undefined
-  /** Timestamps. Default false. */
+  /** Whether both sides send timestamps. Default false. */
   readonly timestamps?: boolean | undefined
 }
 
-/** Up to four of `struct tcp_repair_opt`. */
+/** Up to four `struct tcp_repair_opt`, one for each option. */
 export const repairOptions: Encoder<RepairOptions> = {
   size: 32,
-  encode: ({ mss, snd_wscale, rcv_wscale, sack = false, timestamps = false }, view, what) => {
+  encode: (value, view, what) => {
+    checkObject(value, what)
+    const { mss, snd_wscale, rcv_wscale, sack = false, timestamps = false } = value
     let length = 0
     const put = (code: number, value: number) => {
       view.setUint32(length, code, LE)
@@ -57,13 +63,15 @@ export interface RepairWindow {
 export const repairWindow: Codec<RepairWindow> = {
   size: 20,
   encode: (value, view, what) => {
+    checkObject(value, what)
     for (const [i, field] of windowFields.entries()) {
       checkInteger(value[field], 0, 0xffff_ffff, `${what}.${field}`)
       view.setUint32(4 * i, value[field], LE)
     }
     return 20
   },
-  decode: (view) => {
+  decode: (view, length) => {
+    needBytes(length, 20, 'struct tcp_repair_window')
     const at = (index: number) => view.getUint32(4 * index, LE)
     return { snd_wl1: at(0), snd_wnd: at(1), max_window: at(2), rcv_wnd: at(3), rcv_wup: at(4) }
   },

@@ -18,56 +18,65 @@ import {
   watch,
   writable,
 } from '@linux-sockets/native-core'
+import { checkBytes, checkSocket, checkStreamOptions } from '@linux-sockets/native-core/internal'
 
-/** What became of memory that was sent from. */
+/** The result of `sendZeroCopy`. */
 export interface ZeroCopySent {
-  /** Whether the kernel has copied after all: over loopback, to a device that can't do without, or for want of memory. */
+  /**
+   * Whether the kernel has copied the data after all: over loopback, for a device that needs a copy, or for lack of memory.
+   */
   readonly copied: boolean
 }
 
 /**
- * A stream over TCP that can also send without a copy: the device reads the caller's own memory.
+ * A TCP stream that can also send without a copy: the device reads the caller's own memory.
  *
  *     const stream = new ZeroCopyStream((await (await connect(address)).detach()).socket)
  *     const { copied } = await stream.sendZeroCopy(large)
  *     large.fill(0) // it is ours again
  *
- * It pays off for pieces of about 10 KB and more that really leave the machine. Where `copied` is true, plain writes would
- * have been cheaper.
+ * It pays off for pieces of about 10 KB and more that leave the machine. If `copied` is true, plain writes would have been
+ * cheaper.
  *
- * The stream doesn't finish before the kernel has given back all memory. Destroyed before, it resets the connection, as
- * otherwise the kernel would go on to send from memory that may be used for something else.
+ * The stream doesn't finish until the kernel has released all memory. If it is destroyed earlier, it resets the connection:
+ * otherwise the kernel would continue to send from memory that may be used for something else.
  * @see {@link https://docs.kernel.org/networking/msg_zerocopy.html msg_zerocopy}
  */
 export class ZeroCopyStream extends SocketStream {
-  /** Who sent, by the kernel's number of the call: it counts those that sent something, modulo 2³². */
+  /**
+   * The loan of each call of send(2), keyed by the kernel's number of the call: it counts calls that sent something, modulo
+   * 2³².
+   */
   readonly #lent = new Map<number, Loan>()
   #next = 0
-  /** While memory is lent. */
+  /** Watches for notices while memory is lent. */
   #noticed: Watch | undefined
   #later: NodeJS.Timeout | undefined
-  /** Who waits for a notice. */
+  /** Callbacks to run at the next notice. */
   #waiting: (() => void)[] = []
 
   /**
-   * Takes over `socket`, as `SocketStream` does, and switches `SO_ZEROCOPY` on.
-   * @throws SystemError `ENOTSUP` for other sockets than TCP's, and before Linux 4.14
+   * Takes over `socket`, as `SocketStream` does, and turns on `SO_ZEROCOPY`.
+   * @throws SystemError `ENOTSUP` for sockets other than TCP's, and before Linux 4.14
+   * @throws TypeError, RangeError for invalid arguments. If anything is thrown, the socket stays yours.
    */
-  constructor(socket: Socket, options?: SocketStreamOptions) {
+  constructor(socket: Socket, options: SocketStreamOptions = {}) {
+    checkSocket(socket, 'socket')
+    checkStreamOptions(options)
     setOption(socket, SO_ZEROCOPY, true)
     super(socket, options)
   }
 
   /**
-   * send(2) with `MSG_ZEROCOPY`, in turn with the writes. Resolves when the kernel needs `data` no more: until then its
-   * bytes must not change. That is when the peer has acknowledged them, or the connection is gone.
+   * send(2) with `MSG_ZEROCOPY`, in order with the writes. Resolves when the kernel no longer needs `data`, which is when
+   * the peer has acknowledged it or the connection is gone. Until then its bytes must not change.
    *
-   * At the bound of `net.core.optmem_max` or `RLIMIT_MEMLOCK` it waits for what is under way, and where there is nothing,
-   * it lets the kernel copy.
-   * @throws SystemError `EPIPE`, `ECONNRESET`, … of the connection; `ECANCELED` when the stream is destroyed before
+   * At the limit of `net.core.optmem_max` or `RLIMIT_MEMLOCK` it waits for earlier sends to be done; if there are none, it
+   * lets the kernel copy.
+   * @throws SystemError `EPIPE`, `ECONNRESET`, … of the connection; `ECANCELED` if the stream is destroyed earlier
    */
   async sendZeroCopy(data: Uint8Array): Promise<ZeroCopySent> {
-    if (!(data instanceof Uint8Array)) throw new TypeError('data must be a Uint8Array')
+    checkBytes(data, 'data')
     const loan = new Loan(data)
     try {
       await this.lend((sent) => this.#sendAll(loan, sent))
@@ -83,7 +92,7 @@ export class ZeroCopyStream extends SocketStream {
     this.#takeNotices()
   }
 
-  /** What is lent must come back before the socket is closed. */
+  /** Waits until all lent memory has come back before the socket is closed. */
   override _final(callback: (error?: Error | null) => void): void {
     super._final((error) => {
       if (error) callback(error)
@@ -92,7 +101,7 @@ export class ZeroCopyStream extends SocketStream {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    // A signal that was there first destroys the stream while it is being made.
+    // A signal that is already aborted destroys the stream during its construction.
     if (!(#lent in this)) {
       super._destroy(error, callback)
       return
@@ -101,7 +110,7 @@ export class ZeroCopyStream extends SocketStream {
       this.#takeNotices()
       if (this.#lent.size > 0 && !this.socket.closed) setOption(this.socket, SO_LINGER, 0)
     } catch {
-      // The socket is closed all the same.
+      // The socket is closed in any case.
     }
     const reason = error ?? new SystemError(errno.ECANCELED, 'send', 'the stream was destroyed')
     for (const loan of this.#lent.values()) loan.fail(reason)
@@ -140,13 +149,13 @@ export class ZeroCopyStream extends SocketStream {
     loan.calls++
     this.#lent.set(this.#next, loan)
     this.#next = (this.#next + 1) >>> 0
-    // The stream's own watch ends where nothing is left to be read.
+    // The stream's own watch ends when nothing is left to be read.
     this.#noticed ??= watch(this.socket, 0, this.#notice)
   }
 
   readonly #notice = (events: number): void => {
     this.#takeNotices()
-    // A connection that is over reports that for ever, and the last notices may come from the device a moment later.
+    // A connection that is over reports EPOLLHUP for ever, and the device may give the last notices a moment later.
     if ((events & EPOLLHUP) === 0 || this.#lent.size === 0) return
     this.#noticed?.stop()
     this.#later ??= setTimeout(() => {
@@ -193,11 +202,11 @@ export class ZeroCopyStream extends SocketStream {
   }
 }
 
-/** Memory that the kernel reads, kept from being collected. */
+/** Memory that the kernel reads; the reference keeps it from being collected. */
 class Loan {
   readonly data: Uint8Array
   readonly returned: Promise<void>
-  /** Calls of send(2) whose notices are still to come. */
+  /** The number of calls of send(2) whose notices have not come yet. */
   calls = 0
   copied = false
   #sentAll = false
@@ -210,7 +219,7 @@ class Loan {
       this.#resolve = resolve
       this.#reject = reject
     })
-    // Where sending fails, that is what its caller hears.
+    // If sending fails, the caller gets that error.
     this.returned.catch(() => {})
   }
 
@@ -230,7 +239,7 @@ class Loan {
   }
 }
 
-/** `struct sock_extended_err`, where it is a notice that the calls `first` … `last` are done. */
+/** Decodes `struct sock_extended_err` if it is a notice that the calls `first` … `last` are done. */
 function readNotice({
   level,
   type,
@@ -247,10 +256,10 @@ function readNotice({
 const SO_EE_ORIGIN_ZEROCOPY = 5
 const SO_EE_CODE_ZEROCOPY_COPIED = 1
 
-/** Room for the notice with its address, and for time stamps. */
+/** Room for a notice with its address, and for time stamps. */
 const control = new Uint8Array(256)
 
 const NOTICES_PER_TURN = 64
 
-/** **Milliseconds.** */
+/** The time until the error queue is read again after the connection is over, in **milliseconds**. */
 const LATER = 10

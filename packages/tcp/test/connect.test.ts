@@ -11,10 +11,11 @@ import {
   errno,
   formatAddress,
   getOption,
+  type InetAddress,
   type Ipv4Address,
   SO_KEEPALIVE,
   type Socket,
-  type SocketAddress,
+  type SocketStream,
   SystemError,
   setOption,
   watch,
@@ -31,14 +32,14 @@ import {
   temporaryDirectory,
   waitForLine,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, expectTypeOf, it, onTestFinished } from 'vitest'
 import { type ConnectAttempt, connect, listen, TCP_USER_TIMEOUT } from '../src/index.js'
 import { anyPort, fullListener } from './loopback.js'
 
 guardDescriptors()
 
 describe('connect', () => {
-  it('gives a stream to a server not written here', async () => {
+  it('connects to a server of another implementation', async () => {
     const address = await echoServer()
     const stream = await connect(address)
     stream.end('over and back')
@@ -51,7 +52,7 @@ describe('connect', () => {
     await closed(stream)
   })
 
-  it('rejects with the one attempt’s own error', async () => {
+  it('rejects with the attempt’s own error if there was only one', async () => {
     const address = await unusedAddress()
     const error = await expectErrno(() => connect(address), 'ECONNREFUSED')
     expect(error).toMatchObject({ name: 'SystemError', syscall: 'connect' })
@@ -59,7 +60,7 @@ describe('connect', () => {
     await expectErrno(() => connect([address]), 'ECONNREFUSED')
   })
 
-  it('goes on to the next address', async () => {
+  it('tries the next address after a failure', async () => {
     const address = await echoServer()
     const stream = await connect([await unusedAddress(), { family: 'ipv6', address: '::1', port: 1 }, address])
     expect(stream.remotePort).toBe(address.port)
@@ -77,7 +78,7 @@ describe('connect', () => {
     ])
   })
 
-  it('tells the address of each error, where it was bound or prepared, too', async () => {
+  it('puts the address in each error, even if the attempt failed to bind or prepare', async () => {
     const [first, second] = [await unusedAddress(), encodeAddress(await unusedAddress())]
     const text = formatAddress(second)
     const local = { ...anyPort, address: '192.0.2.1' }
@@ -97,7 +98,7 @@ describe('connect', () => {
       { code: 'EINVAL', syscall: 'setsockopt', address: second },
     ])
 
-    // Once is enough where the error tells of it anyway.
+    // The message has the address only once if the error has it anyway.
     const refused = await connect([first, second]).catch((reason) => reason)
     expect(refused.errors).toMatchObject([{ address: first }, { address: second }])
     expect(refused.message.split(text)).toHaveLength(2)
@@ -127,16 +128,50 @@ describe('connect', () => {
     expect(error.message).toContain(`127.0.0.1:1: `)
   })
 
-  it('has the errors of an address that is none among the others', async () => {
+  it('lists the error of an invalid address among the others', async () => {
     async function* wrong() {
-      yield null as unknown as SocketAddress
+      yield null as unknown as InetAddress
       yield await unusedAddress()
     }
     const error = await connect(wrong()).catch((reason) => reason)
     expect(error.errors).toMatchObject([{ address: null, cause: expect.any(TypeError) }, { code: 'ECONNREFUSED' }])
   })
 
-  it('lets an attempt run on when the next begins, and takes the first that connects', async () => {
+  it('accepts text, alone, in a list, and from an iterator', async () => {
+    const { port } = await echoServer()
+    const refused = formatAddress(await unusedAddress())
+    const text = `127.0.0.1:${port}`
+    async function* arriving() {
+      yield 'localhost:80'
+      yield refused
+      yield text
+    }
+    for (const addresses of [text, [refused, text], new Set([text]), arriving()]) {
+      const stream = await connect(addresses, { localAddress: '127.0.0.2:0' })
+      expect([stream.remotePort, stream.localAddress]).toEqual([port, '127.0.0.2'])
+      await closed(stream)
+    }
+    const error = await connect([refused, refused.replace('127.0.0.1', '127.0.0.3')]).catch((reason) => reason)
+    expect(error.errors).toMatchObject([
+      { address: { family: 'ipv4', address: '127.0.0.1' } },
+      { code: 'ECONNREFUSED' },
+    ])
+  })
+
+  it('lists the valid forms in the error for invalid text', async () => {
+    async function* wrong() {
+      yield 'localhost:80'
+    }
+    for (const addresses of ['localhost:80', ['127.0.0.1:1', 'localhost:80'], wrong()]) {
+      await expect(connect(addresses)).rejects.toThrow(
+        /^address must be an IP address with its port \(.*"localhost:80"$/,
+      )
+    }
+    await expect(connect('127.0.0.1:1', { localAddress: '127.0.0.1' })).rejects.toThrow(/^localAddress must be an IP/)
+    await expect(connect(undefined as never)).rejects.toThrow(/^address must be an object with a `family`, or text/)
+  })
+
+  it('lets an attempt continue when the next one starts, and takes the first that connects', async () => {
     const slow = await fullListener()
     const address = await echoServer()
     const stream = await connect([slow.localAddress, address], { attemptDelay: 10 })
@@ -151,10 +186,10 @@ describe('connect', () => {
       attemptDelay: 10,
       prepare: (socket) => opened.push(socket),
     })
-    // Once the second has failed there is room for the first one's next SYN.
+    // Once the second one has failed, there is room for the next SYN of the first one.
     while (opened.length < 2 || !opened[1]?.closed) await setImmediate()
     listener.accept()?.close()
-    const { port } = listener.localAddress as Ipv4Address
+    const { port } = listener.localAddress
     expect((await stream).remotePort).toBe(port)
     await closed(await stream)
   })
@@ -168,7 +203,7 @@ describe('connect', () => {
     expect(error.errors.map(({ code }: { code: string }) => code)).toEqual(['ETIMEDOUT', 'ETIMEDOUT'])
   })
 
-  it('tells nobody of more failures than one who has given up at the first', async () => {
+  it('reports no further failure after `onAttempt` has thrown', async () => {
     const { localAddress } = await fullListener()
     const events: string[] = []
     const connecting = connect([localAddress, localAddress, localAddress], {
@@ -183,7 +218,48 @@ describe('connect', () => {
     expect(events.filter((event) => event === 'fail')).toHaveLength(1)
   })
 
-  it('is given up by who is asked for the addresses', async () => {
+  it('reports an error, even if `prepare` throws a value that is none', async () => {
+    const told: unknown[] = []
+    for (const thrown of ['text', undefined, new RangeError('own')]) {
+      const prepare = () => {
+        throw thrown
+      }
+      const onAttempt = ({ error }: ConnectAttempt) =>
+        error && told.push([error instanceof Error, error.message, error.cause])
+      await expect(connect(anyPort, { prepare, onAttempt })).rejects.toBe(thrown)
+    }
+    expect(told).toEqual([
+      [true, "'text'", 'text'],
+      [true, 'undefined', undefined],
+      [true, 'own', undefined],
+    ])
+  })
+
+  it('refuses an address of another family that an iterator delivers', async () => {
+    const { address } = await receiver()
+    async function* addresses() {
+      yield '/run/x.sock'
+      yield address
+    }
+    const errors: unknown[] = []
+    const stream = await connect(addresses(), { onAttempt: ({ error }) => error && errors.push(error.message) })
+    expect(errors).toEqual(['address must be one of IPv4 or IPv6, not /run/x.sock'])
+    await closed(stream)
+  })
+
+  it('has exact types of addresses and attempts', async () => {
+    const { address } = await receiver()
+    const stream = await connect(address)
+    expectTypeOf(stream).toEqualTypeOf<SocketStream<InetAddress>>()
+    expectTypeOf(stream.peerName?.port).toEqualTypeOf<number | undefined>()
+    const failed = (attempt: ConnectAttempt) => attempt.event === 'fail' && attempt.error.code
+    expectTypeOf(failed).returns.toEqualTypeOf<false | string | undefined>()
+    // @ts-expect-error: TCP has no such addresses.
+    await expect(connect({ family: 'unix', path: '/run/x.sock' })).rejects.toThrow(TypeError)
+    await closed(stream)
+  })
+
+  it('rejects if the iterable aborts the signal', async () => {
     const controller = new AbortController()
     const addresses = {
       [Symbol.asyncIterator]() {
@@ -194,7 +270,70 @@ describe('connect', () => {
     await expect(connect(addresses, { signal: controller.signal })).rejects.toThrow('no more')
   })
 
-  it('takes addresses that arrive one by one, and lets go of who brings them', async () => {
+  it('alternates the families, and tries each address once', async () => {
+    const order = async (addresses: Parameters<typeof connect>[0], interleave?: boolean) => {
+      const tried: string[] = []
+      await connect(addresses, {
+        interleave,
+        onAttempt: ({ event, address }) => event === 'start' && tried.push(formatAddress(address).replace(/:\d+$/, '')),
+      }).catch(() => {})
+      return tried.join(' ')
+    }
+    const { port } = await unusedAddress()
+    const [six, four, other] = [`[::1]:${port}`, `127.0.0.1:${port}`, `127.0.0.2:${port}`]
+    // ::1 has one address only, so the order is told by its place.
+    expect(await order([four, other, six, four, six])).toBe('127.0.0.1 [::1] 127.0.0.2')
+    expect(await order([four, other, six, four], false)).toBe('127.0.0.1 127.0.0.2 [::1]')
+    async function* arriving(...addresses: string[]) {
+      yield* addresses
+    }
+    expect(await order(arriving(four, other, four, six, six))).toBe('127.0.0.1 [::1] 127.0.0.2')
+    expect(await order(arriving(four, other, six), false)).toBe('127.0.0.1 127.0.0.2 [::1]')
+  })
+
+  it('ends at its timeout even if equal addresses come without end', async () => {
+    const refused = await unusedAddress()
+    async function* endless() {
+      for (;;) yield refused
+    }
+    await expectErrno(
+      () => connect(endless(), { timeout: 20 }).catch((error) => Promise.reject(error.errors?.[0] ?? error)),
+      'ECONNREFUSED',
+    )
+  })
+
+  it('never connects to itself, shares ports of connections to different peers', async (test) => {
+    skipUnless(test, needNamespaces())
+    const namespace = createNamespace()
+    await namespace.run('sysctl', ['-w', 'net.ipv4.ip_local_port_range=40000 40001'])
+    const program = `
+      import { setImmediate } from 'node:timers/promises'
+      import { connect, listen } from '@linux-sockets/tcp'
+      const codes = new Set()
+      for (const host of ['127.0.0.1', '[::1]']) {
+        for (const port of [40000, 40001]) {
+          for (let i = 0; i < 5; i++) codes.add((await connect(host + ':' + port).catch(({ code }) => ({ code }))).code)
+        }
+      }
+      console.log([...codes].join())
+      // No TIME_WAIT holds the port.
+      listen('127.0.0.1:40000').close()
+      const servers = [listen('127.0.0.1:50001'), listen('127.0.0.1:50002'), listen('[::1]:50003'), listen('[::1]:50004')]
+      for (const server of servers) void server.run((stream) => stream.pipe(stream))
+      const streams = []
+      for (const { address } of [...servers, ...servers]) {
+        const localAddress = { ...address, port: 0 }
+        streams.push(await connect(address, { localAddress }).catch(({ code }) => code))
+      }
+      console.log(streams.map((stream) => typeof stream === 'string' ? stream : stream.localPort >> 1).join())
+      process.exit()`
+    const said = await namespace.run(process.execPath, ['--input-type=module', '--eval', program], {
+      cwd: resolve(import.meta.dirname, '..'),
+    })
+    expect(said).toBe(`ECONNREFUSED\n${Array(8).fill(20_000)}\n`)
+  })
+
+  it('takes addresses that arrive one by one, and then ends their iterator', async () => {
     let returned = 0
     const [refused, address] = [await unusedAddress(), await echoServer()]
     async function* arriving() {
@@ -213,7 +352,7 @@ describe('connect', () => {
     expect(returned).toBe(1)
   })
 
-  it('has the error of the iterator among the others', async () => {
+  it('lists the error of the iterator among the others', async () => {
     const mistake = new Error('no resolver')
     const refused = await unusedAddress()
     async function* broken() {
@@ -245,7 +384,7 @@ describe('connect', () => {
   it('refuses an attempt delay below that of RFC 8305', () =>
     expect(connect(anyPort, { attemptDelay: 9 })).rejects.toThrow(RangeError))
 
-  it('is given up by its signal, and tries nothing more', async () => {
+  it('rejects when its signal is aborted, and starts no further attempt', async () => {
     const listener = await fullListener()
     const reason = new Error('no longer wanted')
     const controller = new AbortController()
@@ -262,7 +401,7 @@ describe('connect', () => {
     expect(error.syscall).toBe('connect')
   })
 
-  it('binds to the address asked for', async () => {
+  it('binds to the given local address', async () => {
     const stream = await connect(await echoServer(), { localAddress: { ...anyPort, address: '127.0.0.2' } })
     expect(stream.localAddress).toBe('127.0.0.2')
     await closed(stream)
@@ -292,7 +431,7 @@ describe('connect', () => {
     await expect(connect(anyPort, { prepare })).rejects.toBe(mistake)
   })
 
-  it('hands options to the stream', async () => {
+  it('passes options to the stream', async () => {
     const stream = await connect(await echoServer(), { stream: { highWaterMark: 77 } })
     expect(stream.readableHighWaterMark).toBe(77)
     await closed(stream)
@@ -312,7 +451,7 @@ describe('connect', () => {
     await closed(stream)
   })
 
-  it('tells what happens to each attempt', async () => {
+  it('reports the events of each attempt', async () => {
     const [refused, address] = [await unusedAddress(), await echoServer()]
     const told: ConnectAttempt[] = []
     const stream = await connect([refused, address], { onAttempt: (attempt) => told.push(attempt) })
@@ -326,12 +465,12 @@ describe('connect', () => {
 
     const { localAddress } = await fullListener()
     const late: string[] = []
-    const onAttempt = ({ event, error }: ConnectAttempt) => late.push(`${event} ${(error as SystemError)?.code}`)
+    const onAttempt = ({ event, error }: ConnectAttempt) => late.push(`${event} ${error?.code}`)
     await expectErrno(() => connect(localAddress, { timeout: 20, onAttempt }), 'ETIMEDOUT')
     expect(late).toEqual(['start undefined', 'fail ETIMEDOUT'])
   })
 
-  it.each(['start', 'fail', 'win'])('is given up by what the listener to a %s throws', async (which) => {
+  it.each(['start', 'fail', 'win'])('rejects with the error that `onAttempt` throws at a %s', async (which) => {
     const mistake = new Error('a mistake')
     const opened: Socket[] = []
     const onAttempt = ({ event }: ConnectAttempt) => {
@@ -353,7 +492,7 @@ describe('connect', () => {
     await closed(stream)
   })
 
-  it('binds to the address of the family that is tried', async () => {
+  it('binds to the local address of the attempt’s family', async () => {
     const { port } = await echoServer()
     const addresses = [
       { family: 'ipv6', address: '::1', port: 1 },
@@ -365,13 +504,13 @@ describe('connect', () => {
         { ...anyPort, address: '127.0.0.3' },
         { family: 'ipv6', address: '::1', port: 0 },
       ],
-      onAttempt: ({ error }) => error && codes.push((error as SystemError).code),
+      onAttempt: ({ error }) => error && codes.push(error.code),
     })
     expect([stream.localAddress, codes]).toEqual(['127.0.0.3', ['ECONNREFUSED']])
     await closed(stream)
   })
 
-  it('sends `fastOpen` after connecting where the peer has given no cookie', async () => {
+  it('sends `fastOpen` after connecting if the peer has given no cookie', async () => {
     const { address, received } = await receiver()
     const stream = await connect([address], { fastOpen: Buffer.from('first ') })
     stream.end('then')
@@ -407,7 +546,7 @@ describe('connect', () => {
 
   it('refuses `fastOpen` for more than one address', async () => {
     const fastOpen = Buffer.from('once')
-    await expect(connect([anyPort, anyPort], { fastOpen })).rejects.toThrow(TypeError)
+    await expect(connect([anyPort, { ...anyPort, address: '127.0.0.2' }], { fastOpen })).rejects.toThrow(TypeError)
     await expect(connect((async function* () {})(), { fastOpen })).rejects.toThrow(TypeError)
     await expect(connect(anyPort, { fastOpen: 'text' as never })).rejects.toThrow(TypeError)
     await expect(connect(anyPort, { onAttempt: 'text' as never })).rejects.toThrow(TypeError)
@@ -415,7 +554,7 @@ describe('connect', () => {
     expect(error.syscall).toBe('connect')
   })
 
-  it('leaves no descriptor after ten thousand connections', async () => {
+  it('leaves no descriptor open after ten thousand connections', async () => {
     await using server = listen(anyPort)
     server.run((stream) => stream.on('error', () => {}).resume())
     const before = readdirSync('/proc/self/fd').length
@@ -436,7 +575,7 @@ describe('connect', () => {
     ['null', null],
     ['a host name as address', { family: 'ipv4', address: 'localhost', port: 80 }],
     ['NaN as port', { family: 'ipv4', address: '127.0.0.1', port: Number.NaN }],
-  ])('refuses %s as a TypeError', (_, address) => expect(connect(address as SocketAddress)).rejects.toThrow(TypeError))
+  ])('refuses %s as a TypeError', (_, address) => expect(connect(address as InetAddress)).rejects.toThrow(TypeError))
 
   it('refuses a timeout out of range', () => expect(connect(anyPort, { timeout: 0 })).rejects.toThrow(RangeError))
 
@@ -461,7 +600,7 @@ describe('connect', () => {
 })
 
 describe('a route that is slow but healthy', () => {
-  // What waits for its peer's hardware address is kept, and sent when it is known.
+  // Packets that wait for the peer's hardware address are kept, and sent when it is known.
   const address = '10.99.0.2'
   const candidates = `[{ address: '${address}', family: 4 }, { address: 'fd00:99::2', family: 6 }]`
   const ours = `
@@ -487,7 +626,7 @@ describe('a route that is slow but healthy', () => {
     })`
 
   it.for([
-    ['net.connect gives it up', nodes, /^second attempt\nE\w+\n$/],
+    ['net.connect abandons it', nodes, /^second attempt\nE\w+\n$/],
     ['connect waits for it', ours, /^second attempt\nconnected to 10\.99\.0\.2\n$/],
   ] as const)('%s', async ([_, program, said], test) => {
     skipUnless(test, needNamespaces())
@@ -498,7 +637,7 @@ describe('a route that is slow but healthy', () => {
     )
     const server = there.spawn('python3', ['-u', '-c', slowServer, address])
     await waitForLine(server, /listening/)
-    // It answers no one who asks for its hardware address.
+    // It does not answer requests for its hardware address.
     await there.run('sysctl', ['-w', 'net.ipv4.conf.all.arp_ignore=8'])
     const client = here.spawn(process.execPath, ['--input-type=module', '--eval', program], { cwd: directory })
     await waitForLine(client, /second attempt/)
@@ -518,7 +657,7 @@ with socket.create_server((sys.argv[1], 7)) as server:
     print('listening')
     while True: server.accept()[0].close()`
 
-/** What a server gets until the end of one connection. */
+/** The bytes that a server receives until the end of one connection. */
 async function receiver(): Promise<{ address: Ipv4Address; received: Promise<string> }> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -538,7 +677,7 @@ async function echoServer(): Promise<Ipv4Address> {
   return { ...anyPort, port: (server.address() as AddressInfo).port }
 }
 
-/** A port that nobody listens at. */
+/** A port at which no socket listens. */
 async function unusedAddress(): Promise<Ipv4Address> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -9,17 +9,18 @@ guardDescriptors()
 
 const directory = resolve(import.meta.dirname, '..')
 
-/** What each program prints, in the order of the documentation. Who comes to which listener is up to the hash of the address. */
+/** The output of each program, in their order. The hash of the address decides which listener a client gets. */
 const OUTPUTS = [
   /^echo: hello\n$/,
   /^hello, after \d+ µs, with a window of \d+ segments\n$/,
-  /^start ::1 \nfail ::1 E[A-Z]+\nstart 127\.0\.0\.1 \nwin 127\.0\.0\.1 \nhello\n$/,
+  /^start \[::1\]:1 \nfail \[::1\]:1 .*ECONNREFUSED.*\nstart (127\.0\.0\.1:\d+) \nwin \1 \nhello\n$/,
   /^hello over IPv6\nhello over IPv4\n2 served, 0 reset; 0 are left\n$/,
   /^2 wait; the kernel lets \d+\nhello\nagain\n$/,
   /^127\.0\.0\.1 (hello from listener 1)\n127\.0\.0\.2 hello from listener 0\n127\.0\.0\.1 \1\n$/,
   /^hello, to you too\n$/,
+  /^hello, you: and the rest\n$/,
   /^hello, urgently: !\n$/,
-  // In pieces of any size; the relay may know of the end before the client does.
+  // In pieces of any size; the relay may see the end before the client does.
   /^hello, \n?ELF\n?(!\n11 bytes went through|11 bytes went through\n!)\n$/,
   /^hello, 127\.0\.0\.1\n$/,
 ]
@@ -27,10 +28,10 @@ const OUTPUTS = [
 testDocumented(directory, OUTPUTS)
 
 describe('the table of options', () => {
-  it('says what the rows say', () => {
+  it('matches the doc comments of the rows', () => {
     const readme = readFileSync(join(directory, 'README.md'), 'utf8')
     const shown = /^\| option \| access .*\n(?:\|.*\n)*/m.exec(readme)?.[0] ?? ''
-    // Where they differ: the README gets what is expected here.
+    // If they differ, copy the expected text into the README.
     expect(shown).toBe(optionTable())
   })
 })
@@ -50,12 +51,12 @@ function optionTable(): string {
   return `| option | access | type | meaning |\n|---|---|---|---|\n${lines.join('')}`
 }
 
-/** Control messages are no options: they tell their number as `type`. */
+/** Control messages are no options: they have their number as `type`. */
 function isOption(value: unknown): value is core.OptionName {
   return typeof value === 'object' && value !== null && 'option' in value
 }
 
-/** The codec, which is the unit, or for one of this package's own the type that it is for. */
+/** The codec, which is the unit; for a codec of this package, the type of its value. */
 function typeOf(name: string, source: string, declarations: string): string {
   const codec = new RegExp(`^export const ${name} = \\w+\\(.*?, .*?, \\d+, (.*)\\)$`, 'm').exec(source)?.[1] ?? ''
   if (codec.replace(/\(.*/, '') in core) return codec

@@ -5,7 +5,7 @@ import { runInNamespace } from './loopback.js'
 guardDescriptors()
 
 describe('Fast Open', () => {
-  it('brings data with the SYN, once the client has a cookie', async (test) => {
+  it('sends data with the SYN once the client has a cookie', async (test) => {
     skipUnless(test, needNamespaces())
     const said = await inNamespace(`
       for (const word of ['one', 'two']) {
@@ -41,9 +41,9 @@ describe('Fast Open', () => {
 
 interface Told {
   readonly echoed: string
-  /** Whether the SYN carried data, as the client and the server know it. */
+  /** Whether the SYN carried data, as the client and the server report it. */
   readonly early: [boolean, boolean]
-  /** How many connections there were so far whose SYN carried data: sent, and received. */
+  /** The number of connections so far whose SYN carried data: sent, and received. */
   readonly opened: number
   readonly accepted: number
 }

@@ -17,18 +17,20 @@ describe('connect', () => {
     ['connect:error=EAGAIN', 'EAGAIN'],
     ['getsockopt:error=ENOBUFS', 'ENOBUFS'],
     ['epoll_ctl:error=ENOSPC', 'ENOSPC'],
-  ] as const)('fails with what %s makes of one address, and goes on to the next', async ([fault, code], test) => {
+  ] as const)('fails with the error of %s, or goes on to the next address', async ([fault, code], test) => {
     skipUnless(test, needProgram('strace'))
     const address = await closingServer()
     const alone = await withFault(`${fault}:when=1`, () => connect(address))
     expect(alone).toEqual({ outcome: { status: 'rejected', reason: expect.objectContaining({ code }) }, injected: 1 })
 
-    const { outcome, injected } = await withFault(`${fault}:when=1`, () => connect([address, address]))
+    const { outcome, injected } = await withFault(`${fault}:when=1`, () =>
+      connect([{ ...address, address: '127.0.0.2' }, address]),
+    )
     expect([outcome.status, injected]).toEqual(['fulfilled', 1])
     if (outcome.status === 'fulfilled') outcome.value.destroy()
   })
 
-  it('fails with all errors when every attempt meets one', async (test) => {
+  it('fails with all errors if every attempt fails', async (test) => {
     skipUnless(test, needProgram('strace'))
     const addresses = [1, 2, 3].map((port) => ({ ...anyPort, port }))
     const { outcome, injected } = await withFault('socket:error=ENFILE', () => connect(addresses))
@@ -46,7 +48,7 @@ describe('connect', () => {
     outcome.value.destroy()
   })
 
-  it('fails with what the sending of `fastOpen` meets', async (test) => {
+  it('fails with the error of sending `fastOpen`', async (test) => {
     skipUnless(test, needProgram('strace'))
     const fastOpen = Buffer.from('first')
     for (const code of ['ENOBUFS', 'EAGAIN']) {
@@ -65,9 +67,9 @@ describe('listen', () => {
     ['listen:error=EINVAL:when=2', 'EINVAL'],
     ['getsockopt:error=ENOBUFS:when=2', 'ENOBUFS'],
     ['epoll_ctl:error=ENOSPC:when=2', 'ENOSPC'],
-  ] as const)('throws what %s says, and nothing stays open', async ([fault, code], test) => {
+  ] as const)('throws the error of %s, and leaves nothing open', async ([fault, code], test) => {
     skipUnless(test, needProgram('strace'))
-    // So that no first watch of this thread opens its epoll instance meanwhile.
+    // The first watch of this thread opens its epoll instance, which must not happen during the test.
     await using _other = listen(anyPort)
     let leaked: unknown
     const { outcome, injected } = await withFault(fault, () => {
@@ -82,7 +84,7 @@ describe('listen', () => {
     expect((outcome as PromiseRejectedResult).reason).toMatchObject({ code })
   })
 
-  it.for(['bind', 'listen'])('chooses another port when %s finds the first one taken', async (syscall, test) => {
+  it.for(['bind', 'listen'])('chooses another port if %s finds the first one in use', async (syscall, test) => {
     skipUnless(test, needProgram('strace'))
     const { outcome, injected } = await withFault(`${syscall}:error=EADDRINUSE:when=2`, () => listen([six, anyPort]))
     if (outcome.status === 'rejected') throw outcome.reason
@@ -91,7 +93,7 @@ describe('listen', () => {
     expect([injected, second.port]).toEqual([1, first.port])
   })
 
-  it('gives up when sixteen ports were taken, or the one that was asked for', async (test) => {
+  it('fails if sixteen ports were in use, or the requested one', async (test) => {
     skipUnless(test, needProgram('strace'))
     const several = await withFault('bind:error=EADDRINUSE:when=2+2', () => listen([six, anyPort]))
     expect((several.outcome as PromiseRejectedResult).reason.code).toBe('EADDRINUSE')
@@ -101,7 +103,7 @@ describe('listen', () => {
     expect(one.injected).toBe(1)
   })
 
-  it('ends at all addresses with what ends the accepting, and lets the accepted go on', async (test) => {
+  it('ends at all addresses if accepting fails, and keeps the accepted connections', async (test) => {
     skipUnless(test, needProgram('strace'))
     await using server = listen([six, anyPort])
     const running = server.run((stream) => stream.pipe(stream))
@@ -125,7 +127,7 @@ describe('listen', () => {
   })
 
   it.for(['ENOSPC', 'ENOMEM'])(
-    'closes a connection that it can not make a stream of for %s, and goes on',
+    'closes a connection for which it can’t make a stream because of %s, and goes on',
     async (code, test) => {
       skipUnless(test, needProgram('strace'))
       const reports: SystemError[] = []
@@ -147,7 +149,7 @@ describe('listen', () => {
   )
 
   it.for(['ENOSPC', 'ENOMEM'])(
-    'runs on past a connection that it can not make a stream of for %s',
+    '`run` goes on after a connection for which it can’t make a stream because of %s',
     async (code, test) => {
       skipUnless(test, needProgram('strace'))
       const reports: SystemError[] = []
@@ -165,7 +167,7 @@ describe('listen', () => {
     },
   )
 
-  it('waits with accepting until there are descriptors again', async (test) => {
+  it('stops accepting until there are descriptors again', async (test) => {
     skipUnless(test, needProgram('strace'))
     const reports: SystemError[] = []
     await using server = listen(anyPort, { error: (error) => reports.push(error) })
@@ -180,7 +182,7 @@ describe('listen', () => {
     expect(server.statistics).toEqual({ accepted: 1, dropped: 0, errors: 1 })
   })
 
-  it('drops who waits when descriptors are missing for longer', async (test) => {
+  it('drops waiting connections if descriptors are missing for longer', async (test) => {
     skipUnless(test, needProgram('strace'))
     await using server = listen(anyPort, { error: () => {} })
     const clients = [await connect(server.address), await connect(server.address)]

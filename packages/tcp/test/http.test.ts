@@ -4,27 +4,27 @@ import http from 'node:http'
 import http2 from 'node:http2'
 import { type Duplex, Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
-import { type Listener, type Socket, type SocketStream, setOption } from '@linux-sockets/native-core'
+import { type Socket, type SocketStream, setOption } from '@linux-sockets/native-core'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { connect, listen, TCP_NODELAY } from '../src/index.js'
+import { connect, listen, type Server, serve, TCP_NODELAY } from '../src/index.js'
 import { anyPort, fullListener } from './loopback.js'
 
 guardDescriptors()
 
-// As node:http has it with its own sockets. HTTP/2 without it waits for one delayed acknowledgement after the other.
+// The default of node:http with its own sockets. Without it HTTP/2 waits for one delayed acknowledgement after another.
 const prepare = (socket: Socket) => setOption(socket, TCP_NODELAY, true)
 const LARGE = 8 * 1024 * 1024
 
 describe('http.createServer and an http.Agent', () => {
-  it('ask many times over one connection that is kept', async () => {
-    const { listener, agent } = serve(http.createServer((request, response) => request.pipe(response)))
+  it('send many requests over one kept-alive connection', async () => {
+    const { listener, agent } = start(http.createServer((request, response) => request.pipe(response)))
     for (let i = 0; i < 20; i++) expect(await ask(agent, `question ${i}`)).toBe(`question ${i}`)
     expect(listener.statistics.accepted).toBe(1)
   })
 
-  it('ask at once over many connections, which are used again', async () => {
-    const { listener, agent } = serve(http.createServer((request, response) => request.pipe(response)))
+  it('send concurrent requests over many connections, and reuse them', async () => {
+    const { listener, agent } = start(http.createServer((request, response) => request.pipe(response)))
     const questions = Array.from({ length: 100 }, (_, i) => `question ${i}`)
     for (let round = 0; round < 2; round++) {
       expect(await Promise.all(questions.map((question) => ask(agent, question)))).toEqual(questions)
@@ -32,9 +32,9 @@ describe('http.createServer and an http.Agent', () => {
     expect(listener.statistics.accepted).toBe(100)
   })
 
-  it('connect again where the server has ended an idle connection', async () => {
+  it('connect again after the server has ended an idle connection', async () => {
     const server = http.createServer((request, response) => request.pipe(response))
-    const { listener, agent } = serve(server)
+    const { listener, agent } = start(server)
     for (const question of ['first', 'second']) {
       expect(await ask(agent, question)).toBe(question)
       const [idle] = Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? [])
@@ -45,8 +45,8 @@ describe('http.createServer and an http.Agent', () => {
     expect(listener.statistics.accepted).toBe(2)
   })
 
-  it('give up a request whose headers take too long', async () => {
-    const { listener } = serve(http.createServer({ headersTimeout: 50, connectionsCheckingInterval: 10 }))
+  it('abort a request whose headers take too long', async () => {
+    const { listener } = start(http.createServer({ headersTimeout: 50, connectionsCheckingInterval: 10 }))
     const client = await connect(listener.address)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n')
     expect(await text(client)).toMatch(/^HTTP\/1.1 408 /)
@@ -55,7 +55,7 @@ describe('http.createServer and an http.Agent', () => {
   it('carry chunked bodies of all sizes, with trailers', async () => {
     const sizes = [1, 2, 15, 16, 17, 255, 256, 4095, 4096, 65_535, 65_536, 65_537, 1_000_000]
     const chunks = sizes.map((size) => randomBytes(size))
-    const { agent } = serve(
+    const { agent } = start(
       http.createServer((request, response) => {
         response.writeHead(200, { trailer: 'x-digest' })
         const hash = createHash('sha256')
@@ -81,7 +81,7 @@ describe('http.createServer and an http.Agent', () => {
 
   it('carry large bodies both ways, as fast as the slower end reads', async () => {
     const data = randomBytes(LARGE)
-    const { agent } = serve(http.createServer((request, response) => request.pipe(response)))
+    const { agent } = start(http.createServer((request, response) => request.pipe(response)))
     const request = http.request({ agent, method: 'POST', headers: { 'content-length': LARGE } })
     Readable.from(pieces(data)).pipe(request)
     const response = await responseTo(request)
@@ -96,7 +96,7 @@ describe('http.createServer and an http.Agent', () => {
       response.writeContinue()
       server.emit('request', request, response)
     })
-    const { agent } = serve(server)
+    const { agent } = start(server)
     const request = http.request({ agent, method: 'POST', headers: { expect: '100-continue' } })
     request.on('continue', () => {
       order.push('allowed')
@@ -107,14 +107,14 @@ describe('http.createServer and an http.Agent', () => {
     expect(order).toEqual(['asked', 'allowed'])
   })
 
-  it('upgrade, with the bytes that came along', async () => {
+  it('upgrade, with the bytes that came with the request', async () => {
     const server = http.createServer()
     server.on('upgrade', (_request, socket: Duplex, head: Buffer) => {
       socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nfirst ')
       socket.write(head)
       socket.pipe(socket)
     })
-    const { agent } = serve(server)
+    const { agent } = start(server)
     const request = http.get({ agent, headers: { connection: 'Upgrade', upgrade: 'echo' } })
     const [, socket, head] = (await once(request, 'upgrade')) as [http.IncomingMessage, SocketStream, Buffer]
     socket.unshift(head)
@@ -124,7 +124,7 @@ describe('http.createServer and an http.Agent', () => {
 
   it('tell the server when the client aborts', async () => {
     const server = http.createServer((_request, response) => void response.write('x'))
-    const { agent } = serve(server)
+    const { agent } = start(server)
     const asked = once(server, 'request')
     const abort = new AbortController()
     const request = http.get({ agent, signal: abort.signal })
@@ -138,7 +138,7 @@ describe('http.createServer and an http.Agent', () => {
   })
 
   it('tell the client when the server aborts', async () => {
-    const { agent } = serve(
+    const { agent } = start(
       http.createServer((_request, response) => {
         response.writeHead(200, { 'content-length': 1000 })
         response.write('part', () => response.destroy())
@@ -148,7 +148,7 @@ describe('http.createServer and an http.Agent', () => {
     await expect(text(response)).rejects.toMatchObject({ code: 'ECONNRESET' })
   })
 
-  it('give up connecting after the timeout of the request', async () => {
+  it('stop connecting after the timeout of the request', async () => {
     const { localAddress } = await fullListener()
     const request = http.get({ agent: agentTo({ address: localAddress }), timeout: 50 })
     expect(await once(request, 'error')).toMatchObject([{ code: 'ETIMEDOUT', syscall: 'connect' }])
@@ -164,7 +164,7 @@ describe('http.createServer and an http.Agent', () => {
 })
 
 describe('http2', () => {
-  it('carries many requests at once over one connection', async () => {
+  it('carries many concurrent requests over one connection', async () => {
     const { session, listener } = await http2Session(echo)
     const bodies = Array.from({ length: 50 }, (_, i) => randomBytes(i * 1000))
     const answers = bodies.map(async (body) => {
@@ -214,22 +214,19 @@ describe('http2', () => {
   })
 })
 
-/** Serves what comes to a listener of ours; asks it with the agent. All is closed when the test ends. */
-function serve(server: http.Server): { listener: Listener<SocketStream>; agent: http.Agent } {
-  const listener = listen(anyPort, { prepare })
-  listener.run((stream) => server.emit('connection', stream))
-  // Else the server wouldn't count its connections, and so neither time them out nor close them.
-  server.emit('listening')
+/** Serves the connections of our listener, and sends requests with the agent. Everything is closed when the test ends. */
+function start(server: http.Server): { listener: Server; agent: http.Agent } {
+  const listener = listen(anyPort)
+  serve(listener, server)
   onTestFinished(() => {
-    listener.close()
-    server.closeAllConnections()
     server.close()
+    server.closeAllConnections()
   })
   return { listener, agent: agentTo(listener, { keepAlive: true }) }
 }
 
-/** As the README shows it, but always to the same address. */
-function agentTo({ address }: Pick<Listener, 'address'>, options?: http.AgentOptions): http.Agent {
+/** The agent of the README, but always for the same address. */
+function agentTo({ address }: Pick<Server, 'address'>, options?: http.AgentOptions): http.Agent {
   class Agent extends http.Agent {
     override createConnection(
       { timeout = 10_000 }: http.ClientRequestArgs,
@@ -261,13 +258,13 @@ function echo(stream: http2.ServerHttp2Stream): void {
 
 async function http2Session(
   answer: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
-): Promise<{ session: http2.ClientHttp2Session; connected: SocketStream; listener: Listener<SocketStream> }> {
+): Promise<{ session: http2.ClientHttp2Session; connected: SocketStream; listener: Server }> {
   const server = http2
     .createServer()
     .on('stream', answer)
     .on('sessionError', () => {})
   const listener = listen(anyPort, { prepare })
-  listener.run((stream) => server.emit('connection', stream))
+  serve(listener, server)
   const connected = await connect(listener.address, { prepare })
   const session = http2.connect('http://localhost', { createConnection: () => connected })
   onTestFinished(async () => {

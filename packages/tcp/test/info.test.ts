@@ -11,16 +11,20 @@ import {
   numbersOf,
   skipUnless,
   temporaryDirectory,
+  testShortAnswers,
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import * as info from '../src/info.js'
 import { TCP_INFO, type TcpInfo, tcpInfo } from '../src/info.js'
+import { TLS_GET_RECORD_TYPE } from '../src/ktls.js'
+import { MPTCP_INFO } from '../src/mptcp.js'
+import { TCP_REPAIR_WINDOW } from '../src/options.js'
 import { anyPort, connectedPair } from './loopback.js'
 
 guardDescriptors()
 
 describe('tcpInfo', () => {
-  it('tells of a connection', async () => {
+  it('reports on a connection', async () => {
     const { connected, accepted } = await connectedPair()
     connected.send(Buffer.alloc(10_000))
     const buffer = Buffer.alloc(10_000)
@@ -44,7 +48,7 @@ describe('tcpInfo', () => {
     expect(sender.rto).toBeGreaterThanOrEqual(1000)
   })
 
-  it('tells of a listener: what waits, and its backlog', async () => {
+  it('reports on a listener: waiting connections, and the backlog', async () => {
     using listener = Socket.open(AF_INET, SOCK_STREAM)
     listener.bind(anyPort)
     listener.listen(7)
@@ -65,7 +69,7 @@ describe('tcpInfo', () => {
     expect(tcpInfo(accepted).state).toBe('CLOSE_WAIT')
   })
 
-  it('refuses what is no TCP socket', () => {
+  it('refuses sockets that are not of TCP', () => {
     using unix = Socket.open(AF_UNIX, SOCK_STREAM)
     expectErrno(() => tcpInfo(unix), 'ENOTSUP')
     expectErrno(() => tcpInfo({ fd: -1 }), 'EBADF')
@@ -135,3 +139,12 @@ function fieldsOfHeader(): [field: string, value: number][] {
   const names = [...struct.matchAll(/\btcpi_(\w+)\s*[:;]/g)].map((match) => match[1] as string)
   return names.map((field, i) => [field, small[field] ?? (/^(accecn|ecn_mode|options2)/.test(field) ? 0 : 100 + i)])
 }
+
+describe('a kernel that returns less', () => {
+  testShortAnswers({
+    TCP_INFO: [TCP_INFO, 104],
+    MPTCP_INFO: [MPTCP_INFO, 43],
+    TCP_REPAIR_WINDOW: [TCP_REPAIR_WINDOW, 20],
+    TLS_GET_RECORD_TYPE: [TLS_GET_RECORD_TYPE, 1],
+  })
+})

@@ -19,7 +19,7 @@ import { connectedPair } from './loopback.js'
 guardDescriptors()
 
 describe('setKeepAlive', () => {
-  it('sets what is given, leaves the rest, and is switched off', () => {
+  it('sets the given times, leaves the others, and can be turned off', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     const read = () =>
       [SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT].map((row) => getOption<unknown>(socket, row))
@@ -31,7 +31,7 @@ describe('setKeepAlive', () => {
     expect(read()).toEqual([false, 33, 12, 3])
   })
 
-  it('refuses bad times before anything is set', () => {
+  it('refuses invalid times before anything is set', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     for (const bad of [{ idle: 0 }, { idle: 32_768 }, { interval: 0.5 }, { count: 128 }]) {
       expect(() => setKeepAlive(socket, { idle: 44, ...bad })).toThrow(RangeError)
@@ -44,8 +44,8 @@ describe('setKeepAlive', () => {
   })
 })
 
-describe('a peer that hears nothing any more', () => {
-  it('is noticed by keepalive', async () => {
+describe('a peer that no longer receives anything', () => {
+  it('is detected by keepalive', async () => {
     // The peer has been silent since the connection was made.
     const start = performance.now()
     const { connected, accepted } = await connectedPair()
@@ -58,7 +58,7 @@ describe('a peer that hears nothing any more', () => {
     expectErrno(() => connected.recv(Buffer.alloc(1)), 'ETIMEDOUT')
   })
 
-  it('is noticed by TCP_USER_TIMEOUT', async () => {
+  it('is detected by TCP_USER_TIMEOUT', async () => {
     const { connected, accepted } = await connectedPair()
     blackhole(accepted)
     setOption(connected, TCP_USER_TIMEOUT, 500)

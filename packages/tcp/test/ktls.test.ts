@@ -53,7 +53,7 @@ rowTester<Socket>({ getOption, setOption })(ktls, {
 })
 
 describe('kernel TLS', () => {
-  it('seals what is sent and opens what is received, with the type of each record', async (test) => {
+  it('encrypts what is sent and decrypts what is received, with the type of each record', async (test) => {
     skipUnless(test, needKernelTls())
     const { connected, accepted } = await connectedPair()
     for (const socket of [connected, accepted]) setOption(socket, TCP_ULP, 'tls')
@@ -74,7 +74,7 @@ describe('kernel TLS', () => {
     }
   })
 
-  it('is nothing that the reader without the key can read', async (test) => {
+  it('is unreadable without the key', async (test) => {
     skipUnless(test, needKernelTls())
     const { connected, accepted } = await connectedPair()
     setOption(connected, TCP_ULP, 'tls')
@@ -121,7 +121,7 @@ describe('TLS_TX', () => {
     if (needCompiler() === null) expect(expectHeaderNumbers(['linux/tls.h'], places)).toEqual([])
   })
 
-  it('refuses what fits no cipher', () => {
+  it('refuses values that fit no cipher', () => {
     const encode = (value: object) => () =>
       ktls.TLS_TX.encode({ ...info, ...value }, new DataView(new ArrayBuffer(56)), 'TLS_TX')
     expect(encode({ cipher_type: 50 })).toThrow(RangeError)

@@ -21,11 +21,12 @@ import {
   guardDescriptors,
   needNamespaces,
   needProgram,
+  openDescriptors,
   runProgram,
   runPython,
   skipUnless,
 } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import { connect, listen, TCP_DEFER_ACCEPT, TCP_MAXSEG, tcpInfo } from '../src/index.js'
 import { anyPort } from './loopback.js'
 
@@ -34,11 +35,120 @@ guardDescriptors()
 const anyPort6 = { family: 'ipv6', address: '::', port: 0 } as const
 const loopback6 = { family: 'ipv6', address: '::1', port: 0 } as const
 
+describe('descriptors that other code has closed', () => {
+  it('do not keep a server from draining and closing the rest, and no handler is called twice', async () => {
+    const said = await runProgram(process.execPath, ['--input-type=module', '--eval', LOST_CONNECTIONS], {
+      cwd: resolve(import.meta.dirname, '..'),
+    })
+    expect(said).toBe('10 reset in 10 calls\n7 clients saw it\ntrue 0\n')
+  })
+
+  it('do not keep relay and connect from settling and closing the rest', async () => {
+    const said = await runProgram(process.execPath, ['--input-type=module', '--eval', LOST_OTHERS], {
+      cwd: resolve(import.meta.dirname, '..'),
+    })
+    expect(said).toBe('relay AbortError true true\nconnect AbortError 0\n')
+  })
+})
+
+const LOST_CONNECTIONS = `
+import { closeSync, openSync } from 'node:fs'
+import { connect } from 'node:net'
+import { listen } from '@linux-sockets/tcp'
+// Numbers that are free later, for what is opened meanwhile: the lost ones stay lost.
+const low = [1, 2, 3, 4].map(() => openSync('/dev/null'))
+const server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+const streams = []
+let calls = 0
+let resets = 0
+const clients = Array.from({ length: 10 }, () => connect(server.address.port, '127.0.0.1'))
+const seen = clients.map((client) => new Promise((resolve) => {
+  client.on('error', ({ code }) => resets += code === 'ECONNRESET').on('close', resolve).resume()
+}))
+await new Promise((resolve) => {
+  server.run((stream) => {
+    stream.on('close', () => calls++)
+    if (streams.push(stream) === 10) resolve()
+  })
+})
+for (const fd of low) closeSync(fd)
+for (const { fd } of streams.slice(2, 5)) closeSync(fd)
+console.log(await server.drain({ timeout: 20 }), 'reset in', calls, 'calls')
+await Promise.all(seen)
+console.log(resets, 'clients saw it')
+console.log(server.closed, server.connections.size)
+`
+
+const LOST_OTHERS = `
+import { closeSync, openSync } from 'node:fs'
+import { AF_INET, SOCK_STREAM, Socket, writable } from '@linux-sockets/native-core'
+import { connect, relay } from '@linux-sockets/tcp'
+// Numbers that are free later, for what is opened meanwhile: the lost ones stay lost.
+const low = [1, 2, 3, 4].map(() => openSync('/dev/null'))
+const [[a, client], [b, upstream]] = [Socket.pair(), Socket.pair()]
+const controller = new AbortController()
+const relayed = relay(a, b, { signal: controller.signal }).catch(({ name }) => name)
+await new Promise((resolve) => setImmediate(resolve))
+for (const fd of low.splice(0, 2)) closeSync(fd)
+closeSync(a.fd)
+controller.abort()
+console.log('relay', await relayed, a.closed, b.closed)
+client.close()
+upstream.close()
+// Its backlog is full, so that further attempts hang.
+const listening = Socket.open(AF_INET, SOCK_STREAM)
+listening.bind({ family: 'ipv4', address: '0.0.0.0', port: 0 })
+listening.listen(0)
+const { port } = listening.localAddress
+const first = Socket.open(AF_INET, SOCK_STREAM)
+first.connect({ family: 'ipv4', address: '127.0.0.1', port })
+await writable(first)
+const opened = []
+const giveUp = new AbortController()
+const hanging = ['127.0.0.1', '127.0.0.2', '127.0.0.3'].map((address) => ({ family: 'ipv4', address, port }))
+const connecting = connect(hanging, {
+  signal: giveUp.signal,
+  attemptDelay: 10,
+  prepare: (socket) => opened.push(socket),
+}).catch(({ name }) => name)
+while (opened.length < 3) await new Promise((resolve) => setTimeout(resolve, 1))
+for (const fd of low) closeSync(fd)
+closeSync(opened[0].fd)
+giveUp.abort()
+console.log('connect', await connecting, opened.filter(({ closed }) => !closed).length)
+for (const socket of [listening, first]) socket.close()
+`
+
+it('drain settles even if another ‘close’ listener throws', async () => {
+  const said = await runProgram(
+    process.execPath,
+    [
+      '--input-type=module',
+      '--eval',
+      `
+      import { connect, listen } from '@linux-sockets/tcp'
+      process.on('uncaughtException', ({ message }) => console.log(message))
+      const server = listen('127.0.0.1:0')
+      const accepted = new Promise((resolve) => server.run((stream) => {
+        stream.on('close', () => { throw new Error('mine') })
+        resolve()
+      }))
+      const client = await connect('127.0.0.1:' + server.address.port)
+      client.on('error', () => {})
+      await accepted
+      console.log(await server.drain({ timeout: 1 }))
+      process.exit()`,
+    ],
+    { cwd: resolve(import.meta.dirname, '..') },
+  )
+  expect(said.split('\n').sort().join(' ').trim()).toBe('1 mine')
+})
+
 describe('listen', () => {
-  it('serves clients not written here', async () => {
+  it('serves clients of other implementations', async () => {
     await using server = listen(anyPort)
     server.run((stream) => stream.pipe(stream))
-    const { port } = server.address as InetAddress
+    const { port } = server.address
     const script = `
 import socket, sys
 with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
@@ -50,17 +160,31 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
     expect(await runPython(script, String(port))).toBe('200000\n')
   })
 
+  it('accepts text, for one address or several', async () => {
+    await using one = listen('[::1]:0')
+    expect(one.address).toMatchObject({ family: 'ipv6', address: '::1' })
+    await using several = listen(['[::1]:0', anyPort])
+    expect(several.addresses).toMatchObject([{ address: '::1' }, { address: '127.0.0.1' }])
+    for (const server of [one, several]) {
+      server.run((stream) => stream.end('hello'))
+      const stream = await connect(`[::1]:${server.address.port}`)
+      expect(String(await stream.toArray())).toBe('hello')
+    }
+    expect(() => listen('::1')).toThrow(/^address must be an IP address with its port \(.*"::1"$/)
+    expect(() => listen(['127.0.0.1:0', 'x'])).toThrow(TypeError)
+  })
+
   it('serves curl', async (test) => {
     skipUnless(test, needProgram('curl'))
     await using server = listen(anyPort)
     server.run((stream) => {
       stream.once('data', () => stream.end('HTTP/1.0 200 OK\r\n\r\nhello from a stream'))
     })
-    const url = `http://127.0.0.1:${(server.address as InetAddress).port}/`
+    const url = `http://127.0.0.1:${server.address.port}/`
     expect(await runProgram('curl', ['-s', '--noproxy', '*', url])).toBe('hello from a stream')
   })
 
-  it('is iterated over', async () => {
+  it('can be iterated over', async () => {
     await using server = listen(anyPort)
     const clients = [await connect(server.address), await connect(server.address)]
     const expected = clients.map(({ localPort }) => localPort)
@@ -75,12 +199,12 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
     await closed
   })
 
-  it('takes the backlog', async () => {
+  it('passes on the backlog', async () => {
     await using server = listen(anyPort, { backlog: 5 })
     expect(tcpInfo(server)).toMatchObject({ state: 'LISTEN', sacked: 5 })
   })
 
-  it('sets options before it binds, which connections inherit', async () => {
+  it('sets options before it binds, and connections inherit them', async () => {
     await using server = listen(anyPort, {
       prepare: (socket) => {
         setOption(socket, TCP_DEFER_ACCEPT, 3)
@@ -98,29 +222,52 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
     await once(client.resume(), 'close')
   })
 
-  it('shares a port only where every listener says so', async () => {
+  it('shares a port only if every listener allows it', async () => {
     await using first = listen(anyPort, { reusePort: true })
-    await using second = listen(first.address as InetAddress, { reusePort: true })
+    await using second = listen(first.address, { reusePort: true })
     expect(second.address).toEqual(first.address)
     expectErrno(() => listen(first.address as InetAddress), 'EADDRINUSE')
   })
 
-  it('keeps IPv4 out of an IPv6 address, so that both can be listened at', async () => {
+  it('keeps IPv4 out of an IPv6 address, so that a server can listen at both', async () => {
     await using six = listen(anyPort6)
-    const { port } = six.address as InetAddress
+    const { port } = six.address
     await using four = listen({ ...anyPort, address: '0.0.0.0', port })
     expect(four.address).toMatchObject({ family: 'ipv4', port })
   })
 
-  it('is dual-stack when asked', async () => {
+  it('is dual-stack if requested', async () => {
     await using server = listen(anyPort6, { v6only: false })
-    const client = netConnect((server.address as InetAddress).port, '127.0.0.1')
+    const client = netConnect(server.address.port, '127.0.0.1')
     for await (const stream of server) {
       expect(stream.remoteAddress).toBe('::ffff:127.0.0.1')
       stream.resume().end()
       break
     }
     await once(client.resume().end(), 'close')
+  })
+
+  it('has exact types of its addresses and connections', () => {
+    using server = listen(anyPort)
+    expectTypeOf(server.address).toEqualTypeOf<InetAddress>()
+    expectTypeOf(server.addresses).toEqualTypeOf<InetAddress[]>()
+    expectTypeOf(server.connections).toEqualTypeOf<ReadonlySet<SocketStream<InetAddress>>>()
+    expectTypeOf(server.run).parameter(0).parameter(0).toEqualTypeOf<SocketStream<InetAddress>>()
+    expect(server.address.port).toBeGreaterThan(0)
+  })
+
+  it('closes the first sockets if a later one fails', () => {
+    const before = openDescriptors().length
+    const foreign = { ...anyPort, address: '192.0.2.1' }
+    expectErrno(() => listen([anyPort, { ...anyPort, address: '127.0.0.2' }, foreign]), 'EADDRNOTAVAIL')
+    let prepared = 0
+    const prepare = () => {
+      if (++prepared === 2) throw new Error('a mistake')
+    }
+    expect(() => listen([anyPort, { ...anyPort, address: '127.0.0.2' }], { prepare })).toThrow('a mistake')
+    const budget = { budget: 0 }
+    expect(() => listen([anyPort, { ...anyPort, address: '127.0.0.2' }], budget)).toThrow(RangeError)
+    expect(openDescriptors()).toHaveLength(before)
   })
 
   it('closes what it opened when it fails', () => {
@@ -150,12 +297,12 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
 })
 
 describe('several addresses', () => {
-  it('are listened at with one call, at one port', async () => {
+  it('are served by one call, at one port', async () => {
     const prepared: unknown[] = []
     await using server = listen([loopback6, anyPort, { ...anyPort, address: '127.0.0.2' }], {
       prepare: (socket) => prepared.push([getOption(socket, SO_DOMAIN), (socket.localAddress as InetAddress).port]),
     })
-    const { port } = server.address as InetAddress
+    const { port } = server.address
     expect(port).not.toBe(0)
     expect(server.addresses).toMatchObject([
       { address: '::1', port },
@@ -176,25 +323,25 @@ for host in '::1', '127.0.0.1', '127.0.0.2':
     expect(server.statistics.accepted).toBe(3)
   })
 
-  it('say explicitly that IPv6 is IPv6 alone', async () => {
+  it('set IPV6_V6ONLY explicitly', async () => {
     await using server = listen([anyPort6, { ...anyPort, address: '0.0.0.0' }])
     expect(getOption(server.sockets[0] as AsFd, IPV6_V6ONLY)).toBe(true)
     expect(server.addresses).toMatchObject([{ family: 'ipv6' }, { family: 'ipv4' }])
   })
 
-  it('keep the ports that were asked for, and may be encoded', async () => {
+  it('keep the requested ports, and may be encoded', async () => {
     await using first = listen([anyPort])
-    const { port } = first.address as InetAddress
+    const { port } = first.address
     await using second = listen(new Set([encodeAddress({ ...loopback6, port }), anyPort]))
     expect(second.addresses[0]).toMatchObject({ address: '::1', port })
     expect(second.addresses[1]).not.toMatchObject({ port })
-    // What was passed is not written to.
+    // The caller's addresses are not written to.
     const encoded = encodeAddress(anyPort)
     listen([loopback6, encoded]).close()
     expect(encoded).toEqual(encodeAddress(anyPort))
   })
 
-  it('are all free of a port that one of them has taken', async (test) => {
+  it('get another port if the chosen one is in use at one of them', async (test) => {
     skipUnless(test, needNamespaces())
     const namespace = createNamespace()
     await namespace.run('sysctl', ['-w', 'net.ipv4.ip_local_port_range=40000 40011'])
@@ -222,7 +369,7 @@ for host in '::1', '127.0.0.1', '127.0.0.2':
 })
 
 describe('a server', () => {
-  it('knows its effective backlog, and how many wait', async () => {
+  it('reports its effective backlog, and how many connections wait', async () => {
     const most = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'))
     await using server = listen([loopback6, anyPort], { backlog: 2 ** 31 - 1 })
     expect(server.backlog).toBe(most)
@@ -265,7 +412,7 @@ describe('a server', () => {
     expect(server.statistics.accepted).toBe(2)
   })
 
-  it('lets what it has accepted finish, and takes nothing more', async () => {
+  it('lets accepted connections finish, and accepts no further one', async () => {
     const server = listen([loopback6, anyPort])
     const running = server.run((stream) => stream.pipe(stream))
     const client = await connect(server.address)
@@ -287,7 +434,7 @@ describe('a server', () => {
     expect(await server.drain()).toBe(0)
   })
 
-  it('resets what has not finished in time', async () => {
+  it('resets connections that have not finished in time', async () => {
     const server = listen(anyPort)
     server.run((stream) => stream.resume())
     const clients = [await connect(server.address), await connect(server.address)]
@@ -297,7 +444,7 @@ describe('a server', () => {
     for (const [error] of await Promise.all(failures)) expect(error.code).toBe('ECONNRESET')
   })
 
-  it('goes on when the timeout for its end is none', async () => {
+  it('goes on if the timeout of drain is invalid', async () => {
     await using server = listen(anyPort)
     await expect(server.drain({ timeout: Number.NaN })).rejects.toThrow(TypeError)
     await expect(server.drain({ timeout: -1 })).rejects.toThrow(RangeError)

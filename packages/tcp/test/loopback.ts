@@ -5,6 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import {
   AF_INET,
   dup,
+  type InetAddress,
   type OwnedFd,
   readable,
   SO_LINGER,
@@ -22,8 +23,8 @@ import { TCP_MD5SIG } from '../src/options.js'
 export const anyPort = { family: 'ipv4', address: '127.0.0.1', port: 0 } as const
 
 /**
- * Opens a file for us to own. `fs.open` alone would not do in a Worker, where Node closes what came from it once more
- * when the Worker ends, whoever has the number then.
+ * Opens a file that the test owns. `fs.open` alone is not enough in a Worker: when the Worker ends, Node closes every
+ * number that came from it again, even if another file has that number then.
  */
 export function openFile(path: string, flags: string): OwnedFd {
   const fd = openSync(path, flags)
@@ -56,10 +57,10 @@ export async function connectedPair(
 }
 
 /**
- * A listener that nobody can connect to any more, because its backlog is full and stays so: a SYN to it is dropped, and
- * a connection attempt hangs. Closed when the running test ends.
+ * A listener to which no socket can connect, because its backlog is full and stays full: a SYN to it is dropped, and a
+ * connection attempt hangs. Closed when the running test ends.
  */
-export async function fullListener(): Promise<Socket> {
+export async function fullListener(): Promise<Socket<InetAddress>> {
   const listener = Socket.open(AF_INET, SOCK_STREAM)
   listener.bind(anyPort)
   listener.listen(0)
@@ -73,7 +74,7 @@ export async function fullListener(): Promise<Socket> {
   return listener
 }
 
-/** Connected to itself, for which nobody needs to listen: TCP's simultaneous open. */
+/** A socket connected to itself without a listener: TCP's simultaneous open. */
 export function connectedAtOnce(): Socket {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   socket.bind(anyPort)
@@ -101,7 +102,7 @@ export function needMd5(): Need {
 
 /**
  * Runs a module in a namespace to its end, and returns the value that it printed as JSON. Only a whole process can be in
- * a namespace, so that it imports the packages as they were built.
+ * a namespace, so the module imports the built packages.
  */
 export async function runInNamespace<T>(namespace: Namespace, program: string): Promise<T> {
   const directory = resolve(import.meta.dirname, '..')
@@ -133,7 +134,7 @@ export function reset(socket: Socket): void {
   socket.close()
 }
 
-/** All that comes until the end, in reads of any size, with pauses in between. */
+/** Reads all bytes until the end, in reads of any size, with pauses in between. */
 export async function readSlowly(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = []
   for (let i = 0; ; i++) {
@@ -146,7 +147,7 @@ export async function readSlowly(socket: Socket): Promise<Buffer> {
   }
 }
 
-/** The digest of bytes that are too many to be shown where they differ. */
+/** The digest of bytes that are too many to be shown if they differ. */
 export function sha256(data: Uint8Array): string {
   return createHash('sha256').update(data).digest('hex')
 }

@@ -25,7 +25,7 @@ describe('a listener with a key', () => {
       what: 'a network',
       prepare: (socket: Socket) => setOption(socket, TCP_MD5SIG_EXT, { address: nobody, prefix: 8, key }),
     },
-  ])('for $what is connected to with the same key', async ({ prepare }, test) => {
+  ])('for $what accepts a connection with the same key', async ({ prepare }, test) => {
     skipUnless(test, needMd5())
     const { connected, accepted } = await connectedPair(prepare, (socket) =>
       setOption(socket, TCP_MD5SIG, { address: anyPort, key }),
@@ -38,13 +38,13 @@ describe('a listener with a key', () => {
   it.for([
     { what: 'another key', keys: [{ address: anyPort, key: Buffer.from('Secret') }] },
     {
-      what: 'no key any more',
+      what: 'a removed key',
       keys: [
         { address: anyPort, key },
         { address: anyPort, key: Buffer.alloc(0) },
       ],
     },
-  ])('gives no answer to who has $what', async ({ keys }, test) => {
+  ])('gives no answer to a peer with $what', async ({ keys }, test) => {
     skipUnless(test, needMd5())
     using listener = Socket.open(AF_INET, SOCK_STREAM)
     setOption(listener, TCP_MD5SIG, { address: anyPort, key })
@@ -60,7 +60,7 @@ describe('a listener with a key', () => {
   })
 })
 
-it('TCP_MD5SIG_EXT refuses what is no key', (test) => {
+it('TCP_MD5SIG_EXT refuses invalid keys', (test) => {
   using socket = Socket.open(AF_INET, SOCK_STREAM)
   const set = (value: object) => () => setOption(socket, TCP_MD5SIG_EXT, { address: anyPort, key, ...value })
   expect(set({ key: 'secret' })).toThrow(TypeError)

@@ -28,7 +28,7 @@ import { connectedPair, runInNamespace } from './loopback.js'
 
 guardDescriptors()
 
-it('tells of an MPTCP connection and of its subflow', async (test) => {
+it('reports on an MPTCP connection and its subflow', async (test) => {
   skipUnless(test, needMptcp())
   const { connected, accepted } = await connectedPair(undefined, undefined, [IPPROTO_MPTCP, IPPROTO_MPTCP])
   connected.send(Buffer.from('hello'))
@@ -60,7 +60,7 @@ it('tells of an MPTCP connection and of its subflow', async (test) => {
   expect(info.last_data_sent).toBeLessThan(60_000)
 })
 
-it('tells of several subflows', async (test) => {
+it('reports on several subflows', async (test) => {
   skipUnless(test, needMptcp(), needNamespaces())
   const namespace = createNamespace()
   await namespace.run('ip', ['address', 'add', '10.0.0.1/24', 'dev', 'lo'])
@@ -72,7 +72,7 @@ it('tells of several subflows', async (test) => {
   expect(total).toBe(2) // left out before Linux 6.8
 })
 
-it('refuses what is no MPTCP connection, or has fallen back to TCP', async (test) => {
+it('refuses a connection that is not of MPTCP, or has fallen back to TCP', async (test) => {
   skipUnless(test, needMptcp())
   const { connected } = await connectedPair(undefined, undefined, [IPPROTO_TCP, IPPROTO_MPTCP])
   using tcp = Socket.open(AF_INET, SOCK_STREAM)
@@ -127,7 +127,7 @@ const twoSubflows = `
   server.run((stream) => stream.pipe(stream))
   const stream = await connect(server.address, { protocol: IPPROTO_MPTCP })
   stream.resume().write('the first data confirm MPTCP')
-  // The kernel makes the second one by itself, and tells nobody but netlink.
+  // The kernel creates the second one by itself, and reports it only by netlink.
   const deadline = Date.now() + 10_000
   while (subflowInfo(stream).filter(({ state }) => state === 'ESTABLISHED').length < 2 && Date.now() < deadline) {
     await setTimeout(5)

@@ -55,7 +55,7 @@ const repaired: Kind<Socket> = {
   },
   need: () => needCapability('CAP_NET_ADMIN'),
 }
-/** Connected to a peer that needn't exist: in repair mode nothing is sent. */
+/** A socket connected to a peer that needn't exist: in repair mode nothing is sent. */
 const connectedInRepair: Kind<Socket> = {
   ...repaired,
   open: () => {
@@ -210,7 +210,7 @@ describe('TCP_CONGESTION', () => {
 })
 
 describe('TCP_CC_INFO', () => {
-  it('is what bbr tells of the connection', async (test) => {
+  it('is the struct that bbr reports', async (test) => {
     skipUnless(test, needAlgorithm('bbr'))
     const { connected, accepted } = await connectedPair(undefined, (socket) =>
       setOption(socket, rows.TCP_CONGESTION, 'bbr'),
@@ -238,7 +238,7 @@ describe('TCP_CC_INFO', () => {
 })
 
 describe('repair mode', () => {
-  it('is needed for what belongs to it', () => {
+  it('is needed for its options', () => {
     using socket = tcp.open()
     expectErrno(() => setOption(socket, rows.TCP_TIMESTAMP, 1000), 'EPERM')
     expectErrno(() => getOption(socket, rows.TCP_REPAIR_QUEUE), 'EINVAL')
@@ -263,8 +263,8 @@ describe('repair mode', () => {
   })
 })
 
-describe('what only a connection has', () => {
-  it('TCP_SAVED_SYN gives the headers of the SYN once', async () => {
+describe('options that only a connection has', () => {
+  it('TCP_SAVED_SYN returns the headers of the SYN once', async () => {
     const { accepted } = await connectedPair((listener) => setOption(listener, rows.TCP_SAVE_SYN, 1))
     const syn = getOption(accepted, rows.TCP_SAVED_SYN)
     expect([syn[0], syn[9]]).toEqual([0x45, 6]) // IPv4 with 20 bytes, of TCP
@@ -272,7 +272,7 @@ describe('what only a connection has', () => {
     expect(getOption(accepted, rows.TCP_SAVED_SYN)).toHaveLength(0)
   })
 
-  it('TCP_CM_INQ tells what is left to read', async () => {
+  it('TCP_CM_INQ reports the bytes left to read', async () => {
     const { connected, accepted } = await connectedPair()
     setOption(accepted, rows.TCP_INQ, true)
     connected.send(Buffer.from('0123456789'))
@@ -345,13 +345,13 @@ function needAlgorithm(name: string): Need {
   return available.includes(name) ? null : `this kernel has no ${name} built in or loaded`
 }
 
-it('has every option of <linux/tcp.h>, but for those that it leaves out on purpose', (test) => {
+it('has every option of <linux/tcp.h>, except those left out on purpose', (test) => {
   skipUnless(test, needCompiler())
   const macros = headerMacros(['linux/tcp.h']).filter((name) => /^TCP_[A-Z]/.test(name))
   const ours = new Set([...rowsOf({ ...rows, TCP_INFO }).map(({ name }) => name), ...Object.keys(rows)])
   const missing = macros.filter((name) => !ours.has(name))
   const leftOut = [
-    // They hold addresses of memory, or can't be tested: see the comment that options.ts begins with.
+    // They hold memory addresses, or can't be tested: see the comment at the top of options.ts.
     'TCP_ZEROCOPY_RECEIVE',
     ...['ADD_KEY', 'DEL_KEY', 'INFO', 'GET_KEYS', 'REPAIR'].map((name) => `TCP_AO_${name}`),
   ]
@@ -362,7 +362,7 @@ it('has every option of <linux/tcp.h>, but for those that it leaves out on purpo
   expect(leftOut.filter((name) => ours.has(name))).toEqual([])
 })
 
-it('can not be made to pass addresses of memory', () => {
+it('can’t be made to pass memory addresses', () => {
   using socket = tcp.open()
   for (const [level, option] of [
     [IPPROTO_TCP, 35], // TCP_ZEROCOPY_RECEIVE
@@ -379,7 +379,7 @@ async function connectTo(listener: Socket): Promise<Socket> {
   return socket
 }
 
-/** In repair mode, about one of the queues. */
+/** A socket in repair mode, with one of the queues selected. */
 function inQueue(queue: number): Kind<Socket> {
   const open = () => {
     const socket = repaired.open()

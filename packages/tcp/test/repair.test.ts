@@ -37,12 +37,12 @@ import { connectedPair } from './loopback.js'
 
 guardDescriptors()
 
-it('a live connection moves to another socket, with what was not read and what was not acknowledged', async (test) => {
+it('a live connection moves to another socket, with its unread and unacknowledged data', async (test) => {
   skipUnless(test, needCapability('CAP_NET_ADMIN'))
   const { connected, accepted } = await connectedPair()
   accepted.send(Buffer.from('not read'))
   await readable(connected)
-  // Nothing more reaches the peer, until the connection has moved.
+  // Nothing reaches the peer until the connection has moved.
   attachFilter(accepted, [BPF_STMT(BPF_RET | BPF_K, 0)])
   connected.send(Buffer.from('not acknowledged'))
 
@@ -63,7 +63,7 @@ it('a live connection moves to another socket, with what was not read and what w
   expect(agreed(tcpInfo(moved))).toEqual(agreed(state.info))
 })
 
-it('TCP_REPAIR_OPTIONS refuses what was never agreed on', (test) => {
+it('TCP_REPAIR_OPTIONS refuses invalid options', (test) => {
   using socket = Socket.open(AF_INET, SOCK_STREAM)
   const set = (value: object) => () => setOption(socket, TCP_REPAIR_OPTIONS, value)
   expect(set({ mss: 0x1_0000 })).toThrow(RangeError)
@@ -99,7 +99,7 @@ interface Frozen {
   readonly sent: Queue
 }
 
-/** All that makes the connection, which closing then doesn't end. */
+/** Reads the whole state of the connection, which closing then doesn't end. */
 function freeze(socket: Socket): Frozen {
   const info = tcpInfo(socket)
   setOption(socket, TCP_REPAIR, TCP_REPAIR_ON)

@@ -7,13 +7,10 @@ import {
   AF_INET,
   detachReusePortFilter,
   type InetAddress,
-  type Listener,
   parseIpv4,
   parseIpv6,
   SOCK_STREAM,
   Socket,
-  type SocketAddress,
-  type SocketStream,
 } from '@linux-sockets/native-core'
 import {
   createNamespace,
@@ -27,7 +24,7 @@ import {
   waitForLine,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { connect, listen, steerConnections } from '../src/index.js'
+import { connect, listen, type Server, steerConnections } from '../src/index.js'
 import { anyPort, runInNamespace } from './loopback.js'
 
 guardDescriptors()
@@ -35,7 +32,7 @@ guardDescriptors()
 const clients = Array.from({ length: 40 }, (_, i) => `127.0.${i % 3}.${i + 1}`)
 
 describe('steerConnections', () => {
-  it('gives all connections of a client to one listener, and each listener its part of the clients', async () => {
+  it('sends all connections of a client to one listener, and some clients to each listener', async () => {
     const [server] = group(3)
     steerConnections(server, 'client', 3)
     const answers = await Promise.all(clients.map((client) => answersTo(client, server.address)))
@@ -59,15 +56,15 @@ describe('steerConnections', () => {
     expect(answers).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 3))))
   })
 
-  it('reads the header of IPv4 where IPv6 listens for it as well', async () => {
+  it('reads the IPv4 header if an IPv6 socket listens for both', async () => {
     const [server] = group(4, { family: 'ipv6', address: '::', port: 0 }, false)
-    const { port } = server.address as InetAddress
+    const { port } = server.address
     steerConnections(server, 'client', 4)
     const answers = clients.map((client) => answersTo(client, { ...anyPort, port }))
     expect(await Promise.all(answers)).toEqual(clients.map((client) => Array(3).fill(String(hash(client) % 4))))
   })
 
-  it('tells IPv6 clients apart by each part of their address', async (test) => {
+  it('distinguishes IPv6 clients by each part of their address', async (test) => {
     skipUnless(test, needNamespaces())
     const addresses = ['fd00::1', 'fd00::2', 'fd00::1:0:0:1', 'fd00::1:0:0:0:1', 'fd00:7::1', 'fd00:7:0:9:8::1']
     const namespace = createNamespace()
@@ -104,7 +101,7 @@ describe('steerConnections', () => {
     expect(new Set(expected).size).toBeGreaterThan(3)
   })
 
-  it('gives connections to the listener of their CPU', async (test) => {
+  it('sends connections to the listener of their CPU', async (test) => {
     skipUnless(test, needProgram('python3'))
     const [server] = group(2)
     steerConnections(server, 'cpu', 2)
@@ -117,7 +114,7 @@ for cpu in os.sched_getaffinity(0):
         with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as peer:
             print(cpu % 2, peer.recv(10).decode())
 `,
-      String((server.address as InetAddress).port),
+      String(server.address.port),
     )
     const pairs = said.trim().split('\n')
     expect(pairs.length).toBeGreaterThanOrEqual(5)
@@ -134,7 +131,7 @@ for cpu in os.sched_getaffinity(0):
     expect(new Set(after.flat())).toEqual(new Set(['0', '1']))
   })
 
-  it('refuses other ways, counts, and a listener that shares nothing', () => {
+  it('refuses unknown ways, invalid counts, and a listener that shares no port', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     expect(() => steerConnections(socket, 'hash' as never, 2)).toThrow(TypeError)
     expect(() => steerConnections(socket, 'toString' as never, 2)).toThrow(TypeError)
@@ -145,12 +142,8 @@ for cpu in os.sched_getaffinity(0):
 })
 
 /** Listeners that share an address, closed when the running test ends. Each answers with its index. */
-function group(
-  count: number,
-  address: SocketAddress = anyPort,
-  v6only = true,
-): [Listener<SocketStream>, ...Listener<SocketStream>[]] {
-  const listeners: Listener<SocketStream>[] = []
+function group(count: number, address: InetAddress = anyPort, v6only = true): [Server, ...Server[]] {
+  const listeners: Server[] = []
   onTestFinished(() => {
     for (const listener of listeners) listener.close()
   })
@@ -159,11 +152,11 @@ function group(
     listener.run((stream) => stream.resume().end(String(i)))
     listeners.push(listener)
   }
-  return listeners as [Listener<SocketStream>, ...Listener<SocketStream>[]]
+  return listeners as [Server, ...Server[]]
 }
 
-/** A Worker that listens at the address, too, and answers with its name. It runs the package as it was built. */
-async function startWorker(address: SocketAddress, name: string): Promise<void> {
+/** A Worker that also listens at the address, and answers with its name. It runs the built package. */
+async function startWorker(address: InetAddress, name: string): Promise<void> {
   const worker = new Worker(
     `const { parentPort, workerData: { tcp, address, name } } = require('node:worker_threads')
      import(tcp).then(({ listen }) => {
@@ -182,8 +175,8 @@ async function startWorker(address: SocketAddress, name: string): Promise<void> 
   await once(worker, 'message')
 }
 
-/** A process that listens at the address, too, and answers with its name. It runs the package as it was built. */
-async function startProcess(address: SocketAddress, name: string): Promise<void> {
+/** A process that also listens at the address, and answers with its name. It runs the built package. */
+async function startProcess(address: InetAddress, name: string): Promise<void> {
   const program = `
     import { listen } from '@linux-sockets/tcp'
     const server = listen(${JSON.stringify(address)}, { reusePort: true })
@@ -193,8 +186,8 @@ async function startProcess(address: SocketAddress, name: string): Promise<void>
   await waitForLine(spawnProgram(process.execPath, args, { cwd: resolve(import.meta.dirname, '..') }), /listening/)
 }
 
-/** What three connections of a client are answered. */
-async function answersTo(client: string, server: SocketAddress): Promise<string[]> {
+/** The answers to three connections of a client. */
+async function answersTo(client: string, server: InetAddress): Promise<string[]> {
   const localAddress = {
     family: client.includes(':') ? ('ipv6' as const) : ('ipv4' as const),
     address: client,

@@ -1,13 +1,25 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { closeSync, openSync, truncateSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import http from 'node:http'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { type InetAddress, pipe, SO_SNDBUF, type Socket, SocketStream, setOption } from '@linux-sockets/native-core'
+import { isMainThread } from 'node:worker_threads'
+import {
+  isNonBlocking,
+  pipe,
+  readv,
+  SO_SNDBUF,
+  type Socket,
+  SocketStream,
+  setNonBlocking,
+  setOption,
+  writable,
+  writev,
+} from '@linux-sockets/native-core'
 import {
   expectErrno,
   guardDescriptors,
@@ -31,7 +43,7 @@ const kinds = [
 ] as const
 
 describe.each(kinds)('sendFile over %s', (_name, connect) => {
-  it('sends a whole file through small buffers, to a reader that reads as it likes', async () => {
+  it('sends a whole file through small buffers, to a reader with reads of any size', async () => {
     const [sender, receiver] = await connect()
     const { path, data } = file(3 * MiB + 17)
     const progress: number[] = []
@@ -62,7 +74,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     expect((await readSlowly(receiver)).equals(data.subarray(from, to))).toBe(true)
   })
 
-  it('leaves a descriptor open, and its position where it was', async () => {
+  it('leaves a descriptor open, and its position unchanged', async () => {
     const [sender, receiver] = await connect()
     const { path, data } = file(1000)
     await using handle = await open(path)
@@ -76,7 +88,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     expect((await handle.read(Buffer.alloc(1))).buffer[0]).toBe(data[100])
   })
 
-  it('takes its turn among the writes of a stream', async () => {
+  it('sends in order with the writes of a stream', async () => {
     const [sender, receiver] = await connect()
     const stream = new SocketStream(sender)
     const [one, two] = [file(400_000), file(300_000)]
@@ -96,7 +108,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     await once(stream, 'close')
   })
 
-  it('ends with what there is when the file shrinks meanwhile', async () => {
+  it('ends early if the file shrinks meanwhile', async () => {
     const [sender, receiver] = await connect()
     const { path } = file(8 * MiB)
     const sending = sendFile(sender, path, { end: 8 * MiB - 1, onProgress: () => truncateSync(path, MiB) })
@@ -107,7 +119,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     expect(sent).toBeLessThanOrEqual(2 * MiB)
   })
 
-  it('settles at once when aborted, and has told exactly what went', async () => {
+  it('settles at once when aborted, and has reported exactly what was sent', async () => {
     const [sender, receiver] = await connect()
     const { path, data } = file(4 * MiB)
     const reason = new Error('no longer wanted')
@@ -131,7 +143,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     expect((await reading).equals(data.subarray(0, told))).toBe(true)
   })
 
-  it('sends nothing more when it is aborted by who is told', async () => {
+  it('sends nothing more after `onProgress` has aborted it', async () => {
     const [sender, receiver] = await connect()
     setOption(sender, SO_SNDBUF, MiB)
     const { path } = file(8 * MiB)
@@ -161,7 +173,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     }
   })
 
-  it('waits for its turn no longer than its signal says, and leaves no gap', async () => {
+  it('stops waiting for its turn when its signal is aborted, and leaves no gap', async () => {
     const [sender, receiver] = await connect()
     const stream = new SocketStream(sender)
     const { path } = file(1000)
@@ -178,7 +190,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     await once(stream.resume(), 'close')
   })
 
-  it('fails when the peer is gone', async () => {
+  it('fails if the peer is gone', async () => {
     const [sender, receiver] = await connect()
     const { path } = file(4 * MiB)
     const sending = sendFile(sender, path, {
@@ -191,7 +203,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     expect(syscall).toBe('sendfile')
   })
 
-  it('fails when the socket is closed meanwhile', async () => {
+  it('fails if the socket is closed meanwhile', async () => {
     const [sender] = await connect()
     const { path } = file(4 * MiB)
     const sending = sendFile(sender, path)
@@ -200,7 +212,7 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
     await expectErrno(() => sending, 'EBADF')
   })
 
-  it('fails with a stream, for the reason that the stream has', async () => {
+  it('fails with the error of its stream', async () => {
     const [sender] = await connect()
     const stream = new SocketStream(sender).on('error', () => {})
     const { path } = file(4 * MiB)
@@ -220,15 +232,22 @@ describe.each(kinds)('sendFile over %s', (_name, connect) => {
 })
 
 describe('sendFile', () => {
-  it('refuses what it can not send from, and leaves the socket open', async () => {
+  it('refuses files from which it can’t send, and leaves the socket open', async () => {
     const [sender, receiver] = await tcpPair()
     const { path } = file(10)
     const { read, write } = pipe()
     await expectErrno(() => sendFile(sender, join(path, 'missing')), 'ENOTDIR')
     await expectErrno(() => sendFile(sender, `${path}.missing`), 'ENOENT')
-    await expectErrno(() => sendFile(sender, temporaryDirectory()), 'EINVAL')
-    await expectErrno(() => sendFile(sender, '/proc/self/status'), 'EINVAL')
-    await expectErrno(() => sendFile(sender, read), 'ESPIPE')
+    const directory = temporaryDirectory()
+    const messageOf = async (code: string, from: Parameters<typeof sendFile>[1]) =>
+      (await expectErrno(() => sendFile(sender, from), code)).message
+    expect(await messageOf('EISDIR', directory)).toBe(`read EISDIR ${directory}: is a directory`)
+    expect(await messageOf('EISDIR', pathToFileURL(directory))).toContain(directory)
+    const fd = openSync(directory, 'r')
+    expect(await messageOf('EISDIR', fd)).toContain(`descriptor ${fd}`)
+    closeSync(fd)
+    expect(await messageOf('EIO', '/proc/self/mem')).toContain('/proc/self/mem')
+    await expectErrno(() => sendFile(sender, read, { start: 1 }), 'ESPIPE')
     await expectErrno(() => sendFile(sender, { fd: -1 }), 'EBADF')
     await expectErrno(() => sendFile({ fd: -1 }, path), 'EBADF')
     expect(await sendFile(sender, path)).toBe(10)
@@ -238,12 +257,198 @@ describe('sendFile', () => {
     write.close()
   })
 
-  it('does not wait for the writer of a FIFO', async () => {
-    const [sender] = await tcpPair()
+  it('sends files that sendfile(2) refuses: those of /proc and devices', async () => {
+    for (const wrap of [(socket: Socket) => socket, (socket: Socket) => new SocketStream(socket)]) {
+      const [sender, receiver] = await tcpPair()
+      const out = wrap(sender)
+      const counts = [
+        await sendFile(out, '/proc/version'),
+        await sendFile(out, '/proc/version', { start: 6, end: 12 }),
+        await sendFile(out, '/dev/null'),
+        await sendFile(out, '/dev/zero', { end: 199_999 }),
+      ]
+      if (out instanceof SocketStream) out.destroySoon()
+      else out.close()
+      const version = readFileSync('/proc/version')
+      expect(counts).toEqual([version.length, 7, 0, 200_000])
+      const all = Buffer.concat([version, version.subarray(6, 13), Buffer.alloc(200_000)])
+      expect((await readSlowly(receiver)).equals(all)).toBe(true)
+      if (out instanceof SocketStream) expect(out.bytesWritten).toBe(all.length)
+    }
+  })
+
+  it.each([true, false])(
+    'sends what comes through a pipe until its writers have closed it, blocking: %s',
+    async (blocking) => {
+      const [sender, receiver] = await tcpPair()
+      const stream = new SocketStream(sender)
+      const { read, write } = pipe({ blocking })
+      const data = randomBytes(3 * MiB + 11)
+      const progress: number[] = []
+      stream.write('before ')
+      const sending = sendFile(stream, read.fd, { onProgress: (sent) => progress.push(sent) })
+      stream.end(' behind')
+      const got = readSlowly(receiver)
+      // There is no data yet, and the event loop runs.
+      for (let i = 0; i < 20; i++) await turn()
+      setNonBlocking(write)
+      for (let at = 0; at < data.length; ) {
+        const count = writev(write, [data.subarray(at, at + 50_000)])
+        if (count === null) await writable(write)
+        else at += count
+      }
+      write.close()
+      expect(await sending).toBe(data.length)
+      expect(progress.at(-1)).toBe(data.length)
+      const all = Buffer.concat([Buffer.from('before '), data, Buffer.from(' behind')])
+      expect(sha256(await got)).toBe(sha256(all))
+      expect(isNonBlocking(read)).toBe(!blocking)
+      read.close()
+      receiver.close()
+      await once(stream.resume(), 'close')
+    },
+  )
+
+  it('sends only the requested bytes of a pipe', async () => {
+    const [sender, receiver] = await tcpPair()
+    const { read, write } = pipe()
+    writev(write, [Buffer.from('0123456789')])
+    expect(await sendFile(sender, read, { end: 3 })).toBe(4)
+    expect(await sendFile(sender, read, { end: 1 })).toBe(2)
+    sender.close()
+    expect(String(await readSlowly(receiver))).toBe('012345')
+    expect(readv(read, [Buffer.alloc(10)])).toBe(4)
+    read.close()
+    write.close()
+  })
+
+  it('does not wait in open(2) for the writer of a FIFO', async () => {
+    const [sender, receiver] = await tcpPair()
     const fifo = join(temporaryDirectory(), 'fifo')
     await runProgram('mkfifo', [fifo])
-    await expectErrno(() => sendFile(sender, fifo), 'ESPIPE')
+    const sending = sendFile(sender, fifo)
+    await runProgram('sh', ['-c', 'echo hello > "$0"', fifo])
+    expect(await sending).toBe(6)
+    sender.close()
+    expect(String(await readSlowly(receiver))).toBe('hello\n')
   })
+
+  it('stops waiting for a silent pipe when the socket, the stream or its signal ends', async () => {
+    const { read, write } = pipe()
+    const begun = async (sending: Promise<number>) => {
+      const outcome = sending.then(
+        () => 'sent',
+        (error) => error,
+      )
+      for (let i = 0; i < 20; i++) await turn()
+      return () => outcome
+    }
+    const [plain] = await tcpPair()
+    const first = await begun(sendFile(plain, read))
+    plain.close()
+    expect(await first()).toMatchObject({ code: 'EBADF' })
+
+    const broken = new Error('broken')
+    for (const reason of [undefined, broken]) {
+      const stream = new SocketStream((await tcpPair())[0]).on('error', () => {})
+      const second = await begun(sendFile(stream, read))
+      stream.destroy(reason)
+      expect(await second()).toMatchObject(reason ?? { code: 'ECANCELED' })
+    }
+
+    const [aborted] = await tcpPair()
+    const controller = new AbortController()
+    const third = await begun(sendFile(aborted, read, { signal: controller.signal }))
+    controller.abort(broken)
+    expect(await third()).toBe(broken)
+    // None of them has taken what comes now.
+    writev(write, [Buffer.from('later')])
+    for (let i = 0; i < 20; i++) await turn()
+    expect(readv(read, [Buffer.alloc(10)])).toBe(5)
+    read.close()
+    write.close()
+  })
+
+  it('never blocks on a blocking socket', async () => {
+    for (const source of [file(8 * MiB).path, '/dev/zero']) {
+      const [sender, receiver] = await tcpPair()
+      setNonBlocking(sender, false)
+      const sending = sendFile(sender, source, { end: 8 * MiB - 1 })
+      sending.finally(() => sender.close())
+      expect(await readSlowly(receiver)).toHaveLength(8 * MiB)
+      expect(await sending).toBe(8 * MiB)
+    }
+  })
+
+  const broken = Object.assign(new Error('broken'), { code: 'BROKEN' })
+  const moments: [string, (stream: SocketStream, send: () => Promise<number>, end: () => void) => unknown, string][] = [
+    ['before it', (_stream, send, end) => [end(), send()][1], 'EPIPE'],
+    ['in the same breath', (_stream, send, end) => [send(), end()][0], 'ECANCELED'],
+    [
+      'while it waits for its turn',
+      (stream, send, end) => {
+        stream.write(Buffer.alloc(16 * MiB), () => {})
+        return [send(), end()][0]
+      },
+      'ECANCELED',
+    ],
+    [
+      'while the file is being opened',
+      async (_stream, send, end) => {
+        const sending = send()
+        await Promise.resolve()
+        await new Promise((resolve) => process.nextTick(resolve))
+        end()
+        return await sending
+      },
+      'ECANCELED',
+    ],
+    [
+      'under way',
+      async (stream, send, end) => {
+        const sending = send()
+        while (stream.bytesWritten === 0) await turn()
+        end()
+        return await sending
+      },
+      'ECANCELED',
+    ],
+  ]
+  it.each(
+    moments.flatMap(([when, act, code]) => [
+      [when, 'destroy', act, undefined, code] as const,
+      [when, 'an error', act, broken, code === 'EPIPE' ? code : 'BROKEN'] as const,
+    ]),
+  )('settles when its stream is destroyed %s, by %s', async (_when, _how, act, reason, code) => {
+    const [sender] = await tcpPair()
+    const stream = new SocketStream(sender).on('error', () => {})
+    const { path } = file(16 * MiB)
+    const over = new Promise((resolve) => stream.on('close', resolve))
+    const end = () => void stream.destroy(reason)
+    await expect(act(stream, () => sendFile(stream, path), end)).rejects.toMatchObject({ code })
+    expect(await over).toBe(reason !== undefined)
+  })
+
+  it.for(['destroy', 'resetAndDestroy', 'close'] as const)(
+    'ends by %s, though other code has closed the socket',
+    async (way, test) => {
+      skipUnless(test, isMainThread ? null : 'other threads of this process open descriptors at the same time')
+      const [sender] = await tcpPair()
+      const out = way === 'close' ? sender : new SocketStream(sender)
+      const { path } = file(16 * MiB)
+      let begun = false
+      const sending = sendFile(out, path, {
+        onProgress: () => {
+          begun = true
+        },
+      })
+      while (!begun) await turn()
+      closeSync(out.fd)
+      if (out instanceof SocketStream) out[way as 'destroy']()
+      else expectErrno(() => out.close(), 'EBADF')
+      await expectErrno(() => sending, way === 'close' ? 'EBADF' : 'ECANCELED')
+    },
+  )
 
   it.each([
     [{ start: -1 }, RangeError],
@@ -257,13 +462,13 @@ describe('sendFile', () => {
     await expect(sendFile(sender, '/nowhere', range)).rejects.toThrow(kind)
   })
 
-  it('sends nothing for a signal that was there first', async () => {
+  it('sends nothing if the signal is already aborted', async () => {
     const [sender] = await tcpPair()
     const reason = new Error('never wanted')
     await expect(sendFile(sender, '/nowhere', { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   })
 
-  it('ends with what onProgress throws', async () => {
+  it('ends with the error that onProgress throws', async () => {
     const [sender] = await tcpPair()
     const { path } = file(MiB)
     const mistake = new Error('a mistake')
@@ -307,7 +512,7 @@ describe('sendFile', () => {
     expect(String(await readSlowly(receiver))).toBe('lastbeyond')
   })
 
-  it('lets others have their turn', async () => {
+  it('lets other sockets have their turn', async () => {
     const { connected: sender, accepted: receiver } = await connectedPair()
     const { path } = file(16 * MiB)
     let sentThisTurn = 0
@@ -339,7 +544,7 @@ describe('sendFile', () => {
           .exec(request.headers.range ?? '')
           ?.slice(1)
           .map(Number) ?? []
-      // The client has all of an answer before its `end`, and may ask again before that: then this one's turn is yet to come.
+      // The client has a whole answer before its `end`, and may send a request before that: this answer has no socket then.
       if (response.socket === null) await once(response, 'socket')
       response.writeHead(200, { 'Content-Length': end - start + 1 })
       response.flushHeaders()
@@ -349,7 +554,7 @@ describe('sendFile', () => {
     const listener = listen(anyPort)
     onTestFinished(() => listener.close())
     listener.run((stream) => server.emit('connection', stream))
-    const url = `http://127.0.0.1:${(listener.address as InetAddress).port}/`
+    const url = `http://127.0.0.1:${listener.address.port}/`
     const directory = temporaryDirectory()
     const [whole, part] = [join(directory, 'whole'), join(directory, 'part')]
     await runProgram('curl', ['-sS', url, '-o', whole, '--next', '-sS', '-r', '1000-2999999', url, '-o', part])
@@ -362,7 +567,7 @@ describe('sendFile', () => {
     const { path, data } = file(3 * MiB + 1)
     const listener = listen(anyPort)
     onTestFinished(() => listener.close())
-    const { port } = listener.address as InetAddress
+    const { port } = listener.address
     const args: Record<string, string[]> = {
       socat: ['-u', `TCP:127.0.0.1:${port}`, '-'],
       nc: ['-d', '127.0.0.1', String(port)],

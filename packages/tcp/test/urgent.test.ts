@@ -32,7 +32,7 @@ peer.send(b'!', socket.MSG_OOB)
 peer.send(b'after')
 `
 
-  it('stay beside the others', async (test) => {
+  it('are received apart from the others', async (test) => {
     const { socket } = await connectPython(test, send)
     await urgent(socket)
     expect(getOption(socket, SO_OOBINLINE)).toBe(false)
@@ -44,7 +44,7 @@ peer.send(b'after')
     expect(ioctl(socket, SIOCATMARK)).toBe(0)
   })
 
-  it('come in their place with SO_OOBINLINE', async (test) => {
+  it('are received in order with SO_OOBINLINE', async (test) => {
     const { socket } = await connectPython(test, send, (listener) => setOption(listener, SO_OOBINLINE, true))
     await urgent(socket)
     expect(getOption(socket, SO_OOBINLINE)).toBe(true)

@@ -31,7 +31,7 @@ guardDescriptors()
 const MiB = 1024 * 1024
 
 describe('ZeroCopyStream', () => {
-  it('sends in turn with the writes, through a small buffer, and gives all memory back', async () => {
+  it('sends in order with the writes, through a small buffer, and releases all memory', async () => {
     const { stream, peer } = await pair()
     const pieces = Array.from({ length: 12 }, (_, i) => randomBytes(150_000 + i))
     const reading = readSlowly(peer)
@@ -43,7 +43,7 @@ describe('ZeroCopyStream', () => {
     expect(stream.bytesWritten).toBe(pieces.reduce((sum, { length }) => sum + length, 7))
   })
 
-  it('really sends with MSG_ZEROCOPY, and reads the notices', async (test) => {
+  it('sends with MSG_ZEROCOPY, and reads the notices', async (test) => {
     skipUnless(test, needProgram('strace'))
     const program = `
       import { connect, listen, ZeroCopyStream } from '@linux-sockets/tcp'
@@ -62,7 +62,7 @@ describe('ZeroCopyStream', () => {
     expect(calls).toMatch(/recvmsg\(.*cmsg_type=IP_RECVERR.*MSG_ERRQUEUE.* = 0/)
   })
 
-  it('fails when the connection is reset while it sends', async () => {
+  it('fails if the connection is reset while it sends', async () => {
     const { stream, peer } = await pair({ allowHalfOpen: true })
     stream.on('error', () => {})
     const outcome = stream.sendZeroCopy(Buffer.alloc(8 * MiB)).catch((error) => error)
@@ -72,10 +72,10 @@ describe('ZeroCopyStream', () => {
     expect(stream.destroyed).toBe(true)
   })
 
-  it('gives memory back that could not be delivered, uncopied', async () => {
+  it('releases memory that could not be delivered, uncopied', async () => {
     const { stream, peer } = await pair({}, 16 * MiB)
     stream.on('error', () => {})
-    // Until the peer's window is full: the last ones stay in the send buffer as they are.
+    // Until the peer's window is full: the last bytes stay in the send buffer unchanged.
     const sends: ReturnType<typeof stream.sendZeroCopy>[] = []
     for (let i = 0; i < 30; i++) sends.push(stream.sendZeroCopy(Buffer.alloc(200_000)))
     while (stream.bytesWritten < 30 * 200_000) await turn()
@@ -87,7 +87,7 @@ describe('ZeroCopyStream', () => {
     await closed(stream)
   })
 
-  it('does not finish before all memory is back', async () => {
+  it('does not finish before all memory is released', async () => {
     const { stream, peer } = await pair({ allowHalfOpen: true }, 4 * MiB)
     const order: string[] = []
     const sending = stream.sendZeroCopy(Buffer.alloc(3 * MiB)).then(() => order.push('back'))
@@ -102,7 +102,7 @@ describe('ZeroCopyStream', () => {
     expect(order.sort()).toEqual(['back', 'finish'])
   })
 
-  it('settles all when it is destroyed, and sends nothing more from memory that is not its own', async () => {
+  it('settles all sends when it is destroyed, and sends nothing more from released memory', async () => {
     const { stream, peer } = await pair({}, 16 * MiB)
     const sends = Array.from({ length: 30 }, () => stream.sendZeroCopy(Buffer.alloc(200_000)))
     while (stream.bytesWritten < 30 * 200_000) await turn()
@@ -116,7 +116,7 @@ describe('ZeroCopyStream', () => {
     await expectErrno(() => stream.sendZeroCopy(Buffer.alloc(1)), 'EPIPE')
   })
 
-  it('settles what has not begun too', async () => {
+  it('settles sends that have not started, too', async () => {
     const { stream } = await pair()
     const sends = Array.from({ length: 3 }, () => stream.sendZeroCopy(Buffer.alloc(8 * MiB)))
     const outcomes = Promise.allSettled(sends)
@@ -148,7 +148,7 @@ describe('ZeroCopyStream', () => {
     expect(collected).toContain('lent')
   })
 
-  it('reads notices by the thousand, of calls that the kernel counts together', async () => {
+  it('reads notices by the thousand, for calls that the kernel merges', async () => {
     const { stream, peer } = await pair()
     const reading = readSlowly(peer)
     const data = randomBytes(1000)
@@ -158,7 +158,7 @@ describe('ZeroCopyStream', () => {
     expect(sha256(await reading)).toBe(sha256(Buffer.concat(Array(3000).fill(data))))
   })
 
-  it('works while bytes wait that nobody reads', async () => {
+  it('works while unread bytes wait', async () => {
     const { stream, peer } = await pair()
     peer.send(Buffer.from('unread'))
     await once(stream, 'readable')
@@ -173,7 +173,7 @@ describe('ZeroCopyStream', () => {
     expect(String(stream.read())).toBe('unread')
   })
 
-  it('lets the kernel copy where it has no memory for notices, and waits where some are under way', async (test) => {
+  it('lets the kernel copy if it has no memory for notices, and waits if some are pending', async (test) => {
     skipUnless(test, needProgram('strace'))
     const { stream, peer } = await pair()
     const data = randomBytes(10_000)
@@ -198,13 +198,13 @@ describe('ZeroCopyStream', () => {
     await first
   })
 
-  it('sends nothing of nothing, and refuses what is not bytes', async () => {
+  it('sends nothing for an empty array, and refuses values that are not bytes', async () => {
     const { stream } = await pair()
     expect(await stream.sendZeroCopy(Buffer.alloc(0))).toEqual({ copied: false })
     await expect(stream.sendZeroCopy('text' as never)).rejects.toThrow(TypeError)
   })
 
-  it('takes no other socket than one of TCP, which then stays as it was', async () => {
+  it('refuses a socket that is not of TCP, and leaves it unchanged', async () => {
     const [a, b] = Socket.pair()
     expectErrno(() => new ZeroCopyStream(a), 'ENOTSUP')
     expect(a.closed).toBe(false)
@@ -212,7 +212,7 @@ describe('ZeroCopyStream', () => {
     b.close()
   })
 
-  it('has SO_ZEROCOPY, and is destroyed by a signal that was there first', async () => {
+  it('has SO_ZEROCOPY, and is destroyed by a signal that is already aborted', async () => {
     const { accepted } = await connectedPair()
     const stream = new ZeroCopyStream(accepted, { signal: AbortSignal.abort() })
     expect(await once(stream, 'error')).toMatchObject([{ name: 'AbortError' }])
@@ -222,7 +222,7 @@ describe('ZeroCopyStream', () => {
     expect(getOption(other, SO_ZEROCOPY)).toBe(true)
   })
 
-  it('is read whole by a program not written here', async (test) => {
+  it('is read completely by another program', async (test) => {
     skipUnless(test, needProgram('python3'))
     const server = listen(anyPort)
     onTestFinished(() => server.close())
