@@ -1,6 +1,7 @@
 import {
   AF_INET,
   AF_INET6,
+  type InetAddress,
   IP_MULTICAST_ALL,
   IP_PKTINFO,
   IPV6_MULTICAST_ALL,
@@ -11,28 +12,37 @@ import {
   Socket,
   setOption,
 } from '@linux-sockets/native-core'
+import { checkInteger, checkOptions, closeQuietly, describe } from '@linux-sockets/native-core/internal'
 
-/** Which groups a socket is for. */
+/** Options of `openMulticastSocket`: the family and the port of the groups. */
 export interface MulticastSocketOptions {
-  /** That of the groups. */
+  /** The address family of the groups. */
   readonly family: 'ipv4' | 'ipv6'
-  /** The port that the groups are sent to; 0 lets the kernel choose. */
+  /** The port to which datagrams for the groups are sent; 0 lets the kernel choose. */
   readonly port: number
 }
 
 /**
- * socket(2), bind(2): a UDP socket that is ready to join groups.
+ * socket(2), bind(2): opens a UDP socket that is ready to join groups.
  *
- * - Other sockets may have the same port, and each gets its copy of what is multicast (`SO_REUSEADDR`).
- * - It receives the groups that it has joined itself, not those of other sockets on this host, which is what Linux does
- *   otherwise (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL` off).
- * - Every datagram tells the interface and the address it came to: see `arrivalOf` (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
- * - An IPv6 socket leaves the port of IPv4 alone (`IPV6_V6ONLY`).
+ * - Other sockets may use the same port, and each gets its own copy of a multicast datagram (`SO_REUSEADDR`).
+ * - It receives only the groups that it has joined itself. By default, Linux also delivers the groups that other sockets
+ *   on this host have joined (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`, here off).
+ * - Every datagram comes with its interface and destination address: see `arrivalOf` (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
+ * - An IPv6 socket does not occupy the port of IPv4 (`IPV6_V6ONLY`).
  *
  * Linux 4.20 (IPv4: 2.6.31)
- * @throws SystemError `EADDRINUSE` when a socket without `SO_REUSEADDR` has the port, `EACCES` below port 1024
+ * @throws TypeError, RangeError for another family, an invalid port, or an invalid option
+ * @throws SystemError `EADDRINUSE` if a socket without `SO_REUSEADDR` has the port, `EACCES` below port 1024
  */
-export function openMulticastSocket({ family, port }: MulticastSocketOptions): Socket {
+export function openMulticastSocket(options: MulticastSocketOptions): Socket<InetAddress> {
+  checkOptions(options, 'options', { family: true, port: true })
+  const { family, port } = options
+  if (family !== 'ipv4' && family !== 'ipv6') {
+    const given = typeof family === 'string' ? JSON.stringify(family) : describe(family)
+    throw new TypeError(`family must be "ipv4" or "ipv6", not ${given}`)
+  }
+  checkInteger(port, 0, 0xffff, 'port')
   const socket = Socket.open(family === 'ipv6' ? AF_INET6 : AF_INET, SOCK_DGRAM)
   try {
     setOption(socket, SO_REUSEADDR, true)
@@ -48,7 +58,7 @@ export function openMulticastSocket({ family, port }: MulticastSocketOptions): S
     }
     return socket
   } catch (error) {
-    socket.close()
+    closeQuietly(socket)
     throw error
   }
 }

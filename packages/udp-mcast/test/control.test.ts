@@ -4,7 +4,6 @@ import {
   type ControlMessage,
   type ControlType,
   controlMessage,
-  type InetAddress,
   IP_PKTINFO,
   IP_RECVTOS,
   IP_RECVTTL,
@@ -19,7 +18,13 @@ import {
   setOption,
   type WritableOption,
 } from '@linux-sockets/native-core'
-import { expectHeaderNumbers, guardDescriptors, needCompiler, skipUnless } from '@linux-sockets/testkit'
+import {
+  expectHeaderNumbers,
+  guardDescriptors,
+  needCompiler,
+  skipUnless,
+  testShortAnswers,
+} from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   ARRIVAL_SPACE,
@@ -57,7 +62,7 @@ it('knows each level by its own name', () => {
   expect(rows.every(({ name, level }) => level === (name.startsWith('IPV6') ? 41 : 0))).toBe(true)
 })
 
-describe('what is sent with a datagram comes with it', () => {
+describe('a control message that is sent with a datagram is received with it', () => {
   it.each([
     ['IP_TOS', CMSG_IP_TOS, IP_RECVTOS, 0xb9],
     ['IP_TTL', CMSG_IP_TTL, IP_RECVTTL, 42],
@@ -93,18 +98,18 @@ describe('what is sent with a datagram comes with it', () => {
   })
 })
 
-it('refuses values that a message can not hold', () => {
+it('refuses values that a message can’t hold', () => {
   expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 2 ** 31, localAddress: '127.0.0.1' })).toThrow(RangeError)
   expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 0, localAddress: '::1' })).toThrow(TypeError)
   expect(() => controlMessage(CMSG_IPV6_PKTINFO, { ifindex: 0, address: '127.0.0.1' })).toThrow(TypeError)
 })
 
-it('says so when a datagram came without packet info', () => {
+it('refuses a datagram without packet info', () => {
   expect(() => arrivalOf([])).toThrow(TypeError)
   expect(() => arrivalOf([controlMessage(CMSG_IP_TTL, 1)])).toThrow(TypeError)
 })
 
-/** Sends a datagram with control messages to a socket of the loopback that has the option on, and receives it there. */
+/** Sends a datagram with control messages over loopback to a socket with the option on, and receives it there. */
 async function exchange(family: number, option: WritableOption<boolean>, control: ControlMessage[]) {
   const receiver = Socket.open(family, SOCK_DGRAM)
   onTestFinished(() => receiver.close())
@@ -115,9 +120,11 @@ async function exchange(family: number, option: WritableOption<boolean>, control
       : { family: 'ipv6', address: '::1', port: 0 },
   )
   using sender = Socket.open(family, SOCK_DGRAM)
-  sender.sendMessage({ data: Buffer.from('x'), address: receiver.localAddress as InetAddress, control })
+  sender.sendMessage({ data: Buffer.from('x'), address: receiver.localAddress, control })
   await readable(receiver, { signal: AbortSignal.timeout(5000) })
   const message = receiver.recvMessage(Buffer.alloc(10), { control: 256, address: true })
   if (message === null) throw new Error('nothing came')
   return message
 }
+
+testShortAnswers({ IP_PKTINFO: [CMSG_IP_PKTINFO, 12], IPV6_PKTINFO: [CMSG_IPV6_PKTINFO, 20] })

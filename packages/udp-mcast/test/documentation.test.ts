@@ -7,5 +7,7 @@ guardDescriptors()
 const directory = resolve(import.meta.dirname, '..')
 
 it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
-  expect(await runDocumented(directory, program)).toMatch(/^hello from [\d.:]+ to 239\.1\.2\.3 on lo\n$/)
+  expect(await runDocumented(directory, program)).toMatch(
+    /^hello to 239\.1\.2\.3 on lo, from \{ family: 'ipv4', address: '[\d.]+', port: 5007 \}\n$/,
+  )
 })

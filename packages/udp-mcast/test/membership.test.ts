@@ -53,7 +53,7 @@ it('receives a group from joining until leaving', async () => {
   expect(socket.recv(Buffer.alloc(100))).toBeNull()
 })
 
-it('is a member once', () => {
+it('can join a group only once', () => {
   const socket = open()
   joinGroup(socket, '239.7.7.1', { interface: 'lo' })
   expectErrno(() => joinGroup(socket, '239.7.7.1', { interface: 'lo' }), 'EADDRINUSE')
@@ -61,7 +61,7 @@ it('is a member once', () => {
   expectErrno(() => leaveGroup(socket, '239.7.7.1', { interface: 'lo' }), 'EADDRNOTAVAIL')
 })
 
-it('says what is wrong', () => {
+it('reports what is wrong', () => {
   const socket = open()
   expectErrno(() => joinGroup(socket, '192.0.2.1', { interface: 'lo' }), 'EINVAL')
   expectErrno(() => joinGroup(socket, '239.7.7.1', { interface: 'nowhere' }), 'ENODEV')
@@ -95,7 +95,7 @@ it.for([
   ])
 })
 
-/** Joins the group on blue, and says what came until it has come twice. */
+/** Joins the group on blue, and returns what came until it has come twice. */
 const RECEIVER = `
 import { DatagramChannel, interfaceNameOf } from '@linux-sockets/native-core'
 import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
@@ -132,7 +132,7 @@ function open(): Socket {
   return socket
 }
 
-/** Sends the group's name to it, on the loopback, at the socket's own port. */
+/** Sends the group's name to the group, on loopback, at the socket's own port. */
 function send(socket: Socket, group: string): void {
   setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
   const { port } = socket.localAddress as InetAddress

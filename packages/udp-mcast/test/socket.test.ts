@@ -19,7 +19,7 @@ it.each(['ipv4', 'ipv6'] as const)('is closed on exec and non-blocking: %s', (fa
   using socket = openMulticastSocket({ family, port: 0 })
   expectCloexec(socket)
   expectNonBlocking(socket)
-  expect((socket.localAddress as InetAddress).port).toBeGreaterThan(0)
+  expect(socket.localAddress.port).toBeGreaterThan(0)
 })
 
 it('shares its port, and gives each member its copy with the interface and the group', async () => {
@@ -33,11 +33,11 @@ it('shares its port, and gives each member its copy with the interface and the g
     expect(text).toBe('hello')
     expect(arrival).toEqual({ ifindex: lo, destination: '239.1.2.3' })
   }
-  // It has joined nothing, and doesn't get what others on this host have joined.
+  // It has joined no group, and doesn't receive the groups that other sockets on this host have joined.
   expect(four.recv(Buffer.alloc(10))).toBeNull()
 })
 
-it('lets IPv4 and IPv6 have the same port', () => {
+it('lets IPv4 and IPv6 use the same port', () => {
   using v4 = openMulticastSocket({ family: 'ipv4', port: 0 })
   using v6 = openMulticastSocket({ family: 'ipv6', port: portOf(v4) })
   expect(portOf(v6)).toBe(portOf(v4))

@@ -1,6 +1,6 @@
 /**
  * Unix sockets on Linux: streams on paths and abstract names, open descriptors passed from process to process, and the
- * credentials of who is at the other end.
+ * credentials of the peer.
  *
  *     import { readFileSync } from 'node:fs'
  *     import { pipe, readable, writev } from '@linux-sockets/native-core'
@@ -11,13 +11,17 @@
  *     sendDescriptors(mine, [write], Buffer.from('write here'))
  *
  *     await readable(theirs)
- *     const { data, descriptors } = receiveDescriptors(theirs)
- *     console.log(`process ${peerCredentials(theirs).pid} says: ${data}`)
- *     writev(descriptors[0], [Buffer.from('passed')])
- *     for (const descriptor of [mine, theirs, write, ...descriptors]) descriptor.close()
+ *     const message = receiveDescriptors(theirs)
+ *     console.log(`process ${peerCredentials(theirs).pid} says: ${message?.data}`)
+ *     for (const descriptor of message?.descriptors ?? []) {
+ *       writev(descriptor, [Buffer.from('passed')])
+ *       descriptor.close()
+ *     }
+ *     for (const descriptor of [mine, theirs, write]) descriptor.close()
  *     console.log(readFileSync(read.fd, 'utf8'))
  *     read.close()
  */
+export { serve } from '@linux-sockets/native-core'
 export * from './connect.js'
 export * from './credentials.js'
 export * from './listen.js'

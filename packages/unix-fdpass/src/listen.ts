@@ -1,3 +1,4 @@
+import { unlinkSync } from 'node:fs'
 import {
   AF_UNIX,
   Listener,
@@ -8,41 +9,80 @@ import {
   type SocketStreamOptions,
   type UnixAddress,
 } from '@linux-sockets/native-core'
+import {
+  checkFunction,
+  checkInteger,
+  checkListenerOptions,
+  checkOptions,
+  checkStreamOptions,
+  closeQuietly,
+  type NamesOf,
+  orUndefined,
+} from '@linux-sockets/native-core/internal'
+import { unixSockaddr } from './address.js'
 
-/** How to listen. */
+/** Options of `listen`: those of `Listener`, and those of the socket and the streams. */
 export interface ListenOptions extends Omit<ListenerOptions, 'wrap'> {
-  /** How many connections may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. Default 4096. */
+  /** The most connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. Default 4096. */
   readonly backlog?: number | undefined
   /** Called with the socket before it is bound, to set options such as `SO_PASSCRED`, which accepted sockets inherit. */
   readonly prepare?: ((socket: Socket) => void) | undefined
-  /** For the streams. */
+  /** Options of the accepted streams. */
   readonly stream?: SocketStreamOptions | undefined
 }
 
 /**
- * bind(2) and listen(2): a listener on a path, or on an abstract name, whose connections are streams.
+ * bind(2) and listen(2): opens a listener on a path or an abstract name. Its connections are streams.
  *
- *     await using server = listen({ family: 'unix', abstract: 'greeter' })
+ *     const server = listen({ family: 'unix', abstract: 'greeter' })
  *     for await (const stream of server) stream.end(`hello, process ${peerCredentials(stream).pid}`)
  *
- * Nothing is accepted before somebody asks: iterate, or `run(callback)`. Without path and name the kernel chooses an
- * abstract name, which `address` tells. An abstract name goes with its socket; a path stays when the listener is closed,
- * and is refused (`EADDRINUSE`) until someone removes it.
+ * The listener accepts nothing until the caller iterates over it or calls `run(callback)`. Without a path and a name the
+ * kernel chooses an abstract name, which `address` reports. The address may be text: `/run/x.sock`, `./x.sock`, `@name`. An
+ * abstract name is free again when its socket is closed; a path stays when the listener is closed, and is refused
+ * (`EADDRINUSE`) until it is removed.
  *
  * @throws SystemError `EADDRINUSE`, `ENOENT`, `EACCES`, …; nothing stays open
- * @throws TypeError, RangeError for a name that is too long or a path with a NUL
+ * @throws TypeError, RangeError for a name that is too long, a path with a NUL, an address of another family, or an invalid
+ * option
  * @see {@link https://man7.org/linux/man-pages/man7/unix.7.html unix(7)}
  */
-export function listen(address: UnixAddress, options: ListenOptions = {}): Listener<SocketStream> {
+export function listen(
+  address: UnixAddress | string,
+  options: ListenOptions = {},
+): Listener<SocketStream<UnixAddress>, UnixAddress> {
+  const sockaddr = unixSockaddr(address)
+  checkOptions(options, 'options', OPTIONS)
   const { backlog, prepare, stream, ...rest } = options
+  if (backlog !== undefined) checkInteger(backlog, 0, 0x7fff_ffff, 'backlog')
+  if (prepare !== undefined) checkFunction(prepare, 'prepare')
+  if (stream !== undefined) checkStreamOptions(stream, 'stream')
+  checkListenerOptions(rest)
   const socket = Socket.open(AF_UNIX, SOCK_STREAM)
+  let bound: UnixAddress | undefined
   try {
     prepare?.(socket)
-    socket.bind(address)
+    socket.bind(sockaddr)
+    bound = socket.localAddress
     socket.listen(backlog)
     return new Listener(socket, { ...rest, wrap: (connection) => new SocketStream(connection, stream) })
   } catch (error) {
-    socket.close()
+    closeQuietly(socket)
+    // Nothing listens at the file, and it would make the next bind(2) fail.
+    if (bound !== undefined && 'path' in bound) {
+      const { path } = bound
+      orUndefined(() => unlinkSync(typeof path === 'string' ? path : Buffer.from(path)))
+    }
     throw error
   }
+}
+
+const OPTIONS: NamesOf<ListenOptions> = {
+  budget: true,
+  error: true,
+  signal: true,
+  watch: true,
+  backlog: true,
+  prepare: true,
+  stream: true,
 }

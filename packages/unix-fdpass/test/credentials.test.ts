@@ -32,7 +32,7 @@ guardDescriptors()
 const own = { pid: process.pid, uid: process.getuid?.() ?? -1, gid: process.getgid?.() ?? -1 }
 
 describe('peerCredentials', () => {
-  it('are our own on a pair', () => {
+  it('are those of this process on a pair', () => {
     const [a, b] = unixPair()
     expect(peerCredentials(a)).toEqual(own)
     expect(peerCredentials(b)).toEqual(own)
@@ -81,7 +81,7 @@ socket.send_fds(s, [b'hello'], [1])`
     expect(await program.finished).toMatchObject({ code: 0, stderr: '' })
   })
 
-  it('can be sent, and others’ only with privilege', async (test) => {
+  it('can be sent, and those of other processes only with privilege', async (test) => {
     skipUnless(test, needRoot())
     const [a, b] = unixPair()
     setOption(b, SO_PASSCRED, true)

@@ -1,10 +1,10 @@
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { connect as netConnect } from 'node:net'
 import { join } from 'node:path'
-import type { UnixAddress } from '@linux-sockets/native-core'
+import type { Listener, Socket, SocketStream, UnixAddress } from '@linux-sockets/native-core'
 import { expectErrno, guardDescriptors, runPython, temporaryDirectory } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
-import { listen } from '../src/index.js'
+import { describe, expect, expectTypeOf, it } from 'vitest'
+import { connect, listen, unixPair } from '../src/index.js'
 
 guardDescriptors()
 
@@ -33,10 +33,13 @@ print(s.recv(100).decode(), s.recv(100))`
 
   it('lets the kernel choose a name', async () => {
     await using server = listen({ family: 'unix' })
+    expectTypeOf(server).toEqualTypeOf<Listener<SocketStream<UnixAddress>, UnixAddress>>()
+    expectTypeOf(connect).returns.resolves.toEqualTypeOf<SocketStream<UnixAddress>>()
+    expectTypeOf(unixPair).returns.toEqualTypeOf<[Socket<UnixAddress>, Socket<UnixAddress>]>()
     expect(server.address).toEqual({ family: 'unix', abstract: expect.stringMatching(/^[0-9a-f]{5}$/) })
   })
 
-  it('refuses a path that is taken, also by a listener that is closed', async () => {
+  it('refuses a path that is in use, even by a closed listener', async () => {
     const path = join(temporaryDirectory(), 'server.sock')
     const address = { family: 'unix', path } as const
     const first = listen(address)
@@ -49,9 +52,10 @@ print(s.recv(100).decode(), s.recv(100))`
 
   it('closes what it opened when it fails', () => {
     expectErrno(() => listen({ family: 'unix', path: join(temporaryDirectory(), 'none/server.sock') }), 'ENOENT')
-    expect(() => listen({ family: 'unix', path: 'x'.repeat(108) })).toThrow(RangeError)
+    expect(() => listen({ family: 'unix', path: 'x'.repeat(109) })).toThrow(RangeError)
     expect(() => listen({ family: 'unix', path: 'with\0nul' })).toThrow(TypeError)
-    expectErrno(() => listen({ family: 'ipv4', address: '127.0.0.1', port: 0 } as unknown as UnixAddress), 'EINVAL')
+    const inet = { family: 'ipv4', address: '127.0.0.1', port: 0 } as unknown as UnixAddress
+    expect(() => listen(inet)).toThrow(TypeError)
     expect(() => listen({ family: 'unix' }, { backlog: Number.NaN })).toThrow(TypeError)
   })
 
@@ -60,5 +64,16 @@ print(s.recv(100).decode(), s.recv(100))`
     const server = listen({ family: 'unix' }, { signal: controller.signal })
     controller.abort()
     expect(server.closed).toBe(true)
+  })
+
+  it('leaves no file behind when it fails', async () => {
+    const path = join(temporaryDirectory(), 'x.sock')
+    expect(() => listen(path, { budget: 0 })).toThrow(RangeError)
+    expect(existsSync(path)).toBe(false)
+    await using listener = listen(path)
+    expect(listener.address).toEqual({ family: 'unix', path })
+    // A file of another socket stays.
+    expectErrno(() => listen(path), 'EADDRINUSE')
+    expect(existsSync(path)).toBe(true)
   })
 })

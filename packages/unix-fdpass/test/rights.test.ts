@@ -1,30 +1,35 @@
-import { fstatSync, readlinkSync, readSync } from 'node:fs'
+import { fstatSync, readFileSync, readlinkSync, readSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
   type AsFd,
+  errno,
   eventfd,
   isNonBlocking,
-  type OwnedFd,
+  OwnedFd,
   pipe,
   readable,
   readv,
+  SO_PASSCRED,
+  SO_PASSPIDFD,
   SOCK_DGRAM,
   SOCK_SEQPACKET,
   SOCK_STREAM,
   type Socket,
-  setNonBlocking,
+  SystemError,
+  setOption,
   writev,
 } from '@linux-sockets/native-core'
 import {
   expectCloexec,
   expectErrno,
-  expectNonBlocking,
   guardDescriptors,
+  needLinux,
   openDescriptors,
   type Program,
+  skipUnless,
   spawnProgram,
 } from '@linux-sockets/testkit'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   type DescriptorMessage,
   type ReceiveDescriptorsOptions,
@@ -78,6 +83,24 @@ for i, fd in enumerate(fds): os.write(fd, b'%s %d' % (data, i))`,
     expect(await program.finished).toMatchObject({ code: 0, stderr: '' })
   })
 
+  it('leaves the pipe of a Python sender blocking', async () => {
+    const { mine, run } = child()
+    const program = run('python3', [
+      '-c',
+      `import os, socket
+s = socket.socket(fileno=3)
+s.setblocking(True)
+r, w = os.pipe()
+socket.send_fds(s, [b'x'], [r, w])
+s.recv(1)
+print(os.get_blocking(r), os.get_blocking(w))`,
+    ])
+    const { descriptors } = await receive(mine)
+    expect(descriptors.map(isNonBlocking)).toEqual([false, false])
+    mine.send(Buffer.from('y'))
+    expect(await program.finished).toMatchObject({ stdout: 'True True\n', stderr: '' })
+  })
+
   it('receives descriptors from Python', async () => {
     const { mine, run } = child()
     const program = run('python3', [
@@ -91,7 +114,7 @@ socket.send_fds(s, [b'a pipe and a listener'], [r, listener.fileno()])`,
     ])
     const { data, descriptors } = await receive(mine)
     expect(await program.finished).toMatchObject({ code: 0, stderr: '' })
-    // The sender has ended: what it sent lives on here.
+    // The sender has ended: the descriptors that it sent stay open here.
     expect(data.toString()).toBe('a pipe and a listener')
     const [read, listener] = descriptors as [OwnedFd, OwnedFd]
     expect(await readAll(read)).toBe('from python')
@@ -120,21 +143,32 @@ describe.each([
     expect(receiveDescriptors(b)).toBeNull()
   })
 
-  it('gives descriptors that are closed on exec and do not block', async () => {
+  it('returns descriptors that are closed on exec, and otherwise as the sender has them', async () => {
     const [a, b] = keepPair(type)
-    const file = keepOne(eventfd(0, { blocking: true }))
-    sendDescriptors(a, [file])
-    const [received] = (await receive(b)).descriptors as [OwnedFd]
-    expectCloexec(received)
-    expectNonBlocking(received)
-    setNonBlocking(file, false)
-    sendDescriptors(a, [file])
-    const [kept] = (await receive(b, { keepBlocking: true })).descriptors as [OwnedFd]
-    expectCloexec(kept)
-    expect(isNonBlocking(kept)).toBe(false)
+    for (const blocking of [true, false]) {
+      const file = keepOne(eventfd(0, { blocking }))
+      sendDescriptors(a, [file])
+      const [received] = (await receive(b)).descriptors as [OwnedFd]
+      expectCloexec(received)
+      expect([file, received].map(isNonBlocking)).toEqual([!blocking, !blocking])
+    }
   })
 
-  it.each([0, 1, 2, 7])('closes all and says so when more than %i come', async (max) => {
+  it('returns the sender’s pidfd, with room for it in addition to the descriptors and credentials', async (test) => {
+    skipUnless(test, needLinux('6.5'))
+    const [a, b] = keepPair(type)
+    setOption(b, SO_PASSPIDFD, true)
+    setOption(b, SO_PASSCRED, true)
+    for (const max of [0, 1, 2, 253]) {
+      sendDescriptors(a, Array(max).fill(a))
+      const { pidfd, descriptors, credentials, truncated } = await receive(b, { max })
+      expect([descriptors.length, credentials?.pid, truncated]).toEqual([max, process.pid, false])
+      expectCloexec(pidfd as OwnedFd)
+      expect(readFileSync(`/proc/self/fdinfo/${pidfd?.fd}`, 'utf8')).toMatch(new RegExp(`^Pid:\\t${process.pid}$`, 'm'))
+    }
+  })
+
+  it.each([0, 1, 2, 7])('closes all and reports it if more than %i come', async (max) => {
     const [a, b] = keepPair(type)
     const { read } = keep(pipe())
     const before = countSame(read)
@@ -149,6 +183,23 @@ describe.each([
     expect(countSame(read)).toBe(before + max)
   })
 
+  it('closes all and reports it even if close(2) fails', async () => {
+    const [a, b] = keepPair(type)
+    const { read } = keep(pipe())
+    const before = countSame(read)
+    sendDescriptors(a, [read, read, read], Buffer.from('too many'))
+    const { close } = OwnedFd.prototype
+    const closing = vi.spyOn(OwnedFd.prototype, 'close').mockImplementationOnce(function (this: OwnedFd) {
+      close.call(this)
+      throw new SystemError(errno.EIO, 'close')
+    })
+    const message = await receive(b, { max: 1 })
+    expect(closing).toHaveBeenCalled()
+    closing.mockRestore()
+    expect(message).toMatchObject({ data: Buffer.from('too many'), descriptors: [], truncated: true })
+    expect(countSame(read)).toBe(before)
+  })
+
   it('passes 253 at a time and refuses 254', async () => {
     const [a, b] = keepPair(type)
     const file = keepOne(eventfd())
@@ -160,7 +211,7 @@ describe.each([
 })
 
 describe('sendDescriptors', () => {
-  it('leaves what it passes open', async () => {
+  it('leaves the passed descriptors open', async () => {
     const [a, b] = keepPair()
     const { read, write } = keep(pipe())
     sendDescriptors(a, [read])
@@ -185,7 +236,7 @@ describe('sendDescriptors', () => {
     expect(() => sendDescriptors(a, [a], new Uint8Array())).toThrow(RangeError)
   })
 
-  it('returns null when it would block, and has sent nothing then', async () => {
+  it('returns null if it would block, and then has sent nothing', async () => {
     const [a, b] = keepPair(SOCK_SEQPACKET)
     const file = keepOne(eventfd())
     let sent = 0
@@ -194,7 +245,7 @@ describe('sendDescriptors', () => {
     expect(receiveDescriptors(b)).toBeNull()
   })
 
-  it('tells of a peer that is gone', () => {
+  it('reports that the peer is gone', () => {
     const [a, b] = keepPair()
     b.close()
     expectErrno(() => sendDescriptors(a, [a]), 'EPIPE')
@@ -213,6 +264,7 @@ describe('receiveDescriptors', () => {
       truncated: false,
       dataTruncated: false,
       credentials: undefined,
+      pidfd: undefined,
     })
   })
 
@@ -227,7 +279,7 @@ describe('receiveDescriptors', () => {
     expect([second.data.toString(), second.descriptors.length]).toEqual([', after', 0])
   })
 
-  it('gives the descriptors with the first part of a message of a stream', async () => {
+  it('returns the descriptors with the first part of a message of a stream', async () => {
     const [a, b] = keepPair()
     sendDescriptors(a, [a], Buffer.from('12345678'))
     const parts = [await receive(b, { size: 5 }), await receive(b, { size: 5 })]
@@ -237,7 +289,7 @@ describe('receiveDescriptors', () => {
     ])
   })
 
-  it('says when a datagram was longer than asked for, and keeps its descriptors', async () => {
+  it('reports that a datagram was longer than requested, and keeps its descriptors', async () => {
     const [a, b] = keepPair(SOCK_SEQPACKET)
     sendDescriptors(a, [a], Buffer.from('12345678'))
     const { data, dataTruncated, truncated, descriptors } = await receive(b, { size: 5 })
@@ -257,7 +309,7 @@ describe('receiveDescriptors', () => {
   })
 })
 
-/** A pair of which a child process gets one end, as its descriptor 3. */
+/** A pair; a child process gets one end, as its descriptor 3. */
 function child(): { mine: Socket; run: (command: string, args: string[]) => Program } {
   const [mine, theirs] = keepPair()
   const run = (command: string, args: string[]) => {
@@ -273,10 +325,11 @@ async function receive(socket: Socket, options?: ReceiveDescriptorsOptions): Pro
   await readable(socket)
   const message = receiveDescriptors(socket, options) as DescriptorMessage
   for (const descriptor of message.descriptors) keepOne(descriptor)
+  if (message.pidfd !== undefined) keepOne(message.pidfd)
   return message
 }
 
-/** All there is until everyone has closed the other end of a pipe. */
+/** All bytes until every holder has closed the other end of a pipe. */
 async function readAll(file: AsFd): Promise<string> {
   const parts: Buffer[] = []
   for (;;) {
@@ -288,7 +341,7 @@ async function readAll(file: AsFd): Promise<string> {
   }
 }
 
-/** The count of an eventfd, by which it is told from others. */
+/** The count of an eventfd, which identifies it. */
 function counterOf(file: AsFd): number {
   const bytes = Buffer.alloc(8)
   readSync(file.fd, bytes)
@@ -311,7 +364,7 @@ function keep<T extends Record<string, OwnedFd>>(owners: T): T {
   return owners
 }
 
-/** Closed when the running test ends. */
+/** Closes descriptors when the running test ends. */
 function keepOne<T extends OwnedFd>(owner: T): T {
   onTestFinished(() => owner.close())
   return owner

@@ -1,0 +1,92 @@
+/** Bad arguments of every exported function: each is refused by its name, before any system call. */
+import { controlMessage, setOption, wo } from '@linux-sockets/native-core'
+import {
+  expectErrno,
+  guardDescriptors,
+  type Refusal,
+  refusalsOf,
+  testRefusals,
+  unknownName,
+} from '@linux-sockets/testkit'
+import { expect, it } from 'vitest'
+import * as mcast from '../src/index.js'
+
+guardDescriptors()
+
+// biome-ignore lint/suspicious/noExplicitAny: what JavaScript lets through
+type Bad = any
+
+const notObjects: Bad[] = [null, 1, 'text', true]
+const notFds: Bad[] = [undefined, null, 'text', {}, { fd: '1' }, Number.NaN, 1.5]
+const notIndices: Bad[] = [null, true, Number.NaN, -1, 1.5, 2 ** 31, 2 ** 40, {}]
+const notGroups: Bad[] = [
+  undefined,
+  null,
+  1,
+  {},
+  '',
+  'text',
+  '239.1.2',
+  '239.1.2.3.4',
+  '239.1.2.256',
+  'ff02::fb%lo',
+  ':::',
+]
+
+/** A number without a descriptor, for which a system call would fail with EBADF. */
+const none = -1
+const group = '239.1.2.3'
+
+const membership = (call: (...args: Bad[]) => unknown): Refusal[] => [
+  ...refusalsOf(notFds, (socket) => call(socket, group), 'socket'),
+  ...refusalsOf(notGroups, (bad) => call(none, bad), 'group'),
+  ...refusalsOf(notObjects, (options) => call(none, group, options), 'options'),
+  ...refusalsOf(notIndices, (bad) => call(none, group, { interface: bad }), 'interface'),
+  unknownName('interface', (options) => call(none, group, options)),
+]
+
+testRefusals(mcast, {
+  arrivalOf: [
+    ...refusalsOf([undefined, null, 1, 'text', {}], mcast.arrivalOf, 'messages'),
+    ...refusalsOf([undefined, null, 1, {}], (message) => mcast.arrivalOf([message]), 'messages[0]'),
+    [() => mcast.arrivalOf([]), 'the datagram came without IP_PKTINFO or IPV6_PKTINFO'],
+  ],
+  joinGroup: membership(mcast.joinGroup),
+  leaveGroup: membership(mcast.leaveGroup),
+  openMulticastSocket: [
+    ...refusalsOf([undefined, ...notObjects], mcast.openMulticastSocket, 'options'),
+    unknownName('port', mcast.openMulticastSocket),
+    ...refusalsOf(
+      [undefined, null, 4, 'ipx', 'IPv4'],
+      (family) => mcast.openMulticastSocket({ family, port: 0 }),
+      'family',
+    ),
+    ...refusalsOf(
+      [undefined, null, '80', -1, 65536, 1.5, Number.NaN],
+      (port) => mcast.openMulticastSocket({ family: 'ipv4', port }),
+      'port',
+    ),
+  ],
+})
+
+it('refuses values that the layouts can’t hold, by their names', () => {
+  const row = wo('ROW', 0, 42, mcast.groupRequest)
+  for (const bad of notObjects) expect(() => setOption(none, row, bad)).toThrow('ROW must be')
+  for (const ifindex of notIndices.filter((bad) => bad !== -1)) {
+    expect(() => setOption(none, row, { ifindex, group })).toThrow('ROW.ifindex')
+  }
+  for (const bad of notGroups) expect(() => setOption(none, row, { ifindex: 0, group: bad })).toThrow('ROW.group')
+  for (const bad of notObjects) expect(() => controlMessage(mcast.CMSG_IP_PKTINFO, bad)).toThrow('IP_PKTINFO must be')
+  for (const bad of notObjects)
+    expect(() => controlMessage(mcast.CMSG_IPV6_PKTINFO, bad)).toThrow('IPV6_PKTINFO must be')
+  for (const bad of notGroups) {
+    expect(() => controlMessage(mcast.CMSG_IP_PKTINFO, { ifindex: 0, localAddress: bad })).toThrow(
+      'IP_PKTINFO.localAddress',
+    )
+  }
+})
+
+it('leaves to the kernel what only it can know', () => {
+  expectErrno(() => mcast.joinGroup(none, group, { interface: 'nowhere' }), 'ENODEV')
+  expectErrno(() => mcast.joinGroup(none, group), 'EBADF')
+})
