@@ -10,99 +10,129 @@ import {
   EPOLLPRI,
   EPOLLRDHUP,
   errno,
+  formatAddress,
   getOption,
   SHUT_WR,
   SO_DOMAIN,
   SO_ERROR,
-  SO_LINGER,
   Socket,
+  type SocketAddress,
   SocketStream,
   type SocketStreamOptions,
   SystemError,
-  setOption,
+  setNonBlocking,
 } from '@linux-sockets/native-core'
+import {
+  checkBytes,
+  checkHandlers,
+  checkObject,
+  checkOptions,
+  checkSocket,
+  checkStreamOptions,
+  closeQuietly,
+  describe,
+  type NamesOf,
+  netAddress,
+  orUndefined,
+  refuseSelfConnection,
+  resetOnClose,
+} from '@linux-sockets/native-core/internal'
 import { Deadlines, type Limits, limitsOf, type TimeoutKind, type Timeouts } from './deadline.js'
 import { WriteQueue } from './queue.js'
 import type { Reactor } from './reactor.js'
 import { protect, type Registration } from './registration.js'
 import { ConnectionStatistics } from './statistics.js'
 
-/** What a program does with its connections; one object serves them all. */
-export interface Handlers<State> {
-  /** The connection is there. */
-  open?(connection: Connection<State>): void
-  /** Bytes came. `chunk` is only lent: it is overwritten after the call, so copy what you keep. */
-  data(connection: Connection<State>, chunk: Buffer): void
-  /** The queue has fallen to its low mark after `write` returned false. */
-  drain?(connection: Connection<State>): void
-  /** The peer has sent its last byte. Without this handler the connection ends its side, too. */
-  end?(connection: Connection<State>): void
-  /** The connection broke: `ECONNRESET`, `ETIMEDOUT`, … `close` follows. */
-  error?(connection: Connection<State>, error: Error): void
-  /** The connection is gone; always the last call, and made once. */
-  close?(connection: Connection<State>): void
+/** The handlers of connections; one object serves them all. `state` is required unless `State` may be undefined. */
+export type Handlers<State = undefined, Address extends SocketAddress = SocketAddress> = ConnectionHandlers<
+  State,
+  Address
+> &
+  (undefined extends State ? unknown : Required<Pick<ConnectionHandlers<State, Address>, 'state'>>)
+
+/** The handlers of connections; only `data` is required. */
+export interface ConnectionHandlers<State, Address extends SocketAddress> {
   /**
-   * A time of `Timeouts` is over; it begins anew where the connection goes on. Without this handler the connection breaks
-   * with `ETIMEDOUT`, as it always does when connecting took too long.
+   * Makes the state of each new connection, before any other handler is called for it. This handler may read the
+   * connection's properties and keep it. Methods that act on it, such as `write` or `close`, throw a TypeError here; call
+   * them in `open`. If this handler throws, the connection is not made. Without this handler the state is undefined.
    */
-  timeout?(connection: Connection<State>, kind: 'idle' | 'read' | 'write'): void
+  state?(connection: Connection<never, Address>): State
+  /** The connection is established. */
+  open?(connection: Connection<State, Address>): void
+  /** Bytes have arrived. `chunk` is overwritten after the call, so copy what you keep. */
+  data(connection: Connection<State, Address>, chunk: Buffer): void
+  /** The queue has fallen to its low mark after `write` returned false. */
+  drain?(connection: Connection<State, Address>): void
+  /** The peer has ended its side, and no more bytes follow. Without this handler the connection ends its own side, too. */
+  end?(connection: Connection<State, Address>): void
+  /** The connection broke: `ECONNRESET`, `ETIMEDOUT`, … `close` follows. */
+  error?(connection: Connection<State, Address>, error: Error): void
+  /** The connection is closed. This is always the last call, and is made once. */
+  close?(connection: Connection<State, Address>): void
+  /**
+   * A timeout of `Timeouts` has expired. It starts again if the connection goes on. Without this handler the connection
+   * breaks with `ETIMEDOUT`, as it always does after `connectTimeout`.
+   */
+  timeout?(connection: Connection<State, Address>, kind: 'idle' | 'read' | 'write'): void
 }
 
-/** How much may wait to be sent, and how long things may take. */
+/** The limits of a connection's write queue, and its timeouts. */
 export interface ConnectionOptions extends Timeouts {
-  /** Queued **bytes** from which on `write` returns false. Default 64 KiB. */
+  /** The number of queued **bytes** from which `write` returns false. Default 64 KiB. */
   readonly highWaterMark?: number | undefined
-  /** Queued **bytes** at which `drain` is called after that. Default a quarter of the high mark. */
+  /** The number of queued **bytes** at which `drain` is called after that. Default: a quarter of `highWaterMark`. */
   readonly lowWaterMark?: number | undefined
-  /** Queued **bytes** that are never exceeded: the connection breaks with `ENOBUFS`. Default 16 MiB. */
+  /** The most queued **bytes**. A write that would exceed it breaks the connection with `ENOBUFS`. Default 16 MiB. */
   readonly maxQueued?: number | undefined
 }
 
-/** Who keeps account of connections: their server. */
-export interface ConnectionOwner<State> {
-  /** Before the handler of the same name. */
-  open(connection: Connection<State>): void
-  /** Before the handler of the same name. */
-  close(connection: Connection<State>): void
-  /** Before `close`, where the connection becomes a stream. */
-  becomes(stream: SocketStream): void
-  /** The socket is closed, that of a stream which was made of the connection too. */
+/** The server of connections, which keeps track of them. */
+export interface ConnectionOwner<State, Address extends SocketAddress> {
+  /** Called before the handler of the same name. */
+  open(connection: Connection<State, Address>): void
+  /** Called before the handler of the same name. */
+  close(connection: Connection<State, Address>): void
+  /** Called before `close` if the connection becomes a stream. */
+  becomes(stream: SocketStream<Address>): void
+  /** Called when the socket is closed, by the connection or by the stream that was made of it. */
   gone(): void
 }
 
-/** What the connections of one server have in common: their options, checked. */
+/** The checked options of a connection; the connections of one server share them. */
 export interface ConnectionPolicy {
   readonly lowWaterMark: number
   readonly highWaterMark: number
   readonly maxQueued: number
   readonly limits: Limits
-  /** Whether a short read says that nothing is left. */
+  /** Whether a short read means that nothing is left to read. */
   readonly readsWhole: boolean
 }
 
-/** What the package itself may set besides the options. */
-export interface ConnectionSettings<State> extends ConnectionOptions {
-  /** The options and the kind of socket, where they were looked at before. */
+/** The options, and what only this package sets. */
+export interface ConnectionSettings<State, Address extends SocketAddress> extends ConnectionOptions {
+  /** Set if the options and the kind of socket were checked before. */
   readonly policy?: ConnectionPolicy | undefined
-  /** Whether connect(2) is still under way. */
-  readonly connecting?: boolean | undefined
-  readonly owner?: ConnectionOwner<State> | undefined
+  /** The address of the peer, if connect(2) is still under way. */
+  readonly connecting?: Uint8Array | undefined
+  readonly owner?: ConnectionOwner<State, Address> | undefined
 }
 
-/** A connected stream socket in a reactor, edge-triggered. `state` is the program's own. */
-export class Connection<State = undefined> implements AsFd {
-  /** Whatever the handlers keep with the connection. */
+/** A connected stream socket in a reactor, edge-triggered. `state` belongs to the program. */
+export class Connection<State = undefined, Address extends SocketAddress = SocketAddress> implements AsFd {
+  /** The state that `Handlers.state` has made; undefined without that handler. */
   state: State
   readonly #reactor: Reactor
-  readonly #socket: Socket
-  readonly #handlers: Handlers<State>
-  readonly #registration: Registration
+  readonly #socket: Socket<Address>
+  readonly #handlers: ConnectionHandlers<State, Address>
+  /** Undefined while the handler `state` runs. */
+  readonly #registration: Registration | undefined
   readonly #queue = new WriteQueue()
   readonly #policy: ConnectionPolicy
   readonly #statistics = new ConnectionStatistics()
   readonly #deadlines: Deadlines | undefined
-  readonly #owner: ConnectionOwner<State> | undefined
-  #connecting: boolean
+  readonly #owner: ConnectionOwner<State, Address> | undefined
+  #connecting: Uint8Array | undefined
   /** Whether EPOLLOUT is on. */
   #armed: boolean
   #corks = 0
@@ -110,74 +140,123 @@ export class Connection<State = undefined> implements AsFd {
   #paused = false
   #peerEnded = false
   #ending = false
-  /** Whether the FIN is on its way. A second shutdown(2) would fail with `ENOTCONN` where the peer has ended, too. */
+  /** Whether shutdown(2) was called. A second call would fail with `ENOTCONN` if the peer has ended, too. */
   #finished = false
-  /** Whether to close behind the last byte, without the peer's end. */
+  /** Whether to close after the last byte without waiting for the peer's end. */
   #closing = false
   #closed = false
 
   /**
-   * Takes over a connected socket: from here on only the connection may close it.
-   * @throws SystemError when it can't be registered
-   * @throws TypeError, RangeError for options out of range. Whatever is thrown, the socket is then closed.
+   * Takes over a connected stream socket: from now on only the connection may close it. Makes the socket non-blocking, also
+   * for every other holder of the same open file. If the constructor throws, the caller still owns the socket.
+   * @throws SystemError if it can't be registered: `EEXIST` if the reactor has it already, `ENOSPC`, `EBADF`
+   * @throws TypeError, RangeError if `socket` is not a socket, or a handler or an option is invalid
    */
   constructor(
     reactor: Reactor,
-    socket: Socket,
-    handlers: Handlers<State>,
-    state: State,
+    socket: Socket<Address>,
+    handlers: Handlers<State, NoInfer<Address>>,
     options: ConnectionOptions = {},
   ) {
-    const { connecting = false, owner, policy }: ConnectionSettings<State> = options
-    this.state = state
+    checkObject(options, 'options')
+    const { connecting, owner, policy }: ConnectionSettings<State, Address> = options
+    if (policy === undefined) {
+      if (typeof reactor?.register !== 'function') {
+        throw new TypeError(`reactor must be a Reactor, not ${describe(reactor)}`)
+      }
+      checkSocket(socket, 'socket')
+      checkHandlers<ConnectionHandlers<State, Address>>(handlers, 'data', HANDLERS)
+      checkOptions(options, 'options', CONNECTION_OPTIONS)
+    }
     this.#reactor = reactor
     this.#socket = socket
     this.#handlers = handlers
     this.#owner = owner
     this.#connecting = connecting
-    this.#armed = connecting
-    try {
-      this.#policy = policy ?? policyOf(options, socket)
-      const { limits } = this.#policy
-      if (Deadlines.areNeeded(limits, connecting)) {
-        this.#deadlines = new Deadlines(
-          limits,
-          reactor.deadlines,
-          (kind) => this.#isAwaited(kind),
-          (kind) => this.#expire(kind),
-        )
-      }
-      this.#registration = reactor.register(
-        socket,
-        connecting ? READING_AND_WRITING : READING,
-        this.#handle,
-        this.#close,
-        this,
+    this.#armed = connecting !== undefined
+    this.#policy = policy ?? policyOf(options, socket)
+    // A socket that the reactor has accepted or opened is non-blocking already.
+    if (owner === undefined && !connecting) setNonBlocking(socket)
+    this.state = handlers.state?.(this as unknown as Connection<never, Address>) as State
+    this.#registration = reactor.register(
+      socket,
+      connecting ? READING_AND_WRITING : READING,
+      this.#handle,
+      this.#lost,
+      this,
+    )
+    const { limits } = this.#policy
+    if (Deadlines.areNeeded(limits, connecting !== undefined)) {
+      this.#deadlines = new Deadlines(
+        limits,
+        reactor.deadlines,
+        (kind) => this.#isAwaited(kind),
+        (kind) => this.#expire(kind),
       )
-    } catch (error) {
-      this.#deadlines?.stop()
-      socket.close()
-      throw error
     }
     if (!connecting) this.#open()
   }
 
-  /** The descriptor, for options; −1 once closed. */
+  /** The descriptor, for use with socket options; −1 once closed. */
   get fd(): number {
     return this.#socket.fd
   }
 
-  /** **Bytes** that wait for the kernel to take them. */
+  /** getsockname(2): the local address. Undefined once the connection is closed. */
+  get localName(): Address | undefined {
+    return orUndefined(() => this.#socket.localAddress)
+  }
+
+  /**
+   * The peer's address. For an accepted connection it is the address from accept4(2): it takes no system call, and stays
+   * known after a reset and after the close. For any other connection getpeername(2) is called, and the address is
+   * undefined while the socket is not connected.
+   */
+  get peerName(): Address | undefined {
+    return orUndefined(() => this.#socket.peerAddress)
+  }
+
+  /** The local address as text, as in `net.Socket`: `'127.0.0.1'`. Undefined if `localName` is, or is neither IPv4 nor IPv6. */
+  get localAddress(): string | undefined {
+    return netAddress(this.localName)?.address
+  }
+
+  /** The local port. Undefined if `localAddress` is. */
+  get localPort(): number | undefined {
+    return netAddress(this.localName)?.port
+  }
+
+  /** `'IPv4'` or `'IPv6'`. Undefined if `localAddress` is. */
+  get localFamily(): 'IPv4' | 'IPv6' | undefined {
+    return netAddress(this.localName)?.family
+  }
+
+  /** The peer's address as text, as in `net.Socket`: `'127.0.0.1'`. Undefined if `peerName` is, or is neither IPv4 nor IPv6. */
+  get remoteAddress(): string | undefined {
+    return netAddress(this.peerName)?.address
+  }
+
+  /** The peer's port. Undefined if `remoteAddress` is. */
+  get remotePort(): number | undefined {
+    return netAddress(this.peerName)?.port
+  }
+
+  /** `'IPv4'` or `'IPv6'`. Undefined if `remoteAddress` is. */
+  get remoteFamily(): 'IPv4' | 'IPv6' | undefined {
+    return netAddress(this.peerName)?.family
+  }
+
+  /** **Bytes** in the write queue, which the kernel has not accepted yet. */
   get queued(): number {
     return this.#queue.length
   }
 
-  /** Whether connect(2) is still under way; `open` follows. */
+  /** Whether connect(2) is still under way. If it succeeds, `open` is called. */
   get connecting(): boolean {
-    return this.#connecting
+    return this.#connecting !== undefined
   }
 
-  /** Whether the connection is gone. */
+  /** Whether the connection is closed. */
   get closed(): boolean {
     return this.#closed
   }
@@ -187,52 +266,58 @@ export class Connection<State = undefined> implements AsFd {
     return this.#statistics.bytesRead
   }
 
-  /** **Bytes** that the kernel has taken so far. */
+  /** **Bytes** that the kernel has accepted for sending so far. */
   get bytesWritten(): number {
     return this.#statistics.bytesWritten
   }
 
-  /** What went through so far. */
+  /** The traffic so far, as a copy. */
   get statistics(): Readonly<ConnectionStatistics> {
     return this.#statistics.copy()
   }
 
   /**
-   * Sends at once what the kernel takes, and queues a copy of the rest, so `data` is free afterwards. Returns false when
-   * the queue has reached its high mark: wait for `drain`. After `end` or on a closed connection the data is dropped.
+   * Sends as much as the kernel accepts at once, and queues a copy of the rest, so the caller may reuse `data`. Text is sent
+   * as UTF-8. Returns false when the queue has reached `highWaterMark`; `drain` or `close` is called later. After `end` and on
+   * a closed connection the data is dropped, and the result is true, since there is nothing to wait for.
    */
-  write(data: Uint8Array): boolean {
-    if (!(data instanceof Uint8Array)) throw new TypeError('data must be a Uint8Array')
-    if (this.#closed || this.#ending) return false
+  write(data: Uint8Array | string): boolean {
+    if (typeof data === 'string') return this.write(Buffer.from(data))
+    checkBytes(data, 'data')
+    this.#refuseUnmade()
+    if (this.#closed || this.#ending) return true
     let sent = 0
     if (this.#queue.length === 0 && this.#corks === 0 && !this.#connecting) {
       try {
         sent = this.#account(this.#socket.send(data), data.length)
       } catch (error) {
-        this.#break(error as Error)
-        return false
+        this.#break(error as Error, true)
+        return true
       }
     }
     if (sent < data.length) this.#enqueue(sent === 0 ? data : data.subarray(sent))
-    return !this.#mustDrain && !this.#closed
+    return !this.#mustDrain || this.#closed
   }
 
   /**
-   * Keeps what is written from now on in the queue, until as many `uncork`s send it with as few calls as possible (`sendmsg`).
-   * What waits there already stays as long. `end` ends it, and behind `end` it does nothing.
+   * Keeps data written from now on in the queue, and data queued before, too. Once `uncork` was called as often as `cork`, the
+   * queue is sent with as few system calls as possible (`sendmsg`). `end` removes all corks, and after `end` this does nothing.
    */
   cork(): void {
+    this.#refuseUnmade()
     if (!this.#ending) this.#corks++
   }
 
-  /** Sends what `cork` has kept back. */
+  /** Ends one `cork`. The last one sends the queued data. */
   uncork(): void {
+    this.#refuseUnmade()
     if (this.#corks === 0) return
     if (--this.#corks === 0 && !this.#armed && this.#queue.length > 0) this.#flush()
   }
 
-  /** Sends what is queued, then a FIN. The connection closes when the peer has ended, too. */
+  /** Sends the queued data, then a FIN. The connection closes when the peer has ended, too. */
   end(): void {
+    this.#refuseUnmade()
     if (this.#closed || this.#ending) return
     this.#ending = true
     this.#corks = 0
@@ -241,11 +326,12 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   /**
-   * Sends what is queued, then closes without waiting for the peer's end; connecting comes to its end first. Bytes of the
-   * peer that were not read, or come later, make the kernel reset the connection, by which the peer can lose what it has not
-   * read: `end` is the safe way.
+   * Sends the queued data, then closes without waiting for the peer's end. If connect(2) is under way, it is completed first.
+   * If the peer has sent bytes that were not read, or sends more later, the kernel resets the connection, and the peer can
+   * lose what it has not read yet. To avoid this, use `end`.
    */
   close(): void {
+    this.#refuseUnmade()
     if (this.#closed) return
     this.#closing = true
     this.#paused = true
@@ -253,63 +339,69 @@ export class Connection<State = undefined> implements AsFd {
     else this.end()
   }
 
-  /** Ends at once: what is queued is dropped, and the peer sees a reset. */
+  /** Closes at once: queued data is dropped, and the peer sees a reset. */
   abort(): void {
-    if (this.#closed) return
-    if (this.fd >= 0) setOption(this.#socket, SO_LINGER, 0)
-    this.#close()
+    this.#refuseUnmade()
+    this.#close(true)
   }
 
   /**
-   * Stops reading: the kernel's buffer fills, and the peer must wait. Its end or its reset is then noticed by `resume`, behind
-   * the bytes that came before; without that only a write or a timeout tells of a reset, and those bytes are lost.
+   * Stops reading: the kernel's buffer fills, and the peer must wait. The peer's end or reset is then noticed after `resume`,
+   * behind the bytes that came before it. Without `resume` only a write or a timeout reveals a reset, and these bytes are lost.
    */
   pause(): void {
+    this.#refuseUnmade()
     this.#paused = true
   }
 
-  /** Reads on. */
+  /** Reads again after `pause`. */
   resume(): void {
+    this.#refuseUnmade()
     if (!this.#paused || this.#closing || this.#closed) return
     this.#paused = false
-    // Connecting ends with an edge of its own.
+    // The end of connect(2) is reported as an edge of its own.
     if (this.#connecting) return
     this.#deadlines?.begin('read')
-    // The edge may have passed while nobody was reading.
+    // The edge may have been reported while reading was paused.
     this.#readLater()
   }
 
   /** Keeps the process alive while the connection is open. This is the default. */
   ref(): this {
-    this.#registration.ref()
+    this.#place.ref()
     return this
   }
 
   /** Lets the process end although the connection is open. */
   unref(): this {
-    this.#registration.unref()
+    this.#place.unref()
     return this
   }
 
   /**
-   * Makes a standard `Duplex` of the connection, for `node:tls`, `node:http`, `stream.pipeline` or `Duplex.toWeb`: it runs on the
-   * same reactor, sends first what is queued here, and keeps the process alive if the connection did. For the handlers the
-   * connection is closed by this.
-   * @throws SystemError `EBADF` when it is closed or has ended, `ENOTCONN` when it is connecting
-   * @throws TypeError, RangeError for options that are none; the connection is then closed, too
+   * Makes a standard `Duplex` of the connection, for `node:tls`, `node:http`, `stream.pipeline` or `Duplex.toWeb`. The stream
+   * runs on the same reactor, first sends the data that is queued here, and keeps the process alive if the connection did.
+   * The handlers see the connection close.
+   * @throws SystemError `EBADF` if the connection is closed or has ended, `ENOTCONN` while it is connecting
+   * @throws TypeError, RangeError if an option is invalid; the connection then goes on
    */
-  toStream(options: Omit<SocketStreamOptions, 'watch'> = {}): SocketStream {
+  toStream(options: Omit<SocketStreamOptions, 'watch'> = {}): SocketStream<Address> {
+    checkOptions(options, 'options', TO_STREAM_OPTIONS)
+    checkStreamOptions(options)
     if (this.#closed || this.#ending) throw new SystemError(errno.EBADF, 'toStream', 'the connection has ended')
     if (this.#connecting) throw new SystemError(errno.ENOTCONN, 'toStream')
     const pieces = this.#queue.pieces()
-    const { referenced } = this.#registration
-    this.#registration.close()
-    const socket = Socket.from(this.#socket)
-    let stream: SocketStream
+    const { referenced } = this.#place
+    this.#place.close()
+    let socket: Socket<Address> | undefined
+    let stream: SocketStream<Address>
     try {
+      if (this.#socket.closed) throw new SystemError(errno.EBADF, 'toStream', 'other code has closed the connection')
+      socket = Socket.from(this.#socket)
       stream = new SocketStream(socket, { ...options, watch: this.#reactor.watch })
     } catch (error) {
-      socket.close()
+      if (socket !== undefined) resetOnClose(socket)
+      closeQuietly(socket)
       this.#close()
       throw error
     }
@@ -317,29 +409,44 @@ export class Connection<State = undefined> implements AsFd {
     for (const piece of pieces) stream.write(piece)
     this.#owner?.becomes(stream)
     this.#closed = true
-    this.#release()
+    this.#release(false)
     return stream
   }
 
+  get #place(): Registration {
+    this.#refuseUnmade()
+    return this.#registration as Registration
+  }
+
+  #refuseUnmade(): void {
+    if (this.#registration === undefined) {
+      throw new TypeError('while its state is made, a connection can only be looked at')
+    }
+  }
+
   #handle(events: number): void {
-    if (this.#connecting && !this.#connected()) return
-    // Reading first: the error that a write meets would end the connection and with it the bytes that came before.
+    if (this.#connecting !== undefined && !this.#connected(this.#connecting)) return
+    // Read first: an error of a write would end the connection, and the bytes that came before would be lost.
     try {
       if ((events & ~EPOLLOUT) !== 0) this.#read((events & ~(EPOLLIN | EPOLLOUT)) !== 0)
-      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#peerEnded || this.#closing)) this.#breakIfFailed()
+      // After the peer's end no further read would report the error.
+      if ((events & (EPOLLERR | EPOLLHUP)) !== 0 && (this.#peerEnded || this.#closing)) this.#breakIfFailed('recv')
     } finally {
       if ((events & EPOLLOUT) !== 0 && this.#armed) this.#sendMore()
     }
   }
 
-  /** Whether connect(2) has come to a good end. */
-  #connected(): boolean {
-    const failure = getOption(this.#socket, SO_ERROR)
-    if (failure !== 0) {
-      this.#break(new SystemError(failure, 'connect'))
+  /** Whether connect(2) has succeeded and the connection goes on. */
+  #connected(target: Uint8Array): boolean {
+    this.#breakIfFailed('connect', formatAddress(target))
+    if (this.#closed) return false
+    try {
+      refuseSelfConnection(this.#socket, target)
+    } catch (error) {
+      this.#break(error as Error)
       return false
     }
-    this.#connecting = false
+    this.#connecting = undefined
     this.#deadlines?.connected()
     this.#open()
     return !this.#closed
@@ -351,9 +458,9 @@ export class Connection<State = undefined> implements AsFd {
   }
 
   /**
-   * Drains the socket, up to a budget so that others get their turn. A short read means that nothing is left, which
-   * spares the call that would only say so (epoll(7), question 9) — unless an end, an error or urgent data waits behind
-   * what was read.
+   * Drains the socket, up to a budget so that other connections get their turn. A short read means that nothing is left,
+   * which saves the call that would only confirm it (epoll(7), question 9), unless an end, an error or urgent data follows
+   * the bytes that were read.
    */
   #read(untilEnd: boolean): void {
     for (let reads = 0; !this.#paused && !this.#closed && !this.#peerEnded; reads++) {
@@ -416,9 +523,9 @@ export class Connection<State = undefined> implements AsFd {
     return sent
   }
 
-  /** The edge has passed, and is not reported again. Whether an end or an error came with it is no longer known. */
+  /** Reads in the next turn, since the edge is not reported again. It is not known whether an end or an error came with it. */
   #readLater(): void {
-    if (!this.#closed) this.#registration.again(EPOLLIN | EPOLLRDHUP)
+    if (!this.#closed) this.#place.again(EPOLLIN | EPOLLRDHUP)
   }
 
   #endOfInput(): void {
@@ -428,17 +535,23 @@ export class Connection<State = undefined> implements AsFd {
     this.#closeWhenDone()
   }
 
-  /** Behind the peer's end nothing can be read that would tell. */
-  #breakIfFailed(): void {
+  /** Breaks with the socket's pending error (SO_ERROR), if there is one. */
+  #breakIfFailed(syscall: string, detail?: string): void {
     if (this.#closed) return
-    const failure = getOption(this.#socket, SO_ERROR)
-    if (failure !== 0) this.#break(new SystemError(failure, 'recv'))
+    try {
+      const failure = getOption(this.#socket, SO_ERROR)
+      if (failure !== 0) throw new SystemError(failure, syscall, detail)
+    } catch (error) {
+      this.#break(error as Error)
+    }
   }
 
   #enqueue(rest: Uint8Array): void {
     const queued = this.#queue.length + rest.length
     if (queued > this.#policy.maxQueued) {
-      this.#break(new SystemError(errno.ENOBUFS, 'write', `${queued} bytes queued`))
+      const { maxQueued } = this.#policy
+      const detail = `(${queued} bytes would wait, more than maxQueued, ${maxQueued})`
+      this.#break(new SystemError(errno.ENOBUFS, 'write', detail), true)
       return
     }
     const first = this.#queue.length === 0
@@ -451,14 +564,18 @@ export class Connection<State = undefined> implements AsFd {
     if (this.#corks === 0) this.#arm(true)
   }
 
-  /** EPOLLOUT is on only while something waits. */
+  /** Turns EPOLLOUT on or off. It is on only while something is queued. */
   #arm(on: boolean): void {
     if (on === this.#armed) return
     this.#armed = on
-    this.#registration.modify(on ? READING_AND_WRITING : READING)
+    try {
+      this.#place.modify(on ? READING_AND_WRITING : READING)
+    } catch (error) {
+      this.#break(error as Error)
+    }
   }
 
-  /** The kernel takes bytes again. */
+  /** Sends the queue when the kernel accepts bytes again, unless the connection is corked. */
   #sendMore(): void {
     if (this.#corks === 0) this.#flush()
     else if (!this.#closed) this.#arm(false)
@@ -479,9 +596,10 @@ export class Connection<State = undefined> implements AsFd {
       return
     }
     this.#arm(this.#queue.length > 0)
+    if (this.#closed) return
     if (this.#mustDrain && this.#queue.length <= this.#policy.lowWaterMark) {
       this.#mustDrain = false
-      if (!this.#ending) protect(() => this.#handlers.drain?.(this))
+      protect(() => this.#handlers.drain?.(this))
     }
     if (this.#ending && this.#queue.length === 0 && !this.#closed) this.#finish()
   }
@@ -492,8 +610,8 @@ export class Connection<State = undefined> implements AsFd {
     try {
       this.#socket.shutdown(SHUT_WR)
     } catch (error) {
-      // After a reset shutdown(2) says ENOTCONN, and the reason waits at the socket.
-      this.#breakIfFailed()
+      // After a reset shutdown(2) fails with ENOTCONN, and the reason is the socket's pending error.
+      this.#breakIfFailed('shutdown')
       this.#break(error as Error)
       return
     }
@@ -505,69 +623,122 @@ export class Connection<State = undefined> implements AsFd {
     if ((this.#peerEnded || this.#closing) && this.#ending) this.#close()
   }
 
-  /** Whether the time of that kind runs. */
+  /** Whether the timeout of that kind runs. */
   #isAwaited(kind: TimeoutKind): boolean {
     switch (kind) {
       case 'connect':
-        return this.#connecting
+        return this.#connecting !== undefined
       case 'read':
-        return !this.#connecting && !this.#paused && !this.#peerEnded
+        return this.#connecting === undefined && !this.#paused && !this.#peerEnded
       case 'write':
-        return !this.#connecting && this.#queue.length > 0
+        return this.#connecting === undefined && this.#queue.length > 0
       case 'idle':
-        return !this.#connecting
+        return this.#connecting === undefined
     }
   }
 
   #expire(kind: TimeoutKind): void {
     if (kind !== 'connect' && this.#handlers.timeout !== undefined) this.#handlers.timeout(this, kind)
-    else this.#break(new SystemError(errno.ETIMEDOUT, SYSCALL_OF[kind], `${kind} timeout`))
+    else this.#break(new SystemError(errno.ETIMEDOUT, SYSCALL_OF[kind], this.#detailOf(kind)))
   }
 
-  #break(error: Error): void {
+  #detailOf(kind: TimeoutKind): string {
+    const where = this.#connecting === undefined ? '' : `${formatAddress(this.#connecting)} `
+    return `${where}(${kind}Timeout, ${this.#policy.limits[kind]} ms)`
+  }
+
+  /** Called when the registration has ended: with the reactor, or because other code has closed the socket. */
+  #lost(): void {
+    if (this.#reactor.closed) this.#close()
+    else this.#break(new SystemError(errno.EBADF, 'epoll_wait', '(closed while the connection was open)'))
+  }
+
+  /** Closes with an error. `cut`: whether bytes are lost that are no longer, or not yet, in the queue. */
+  #break(error: Error, cut = false): void {
     if (this.#closed) return
-    // What the handler still does with the connection comes to nothing.
+    // Set first, so that calls on the connection from within the handler do nothing.
     this.#closed = true
     protect(() => this.#handlers.error?.(this, error))
-    this.#release()
+    this.#release(cut, error)
     this.#owner?.gone()
   }
 
-  #close(): void {
+  #close(cut = false): void {
     if (this.#closed) return
     this.#closed = true
-    this.#release()
+    this.#release(cut)
     this.#owner?.gone()
   }
 
-  #release(): void {
+  /** Closes the socket. If bytes are lost, the peer sees a reset, so that it does not take what it got for the whole. */
+  #release(cut: boolean, error?: Error): void {
+    if (cut || this.#queue.length > 0) resetOnClose(this.#socket)
     this.#queue.clear()
     this.#deadlines?.stop()
-    this.#registration.close()
-    this.#socket.close()
+    this.#place.close()
+    closeQuietly(this.#socket, error)
     this.#owner?.close(this)
     protect(() => this.#handlers.close?.(this))
   }
 }
 
+export const HANDLERS: NamesOf<ConnectionHandlers<unknown, SocketAddress>> = {
+  state: true,
+  open: true,
+  data: true,
+  drain: true,
+  end: true,
+  error: true,
+  close: true,
+  timeout: true,
+}
+
+export const CONNECTION_OPTIONS: NamesOf<ConnectionOptions> = {
+  highWaterMark: true,
+  lowWaterMark: true,
+  maxQueued: true,
+  connectTimeout: true,
+  idleTimeout: true,
+  readTimeout: true,
+  writeTimeout: true,
+}
+
+const TO_STREAM_OPTIONS: NamesOf<Omit<SocketStreamOptions, 'watch'>> = {
+  allowHalfOpen: true,
+  signal: true,
+  highWaterMark: true,
+  readableHighWaterMark: true,
+  writableHighWaterMark: true,
+}
+
 /**
- * Looks at the options, and at a socket of the kind that they are for.
- * @throws TypeError, RangeError for options out of range
+ * Checks the options, and reads the family of a socket that is of the same kind as the connections.
+ * @throws TypeError, RangeError if an option is out of range
  */
 export function policyOf(options: ConnectionOptions, socket: AsFd): ConnectionPolicy {
+  return { ...checkedLimits(options), readsWhole: readsWhole(getOption(socket, SO_DOMAIN)) }
+}
+
+/** Whether a short read means that nothing is left. A Unix socket also stops at descriptors and at another writer's bytes. */
+export function readsWhole(family: number): boolean {
+  return family === AF_INET || family === AF_INET6
+}
+
+/**
+ * Checks the options of a connection, and fills in the defaults.
+ * @throws TypeError, RangeError if an option is out of range
+ */
+export function checkedLimits(options: ConnectionOptions): Omit<ConnectionPolicy, 'readsWhole'> {
   const { highWaterMark = 64 * 1024, maxQueued = 16 * 1024 * 1024 } = options
   const { lowWaterMark = highWaterMark / 4 } = options
-  for (const [name, value] of Object.entries({ lowWaterMark, highWaterMark, maxQueued })) {
+  for (const [name, value] of Object.entries({ highWaterMark, maxQueued, lowWaterMark })) {
     if (typeof value !== 'number') throw new TypeError(`${name} must be a number of bytes`)
     if (!(value >= 0)) throw new RangeError(`${name} must not be negative`)
   }
   if (lowWaterMark > highWaterMark || highWaterMark > maxQueued) {
     throw new RangeError('lowWaterMark ≤ highWaterMark ≤ maxQueued must hold')
   }
-  const limits = limitsOf(options)
-  // A Unix socket stops reading where descriptors came along, or another writer's bytes begin.
-  const readsWhole = [AF_INET, AF_INET6].includes(getOption(socket, SO_DOMAIN))
-  return { lowWaterMark, highWaterMark, maxQueued, limits, readsWhole }
+  return { lowWaterMark, highWaterMark, maxQueued, limits: limitsOf(options) }
 }
 
 const SYSCALL_OF = { connect: 'connect', idle: 'recv', read: 'recv', write: 'send' } as const
@@ -575,15 +746,15 @@ const SYSCALL_OF = { connect: 'connect', idle: 'recv', read: 'recv', write: 'sen
 const READING = (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET) >>> 0
 const READING_AND_WRITING = (READING | EPOLLOUT) >>> 0
 
-/** So much is 256 KiB; whoever has more to read goes on in the next turn. */
+/** 256 KiB. A connection that has more to read continues in the next turn. */
 const READS_PER_TURN = 4
 const PIECES_PER_CALL = 64
 
-/** All connections of a thread read into one slab: a chunk is handled before the next one is read. */
+/** The buffer into which all connections of a thread read: a chunk is handled before the next one is read. */
 const SLAB_SIZE = 64 * 1024
 const slab = Buffer.allocUnsafeSlow(SLAB_SIZE)
 
-/** Views of the slab's first bytes, by length: small messages come by the million, and a view costs more than their bytes. */
+/** Views of the slab's first bytes, by length: small messages are frequent, and a new view costs more than their bytes. */
 const views: (Buffer | undefined)[] = new Array(4096).fill(undefined)
 
 function lend(length: number): Buffer {

@@ -2,27 +2,27 @@ import { AsyncResource } from 'node:async_hooks'
 import { protect } from './registration.js'
 import { type LoopTimers, Timer } from './timers.js'
 
-/** How long things may take, each in **milliseconds**, 1 … 2³¹ − 1. Default: for ever. */
+/** The timeouts of a connection, each in **milliseconds**, 1 … 2³¹ − 1. Default: no limit. */
 export interface Timeouts {
-  /** Until the peer has taken the connection; for `Reactor.connect`. */
+  /** The time until the peer has accepted the connection; for `Reactor.connect`. */
   readonly connectTimeout?: number | undefined
-  /** With nothing read and nothing sent. */
+  /** The time with nothing read and nothing sent. */
   readonly idleTimeout?: number | undefined
-  /** With nothing read, while reading is wanted: not paused, and the peer has not ended. Goes on after `end`. */
+  /** The time with nothing read, while the connection is not paused and the peer has not ended. Still runs after `end`. */
   readonly readTimeout?: number | undefined
-  /** With nothing sent, while something waits to be sent, corked or not. */
+  /** The time with nothing sent, while something is queued, corked or not. */
   readonly writeTimeout?: number | undefined
 }
 
-/** Which time is over. */
+/** The kind of a timeout: the option `connectTimeout` is of the kind `'connect'`. */
 export type TimeoutKind = 'connect' | 'idle' | 'read' | 'write'
 
-/** The times in **milliseconds**; `Infinity` where there is no limit. */
+/** The timeouts in **milliseconds**; `Infinity` where there is no limit. */
 export type Limits = Readonly<Record<TimeoutKind, number>>
 
 /**
- * The times of one connection, by a single timer that is set to the next one. What puts a time off only notes when that
- * was: the timer finds out when it is called, so that a busy connection costs the wheel nothing.
+ * The timeouts of one connection, on a single timer that is set to the next one. Traffic only records its time: the timer
+ * reads that record when it is called, so that a busy connection costs the wheel nothing.
  */
 export class Deadlines extends AsyncResource {
   readonly #limits: Limits
@@ -30,13 +30,13 @@ export class Deadlines extends AsyncResource {
   readonly #isAwaited: (kind: TimeoutKind) => boolean
   readonly #expire: (kind: TimeoutKind) => void
   readonly #timer: Timer
-  /** When the time of each kind has begun. */
+  /** When each timeout began, by the clock of the timers. */
   readonly #begun: Record<TimeoutKind, number>
-  /** When the timer is called. */
+  /** When the timer is due. */
   #wakeAt = Number.POSITIVE_INFINITY
   #stopped = false
 
-  /** Whether there is anything to look after. Most connections have no limits, and then no functions for them either. */
+  /** Whether a connection has any timeout. Most have none, and then need neither this object nor functions for it. */
   static areNeeded(limits: Limits, connecting: boolean): boolean {
     return KINDS.some((kind) => limits[kind] !== Number.POSITIVE_INFINITY && (connecting || kind !== 'connect'))
   }
@@ -58,14 +58,14 @@ export class Deadlines extends AsyncResource {
     this.#arm()
   }
 
-  /** The time of that kind begins now, and that of idleness. */
+  /** Starts the timeout of that kind again, and the idle timeout. */
   begin(kind: 'read' | 'write'): void {
     const now = this.#timers.refresh()
     this.#begun[kind] = this.#begun.idle = now
     if (now + this.#limits[kind] < this.#wakeAt) this.#arm()
   }
 
-  /** The connection is there: all times begin. */
+  /** Starts all timeouts again, since the connection is established. */
   connected(): void {
     const now = this.#timers.refresh()
     for (const kind of KINDS) this.#begun[kind] = now
@@ -105,7 +105,10 @@ export class Deadlines extends AsyncResource {
 
 const KINDS: readonly TimeoutKind[] = ['connect', 'idle', 'read', 'write']
 
-/** @throws TypeError, RangeError for times out of range */
+/**
+ * Checks the timeouts, and replaces missing ones with `Infinity`.
+ * @throws TypeError, RangeError if a timeout is out of range
+ */
 export function limitsOf(options: Timeouts): Limits {
   return {
     connect: check('connectTimeout', options.connectTimeout),

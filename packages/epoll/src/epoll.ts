@@ -1,6 +1,5 @@
 import {
   type AsFd,
-  checkInteger,
   EPIOCGPARAMS,
   EPIOCSPARAMS,
   EPOLL_CTL_ADD,
@@ -10,22 +9,29 @@ import {
   epollControl,
   epollCreate,
   epollWait,
+  type FdLike,
   ioctl,
   type OwnedFd,
 } from '@linux-sockets/native-core'
+import {
+  checkBoolean,
+  checkFlags,
+  checkInteger,
+  checkOptions,
+  describe,
+  fdOf,
+} from '@linux-sockets/native-core/internal'
 
-/** Where `Epoll.wait` leaves what happened; used again for every wait, so nothing is allocated. */
+/** The buffer that `Epoll.wait` writes events to. Reuse one for every wait, so that a wait allocates nothing. */
 export class EpollEvents {
-  /** As the boundary fills it: three words per event. */
+  /** The events as native code writes them: three words per event. */
   readonly words: Uint32Array
-  /** How many events the last wait brought. */
+  /** The number of events of the last wait. */
   count = 0
 
-  /** `capacity`: the most events that one wait brings. Default 256. */
+  /** `capacity`: the most events that one wait returns. Default 256. */
   constructor(capacity = 256) {
-    if (!Number.isInteger(capacity) || capacity < 1) {
-      throw new RangeError(`capacity must be a positive integer, not ${capacity}`)
-    }
+    checkInteger(capacity, 1, EP_MAX_EVENTS, 'capacity')
     this.words = new Uint32Array(capacity * EPOLL_EVENT_WORDS)
   }
 
@@ -34,7 +40,7 @@ export class EpollEvents {
     return this.words[i * EPOLL_EVENT_WORDS] as number
   }
 
-  /** The low 32 bits of the data of event i; the descriptor, unless other data was given. */
+  /** The low 32 bits of the data of event i; by default the descriptor. */
   low(i: number): number {
     return this.words[i * EPOLL_EVENT_WORDS + 1] as number
   }
@@ -51,66 +57,76 @@ export class EpollEvents {
 }
 
 /**
- * How an instance busy polls: before a wait sleeps, it looks itself for packets in the receive queue of the network
- * device that the registered sockets were last served by, which saves the interrupt's latency and costs processor time.
+ * The busy-polling parameters of an epoll instance. Before a wait sleeps, the kernel polls the receive queue of the network
+ * device that last served the registered sockets. This saves the latency of the interrupt and costs processor time.
  * @see {@link https://docs.kernel.org/networking/napi.html#epoll-based-busy-polling epoll-based busy polling}
  */
 export interface BusyPoll {
-  /** How long, in **microseconds**, 0 … 2³¹ − 1. 0, the default, leaves it to `net.core.busy_poll`. */
+  /** How long to poll, in **microseconds**, 0 … 2³¹ − 1. With 0, the default, `net.core.busy_poll` applies. */
   readonly usecs: number
-  /** The most **packets** at a time, 0 … 65535. 0, the default, means 8; more than 64 takes `CAP_NET_ADMIN`. */
+  /** The most **packets** per poll, 0 … 65535. 0, the default, means 8; more than 64 requires `CAP_NET_ADMIN`. */
   readonly budget: number
   /**
-   * Whether the device's interrupts stay off as long as the instance polls often enough, which takes its
-   * `napi_defer_hard_irqs` and `gro_flush_timeout`. Default `false`.
+   * Whether the device's interrupts stay off while the instance polls often enough. The device's `napi_defer_hard_irqs`
+   * and `gro_flush_timeout` must be set for this. Default `false`.
    */
   readonly prefer: boolean
 }
 
 /**
- * An epoll instance, as the kernel has it: every flag, 64 bits of data, and the caller's own discipline.
+ * An epoll instance with the kernel's own interface: every flag, and 64 bits of data for each descriptor. When to read,
+ * write and arm again is up to the caller.
  * @see {@link https://man7.org/linux/man-pages/man7/epoll.7.html epoll(7)}
  */
 export class Epoll implements AsFd, Disposable {
   readonly #epoll: OwnedFd = epollCreate()
 
-  /** Readable while events wait, so that an instance can be watched by another. −1 once closed. */
+  /** The instance's descriptor; −1 once closed. It is readable while events are pending, so another instance can watch it. */
   get fd(): number {
     return this.#epoll.fd
   }
 
   /**
-   * epoll_ctl(2) `EPOLL_CTL_ADD`. `data` comes back with the events; by default it is the descriptor.
-   * @throws TypeError, RangeError for data that 64 bits, unsigned, don't hold; a number must be a safe integer
-   * @throws SystemError `EEXIST`, `EPERM` (a file that can't be waited for), `ENOSPC`, `ELOOP`, `EINVAL` (flags that don't go together)
+   * epoll_ctl(2) `EPOLL_CTL_ADD`: registers a descriptor. Its events come with `data`; by default that is the descriptor.
+   * @throws TypeError, RangeError if `data` is not an unsigned 64-bit integer; a number must be a safe integer
+   * @throws SystemError `EEXIST`, `EPERM` (the file does not support epoll), `ENOSPC`, `ELOOP`, `EINVAL` (the flags can't
+   * be combined)
    */
-  add(target: AsFd, events: number, data?: number | bigint): void {
+  add(target: FdLike, events: number, data?: number | bigint): void {
     this.#control(EPOLL_CTL_ADD, target, events, data)
   }
 
-  /** epoll_ctl(2) `EPOLL_CTL_MOD`: other events or data. Arms a `EPOLLONESHOT` again. @throws SystemError `ENOENT` */
-  modify(target: AsFd, events: number, data?: number | bigint): void {
+  /**
+   * epoll_ctl(2) `EPOLL_CTL_MOD`: sets the events and the data. Arms an `EPOLLONESHOT` registration again.
+   * @throws SystemError `ENOENT`
+   */
+  modify(target: FdLike, events: number, data?: number | bigint): void {
     this.#control(EPOLL_CTL_MOD, target, events, data)
   }
 
-  /** epoll_ctl(2) `EPOLL_CTL_DEL`. Before the descriptor is closed: a duplicate would keep it registered. @throws SystemError `ENOENT` */
-  delete(target: AsFd): void {
+  /**
+   * epoll_ctl(2) `EPOLL_CTL_DEL`: ends the registration of a descriptor. Call it before you close the descriptor: a
+   * duplicate would keep it registered.
+   * @throws SystemError `ENOENT`
+   */
+  delete(target: FdLike): void {
     epollControl(this.#epoll, EPOLL_CTL_DEL, target)
   }
 
   /**
-   * epoll_pwait2(2): returns how many events were left in `events`, 0 when the time was over. `timeout` is in
-   * **milliseconds**, fractions down to the nanosecond: 0 only looks (the default), −1 and `Infinity` wait for ever.
-   * Waiting stops the whole thread, so it is for Workers and scripts.
-   * @throws TypeError, RangeError for NaN, any other negative timeout, and more than 104 days
+   * epoll_pwait2(2): waits, writes the events to `events` and returns their number; 0 after a timeout. `timeout` is in
+   * **milliseconds**, with fractions down to the nanosecond: 0, the default, returns at once; −1 and `Infinity` wait
+   * without a limit. Waiting blocks the whole thread, so this is for Workers and scripts.
+   * @throws TypeError, RangeError if the timeout is NaN, negative other than −1, or longer than 104 days
    */
   wait(events: EpollEvents, timeout = 0): number {
+    if (!(events instanceof EpollEvents)) throw new TypeError(`events must be EpollEvents, not ${describe(events)}`)
     events.count = epollWait(this.#epoll, events.words, timeout)
     return events.count
   }
 
   /**
-   * ioctl(2) `EPIOCGPARAMS`: how the instance busy polls.
+   * ioctl(2) `EPIOCGPARAMS`: gets the busy-polling parameters.
    * @throws SystemError `ENOTTY` before Linux 6.9, `EOPNOTSUPP` without `CONFIG_NET_RX_BUSY_POLL`
    * @see {@link https://man7.org/linux/man-pages/man2/ioctl_eventpoll.2.html ioctl_eventpoll(2)}
    */
@@ -122,21 +138,23 @@ export class Epoll implements AsFd, Disposable {
   }
 
   /**
-   * ioctl(2) `EPIOCSPARAMS`: what is left out stays as it is.
-   * @throws TypeError, RangeError for what `struct epoll_params` does not hold
+   * ioctl(2) `EPIOCSPARAMS`: sets the busy-polling parameters. Those left out keep their values.
+   * @throws TypeError, RangeError if a value does not fit `struct epoll_params`
    * @throws SystemError `EPERM` (a budget above 64 without `CAP_NET_ADMIN`), `ENOTTY` before Linux 6.9, `EOPNOTSUPP`
    * without `CONFIG_NET_RX_BUSY_POLL`
    * @see {@link https://man7.org/linux/man-pages/man2/ioctl_eventpoll.2.html ioctl_eventpoll(2)}
    */
   setBusyPoll(changes: Partial<BusyPoll>): void {
-    const { usecs, budget, prefer } = { ...this.busyPoll, ...changes }
-    checkInteger(usecs, 0, 0x7fff_ffff, 'usecs')
-    checkInteger(budget, 0, 0xffff, 'budget')
-    if (typeof prefer !== 'boolean') throw new TypeError(`prefer must be a boolean, not ${prefer}`)
+    checkOptions(changes, 'changes', { usecs: true, budget: true, prefer: true })
+    if (changes.usecs !== undefined) checkInteger(changes.usecs, 0, 0x7fff_ffff, 'usecs')
+    if (changes.budget !== undefined) checkInteger(changes.budget, 0, 0xffff, 'budget')
+    if (changes.prefer !== undefined) checkBoolean(changes.prefer, 'prefer')
+    const before = this.busyPoll
+    const { usecs = before.usecs, budget = before.budget, prefer = before.prefer } = changes
     ioctl(this.#epoll, EPIOCSPARAMS, Int32Array.of(usecs, budget | (prefer ? PREFER_BUSY_POLL : 0)))
   }
 
-  /** close(2). What was registered stays open. */
+  /** close(2). Registered descriptors stay open. */
   close(): void {
     this.#epoll.close()
   }
@@ -145,14 +163,18 @@ export class Epoll implements AsFd, Disposable {
     this.close()
   }
 
-  #control(operation: number, target: AsFd, events: number, data: number | bigint | undefined): void {
-    // The −1 of what is closed goes down as it is: the kernel's EBADF says more than a complaint about the data.
-    const [low, high] = data === undefined ? [target.fd, 0] : split(data)
+  #control(operation: number, target: FdLike, events: number, data: number | bigint | undefined): void {
+    checkFlags(events, 'events')
+    // A closed target's −1 goes to the kernel as it is: its EBADF says more than an error about the data.
+    const [low, high] = data === undefined ? [fdOf(target, 'target'), 0] : split(data)
     epollControl(this.#epoll, operation, target, events, low, high)
   }
 }
 
-/** `struct epoll_params` as two words: the time; two bytes of budget, one of preference, and one that must be 0. */
+/** The most events that epoll_wait(2) accepts: the size in bytes must fit an `int`. */
+const EP_MAX_EVENTS = 0x0aaa_aaaa
+
+/** `struct epoll_params` is two words: the time, then two bytes of budget, one of preference and one that must be 0. */
 const PREFER_BUSY_POLL = 1 << 16
 
 function split(data: number | bigint): [low: number, high: number] {

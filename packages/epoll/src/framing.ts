@@ -1,33 +1,37 @@
-import { checkInteger } from '@linux-sockets/native-core'
+import { checkBytes, checkInteger, checkOptions, type NamesOf } from '@linux-sockets/native-core/internal'
 
-/** Cuts a stream of bytes into frames, however the bytes come. */
+/** Splits a stream of bytes into frames, regardless of the chunks in which the bytes arrive. */
 export interface Framing {
   /**
-   * Takes the next bytes and calls `frame` for each frame that they complete, in order. What `frame` gets is only lent:
-   * copy what you keep. When it throws, the bytes behind that frame are lost to this framing. Returns what is left of the
-   * chunk, lent as the chunk is: the bytes behind the frame in which `stop` was called, otherwise none.
-   * @throws FramingError `ERR_FRAME_TOO_LONG` as soon as a frame is known to exceed the limit, `ERR_FRAME_INVALID` for a
-   * length that can't be; the stream can't be cut any further then
+   * Takes the next bytes and calls `frame` for each frame that they complete, in order. The bytes are only lent to `frame`:
+   * copy what you keep. If `frame` throws, the bytes behind that frame are lost to this framing. Returns the rest of the
+   * chunk, as a view of it: the bytes behind the frame in which `stop` was called, otherwise none.
+   * @throws FramingError `ERR_FRAME_TOO_LONG` as soon as a frame is known to exceed the limit, `ERR_FRAME_INVALID` for an
+   * invalid length; the stream can't be split any further then
    */
   push(chunk: Uint8Array, frame: (bytes: Buffer) => void): Buffer
   /**
-   * From within `frame`: has `push` return behind this frame, where the connection was given up, more would be too much for
-   * now, or another framing takes over. This one can go on with the rest, too. Outside of `push` it does nothing.
+   * Makes `push` return behind the current frame; call it from within `frame`. Use it if you have closed the connection, can't
+   * take more frames for now, or want to pass the rest to another framing. This framing can also continue with the rest.
+   * Outside of `push` it does nothing.
    */
   stop(): void
   /**
-   * The stream has ended.
-   * @throws FramingError `ERR_FRAME_CUT` when it ended within a frame
+   * Tells the framing that the stream has ended.
+   * @throws FramingError `ERR_FRAME_CUT` if it ended within a frame
    */
   end(): void
-  /** Bytes of an unfinished frame that are kept until the rest comes; never more than the limit and a length or delimiter. */
+  /** **Bytes** kept of an unfinished frame until the rest arrives; never more than the limit and a length or delimiter. */
   readonly buffered: number
 }
 
-/** Why a stream can't be cut into frames. */
+/** The error of a stream that can't be split into frames. */
 export class FramingError extends Error {
   override readonly name = 'FramingError'
-  /** `ERR_FRAME_TOO_LONG`: more than the limit. `ERR_FRAME_INVALID`: no length. `ERR_FRAME_CUT`: the end came within a frame. */
+  /**
+   * `ERR_FRAME_TOO_LONG`: a frame exceeds the limit. `ERR_FRAME_INVALID`: a length is invalid. `ERR_FRAME_CUT`: the stream
+   * ended within a frame.
+   */
   readonly code: 'ERR_FRAME_TOO_LONG' | 'ERR_FRAME_INVALID' | 'ERR_FRAME_CUT'
 
   constructor(code: FramingError['code'], message: string) {
@@ -36,46 +40,64 @@ export class FramingError extends Error {
   }
 }
 
-/** What holds for every framing. */
+/** The options of every framing. */
 export interface FramingOptions {
   /** The most **bytes** of a frame, without its delimiter or length. Default 64 KiB. */
   readonly limit?: number | undefined
 }
 
-/** Lines that end with LF or CRLF, which are not part of the frame. Text behind the last one is `ERR_FRAME_CUT` at the end. */
+/**
+ * Makes a framing for lines that end with LF or CRLF, which are not part of the frame. Text after the last line end is
+ * `ERR_FRAME_CUT` at the end of the stream.
+ * @throws TypeError, RangeError if an option is invalid
+ */
 export function lines(options: FramingOptions = {}): Framing {
+  checkOptions(options, 'options', FRAMING_OPTIONS)
   const { limit = DEFAULT_LIMIT } = options
   checkLimit(limit)
   return new DelimiterFraming(Uint8Array.of(LF), limit, CR)
 }
 
-/** Frames that end with a delimiter of one byte or more, which is not part of the frame. No byte is read twice, whatever is sent. */
+/**
+ * Makes a framing for frames that end with a delimiter of one byte or more. The delimiter is not part of the frame. No byte
+ * is read twice, whatever the peer sends.
+ * @throws TypeError, RangeError if the delimiter or an option is invalid
+ */
 export function delimited(delimiter: Uint8Array, options: FramingOptions = {}): Framing {
-  if (!(delimiter instanceof Uint8Array)) throw new TypeError('delimiter must be a Uint8Array')
+  checkBytes(delimiter, 'delimiter')
   if (delimiter.length === 0) throw new RangeError('delimiter must not be empty')
+  checkOptions(options, 'options', FRAMING_OPTIONS)
   const { limit = DEFAULT_LIMIT } = options
   checkLimit(limit)
   return new DelimiterFraming(Uint8Array.from(delimiter), limit)
 }
 
-/** How a length is written. */
+/** The options of `lengthPrefixed`: the form of the length. */
 export interface LengthPrefixOptions extends FramingOptions {
-  /** **Bytes** of the length, or `'varint'` for base 128 with the low bits first (LEB128), at most 8 bytes. Default 4. */
+  /** The size of the length in **bytes**, or `'varint'`: base 128, low bits first (LEB128), at most 8 bytes. Default 4. */
   readonly size?: 1 | 2 | 4 | 8 | 'varint' | undefined
-  /** The order of the bytes of the length. Default `'big'`, as in the protocols of the Internet. */
+  /** The byte order of the length. Default `'big'`, the order of Internet protocols. */
   readonly endian?: 'big' | 'little' | undefined
 }
 
-/** Frames that stand behind their length, which does not count itself. */
+/**
+ * Makes a framing for frames that follow their length. The length does not count its own bytes.
+ * @throws TypeError, RangeError if an option is invalid
+ */
 export function lengthPrefixed(options: LengthPrefixOptions = {}): Framing {
+  checkOptions(options, 'options', LENGTH_PREFIX_OPTIONS)
   const { size = 4, endian = 'big', limit = DEFAULT_LIMIT } = options
   checkLimit(limit)
   checkLength(size, endian)
   return new LengthFraming(size, endian === 'little', limit)
 }
 
-/** The length to send before a frame of so many bytes, in the form that `lengthPrefixed` reads. @throws RangeError when it doesn't fit */
+/**
+ * Encodes a length, to be sent before a frame of that many bytes, in the form that `lengthPrefixed` reads.
+ * @throws TypeError, RangeError if the length doesn't fit, or an option is invalid
+ */
 export function encodeLength(length: number, options: Omit<LengthPrefixOptions, 'limit'> = {}): Buffer {
+  checkOptions(options, 'options', LENGTH_OPTIONS)
   const { size = 4, endian = 'big' } = options
   checkLength(size, endian)
   checkInteger(
@@ -95,19 +117,23 @@ export function encodeLength(length: number, options: Omit<LengthPrefixOptions, 
   return Buffer.from(bytes)
 }
 
+const FRAMING_OPTIONS: NamesOf<FramingOptions> = { limit: true }
+const LENGTH_OPTIONS: NamesOf<Omit<LengthPrefixOptions, 'limit'>> = { size: true, endian: true }
+const LENGTH_PREFIX_OPTIONS: NamesOf<LengthPrefixOptions> = { ...FRAMING_OPTIONS, ...LENGTH_OPTIONS }
+
 const DEFAULT_LIMIT = 64 * 1024
 const LF = 0x0a
 const CR = 0x0d
 
-/** What is left of a chunk that was taken whole. */
+/** The rest of a chunk that was consumed completely. */
 const NOTHING = Buffer.alloc(0)
 
-/** The same memory; what comes from Node and from native-core is a Buffer already. */
+/** Returns a Buffer of the same memory. Chunks from Node and from native-core are Buffers already. */
 function asBuffer(chunk: Uint8Array): Buffer {
   return chunk instanceof Buffer ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
 }
 
-/** The pieces of a frame that has not come whole. */
+/** The pieces of an unfinished frame. */
 class Pieces {
   #bytes = Buffer.alloc(0)
   length = 0
@@ -115,7 +141,7 @@ class Pieces {
   add(piece: Uint8Array): void {
     const length = this.length + piece.length
     if (length > this.#bytes.length) {
-      // Doubling keeps the copying linear in what has come, however small the pieces are.
+      // Doubling keeps the copying linear in the number of bytes, however small the pieces are.
       const grown = Buffer.allocUnsafe(Math.max(length, 2 * this.#bytes.length, 64))
       grown.set(this.#bytes.subarray(0, this.length))
       this.#bytes = grown
@@ -124,16 +150,16 @@ class Pieces {
     this.length = length
   }
 
-  /** The last byte that came, if any is left. */
+  /** The last byte, if there is any. */
   get last(): number | undefined {
     return this.length > 0 ? this.#bytes[this.length - 1] : undefined
   }
 
-  /** All of them as one, without the last `less` bytes, and none are left. */
+  /** Removes all pieces, and returns them as one without the last `less` bytes. */
   take(less = 0): Buffer {
     const whole = this.#bytes.subarray(0, this.length - less)
     this.length = 0
-    // A long frame must not be paid for as long as the connection lasts, and its memory is lent out now.
+    // The memory is lent out now. Besides, a long frame must not take memory for as long as the connection lasts.
     this.#bytes = Buffer.alloc(0)
     return whole
   }
@@ -145,11 +171,11 @@ class DelimiterFraming implements Framing {
   readonly #before: number | undefined
   readonly #fallback: readonly number[]
   readonly #pieces = new Pieces()
-  /** How many bytes of the delimiter the input so far ends with. */
+  /** The number of the delimiter's bytes with which the input so far ends. */
   #matched = 0
   #stopped = false
 
-  /** `before`: a byte that belongs to the delimiter where it stands right before it. */
+  /** `before`: a byte that is part of the delimiter if it comes right before it. */
   constructor(delimiter: Uint8Array, limit: number, before?: number) {
     this.#delimiter = delimiter
     this.#limit = limit
@@ -167,7 +193,7 @@ class DelimiterFraming implements Framing {
     for (let start = 0; start < bytes.length; ) {
       const end = this.#find(bytes, start)
       const stop = end < 0 ? bytes.length : end
-      // What is a delimiter, or may still become one, does not count.
+      // Bytes of a delimiter, or of what may still become one, do not count.
       let less = end < 0 ? this.#matched : this.#delimiter.length
       if (this.#before !== undefined) {
         const last = stop - less > start ? bytes[stop - less - 1] : this.#pieces.last
@@ -197,7 +223,7 @@ class DelimiterFraming implements Framing {
     if (this.#pieces.length > 0) throw cut(this.#pieces.length)
   }
 
-  /** Where the first delimiter ends, or −1. Short, so that it is compiled into `push`: lines are cut a tenth cheaper. */
+  /** Returns the end of the first delimiter, or −1. Short, so that V8 inlines it: splitting lines is a tenth cheaper. */
   #find(bytes: Buffer, start: number): number {
     const delimiter = this.#delimiter
     if (delimiter.length > 1) return this.#match(bytes, start)
@@ -206,9 +232,9 @@ class DelimiterFraming implements Framing {
   }
 
   /**
-   * Knuth, Morris and Pratt: each byte is read once. Buffer.indexOf would go back after every match that fails, and a peer
-   * who sends nothing but beginnings of delimiters would make it read each byte as often as that is long. A match may have
-   * begun in earlier chunks, and end in later ones.
+   * Searches with the algorithm of Knuth, Morris and Pratt, which reads each byte once. Buffer.indexOf goes back after every
+   * failed match: if a peer sends nothing but beginnings of a delimiter, it reads each byte as often as the delimiter is
+   * long. A match may begin in an earlier chunk, and end in a later one.
    */
   #match(bytes: Buffer, start: number): number {
     const delimiter = this.#delimiter
@@ -226,7 +252,7 @@ class DelimiterFraming implements Framing {
   }
 }
 
-/** How long a match can still be when the byte behind its first i + 1 bytes differs. */
+/** Returns for each i how long a match can still be when the byte after its first i + 1 bytes differs. */
 function fallbackTable(pattern: Uint8Array): number[] {
   const table = [0]
   for (let i = 1, length = 0; i < pattern.length; i++) {
@@ -242,10 +268,10 @@ class LengthFraming implements Framing {
   readonly #littleEndian: boolean
   readonly #limit: number
   readonly #pieces = new Pieces()
-  /** Bytes of the length that have come, and their value. */
+  /** The number of the length's bytes so far, and their value. */
   #lengthBytes = 0
   #length = 0
-  /** Whether `#length` is whole. */
+  /** Whether `#length` is complete. */
   #known = false
   #stopped = false
 

@@ -1,17 +1,17 @@
 /**
- * epoll for Node.js: the instance as the kernel has it, and a reactor on Node's own loop that serves connections
- * edge-triggered. Reads are drained, writes go out at once or wait in a bounded queue, and EPOLLOUT is on only while
- * something waits.
+ * epoll for Node.js: the epoll instance itself, and a reactor that serves connections edge-triggered on Node's own event
+ * loop. The reactor drains each socket, sends at once or queues the rest in a bounded queue, and asks for EPOLLOUT only
+ * while something is queued.
  *
- *     import { connect } from 'node:net'
  *     import { AF_INET, formatAddress, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
  *     import { Reactor } from '@linux-sockets/epoll'
  *
+ *     const reactor = new Reactor()
  *     const socket = Socket.open(AF_INET, SOCK_STREAM)
  *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
  *     socket.listen()
  *
- *     const server = new Reactor().serve(socket, {
+ *     const server = reactor.serve(socket, {
  *       data(connection, chunk) {
  *         if (!connection.write(chunk)) connection.pause()
  *       },
@@ -21,9 +21,14 @@
  *     })
  *     console.log('echo on', formatAddress(server.address))
  *
- *     const client = connect(server.address.port, '127.0.0.1').end('hello')
- *     client.on('data', (chunk) => console.log('echoed', chunk.toString()))
- *     client.on('close', () => server.close())
+ *     const client = reactor.connect(server.address, {
+ *       data(connection, chunk) {
+ *         console.log('echoed', String(chunk))
+ *         connection.end()
+ *       },
+ *       close: () => server.close(),
+ *     })
+ *     client.write('hello')
  */
 export type { ConnectOptions } from './connect.js'
 export { Connection, type ConnectionOptions, type Handlers } from './connection.js'

@@ -1,9 +1,12 @@
-/** Bytes that wait to be sent, copied when they come. Small pieces share blocks, so that many of them take no more than their bytes. */
+/**
+ * A queue of bytes to send. `push` copies them. Small pieces share blocks, so that many of them take no more memory than
+ * their bytes.
+ */
 export class WriteQueue {
   #pieces: Buffer[] = NONE
   #length = 0
 
-  /** How many **bytes** wait. */
+  /** The number of queued **bytes**. */
   get length(): number {
     return this.#length
   }
@@ -24,12 +27,12 @@ export class WriteQueue {
     this.#pieces.push(block.subarray(0, data.length))
   }
 
-  /** The first pieces, `most` at most; all of them by default. */
+  /** Returns the first pieces, at most `most`; by default all of them. */
   pieces(most?: number): Buffer[] {
     return this.#pieces.slice(0, most)
   }
 
-  /** Takes bytes off the front. */
+  /** Removes `bytes` bytes from the front. */
   shift(bytes: number): void {
     this.#length -= bytes
     let whole = 0
@@ -54,5 +57,5 @@ export class WriteQueue {
 
 const BLOCK_SIZE = 4096
 
-/** Most connections have nothing queued most of the time, and then no list either. */
+/** Shared by all empty queues: most connections have nothing queued most of the time, and then need no list of their own. */
 const NONE: Buffer[] = []

@@ -1,86 +1,98 @@
-import { AsyncResource } from 'node:async_hooks'
 import {
   type AddressLike,
   type AsFd,
-  type Attachment,
-  attachEpoll,
-  EPOLLERR,
   EPOLLET,
   EPOLLEXCLUSIVE,
-  EPOLLHUP,
   EPOLLIN,
   eventfd,
+  type FdLike,
   type ListenerStatistics,
   type OwnedFd,
   readv,
   type Socket,
-  type Watch,
+  type SocketAddress,
   type WatchFunction,
-  type WatchOptions,
   writev,
 } from '@linux-sockets/native-core'
-import { type ConnectOptions, connectSocket } from './connect.js'
-import { Connection, type ConnectionSettings, type Handlers } from './connection.js'
-import { Epoll, EpollEvents } from './epoll.js'
+import {
+  checkFunction,
+  checkHandlers,
+  checkOptions,
+  closeQuietly,
+  fdOf,
+  watchOn,
+} from '@linux-sockets/native-core/internal'
+import { type AddressFor, CONNECT_OPTIONS, type ConnectOptions, connectSocket } from './connect.js'
+import {
+  Connection,
+  type ConnectionHandlers,
+  type ConnectionSettings,
+  checkedLimits,
+  HANDLERS,
+  type Handlers,
+  readsWhole,
+} from './connection.js'
 import { type Registration, RegistrationTable } from './registration.js'
 import { type ServeOptions, Server } from './serve.js'
 import { ConnectionStatistics } from './statistics.js'
 import { LoopTimers } from './timers.js'
 
-/** What other threads wake a reactor by, from `Reactor.waker`. */
+/** Lets other threads wake a reactor; made by `Reactor.waker`. */
 export interface Waker extends AsFd, Disposable {
-  /** Another descriptor for it, for another thread to own: `new Worker(file, { workerData: waker.dup().release() })`. */
+  /** Duplicates its descriptor for another thread to own: `new Worker(file, { workerData: waker.dup().release() })`. */
   dup(): OwnedFd
-  /** Ends it. Duplicates stay open, and wake nobody any more. */
+  /** Closes the waker. Duplicates stay open, but no longer wake the reactor. */
   close(): void
 }
 
 /**
- * What a reactor has done so far. A turn is once that the loop has come to call handlers: for a batch of events, for what
- * was left over from an earlier turn, such as by a budget or by `resume`, or for `Reactor.timers`. What promises do afterwards
- * is not part of it.
+ * The statistics of a reactor. A turn is one pass in which handlers are called: for a batch of events, for work left over
+ * from an earlier turn (such as by a budget or by `resume`), or for `Reactor.timers`. Promise callbacks that run afterwards
+ * are not part of it.
  */
 export interface ReactorStatistics {
   /** Descriptors registered now. */
   readonly registered: number
   /** Turns so far. */
   readonly turns: number
-  /** Events that the kernel has reported, those for registrations that had ended meanwhile included. */
+  /** Events that the kernel has reported, including those for registrations that had ended by then. */
   readonly events: number
-  /** **Milliseconds** that all turns together took. */
+  /** **Milliseconds** that all turns took together. */
   readonly busy: number
-  /** **Milliseconds** of the longest turn: so long did whoever was ready then have to wait. */
+  /** **Milliseconds** of the longest turn. Descriptors that became ready during it had to wait up to this long. */
   readonly longestTurn: number
   /**
-   * Loop lag: by how many **milliseconds** the latest timer of `Reactor.timers`, or timeout of a connection, was called
-   * after the whole millisecond in which it was due. It shows what else has held up the thread, too; 0 while no timer was called.
+   * The longest loop lag, in **milliseconds**. The lag of a timer of `Reactor.timers`, or of a timeout of a connection, is the
+   * time from the whole millisecond in which it is due to its call. It includes delays by other code on the thread. 0 while
+   * no timer was called.
    */
   readonly longestLag: number
-  /** `Reactor.connectionTotals` at that time. */
+  /** A copy of `Reactor.connectionTotals`. */
   readonly connections: Readonly<ConnectionStatistics>
-  /** What accepting has met, all servers of the reactor together, those that have ended included; see `Server.statistics`. */
+  /** The sum of `Server.statistics` over all servers of the reactor, including those that have ended. */
   readonly accepting: ListenerStatistics
 }
 
 /**
- * Many descriptors, one epoll instance, on Node's own event loop: each turn fetches the events of all of them in one
- * call. A number that is closed and used again never gets the old one's events, because every event carries its
- * registration's place and generation.
+ * Watches many descriptors with one epoll instance on Node's own event loop. Each turn fetches the events of all of them in
+ * one call. When a descriptor is closed and its number is reused, the new one never gets the events of the old one, because
+ * every event carries the generation of its registration. The epoll instance is open only while something is registered, so
+ * a reactor that is dropped leaks nothing.
  */
 export class Reactor implements Disposable {
-  /** For the program's own timeouts. Its `now` is the time of the present turn. */
+  /** Timers for the program's own timeouts. `timers.now` is the time of the current turn. */
   readonly timers: LoopTimers = new ReactorTimers((task) => this.#turn(task))
-  /** For those of connections, which keep the process alive by themselves, or don't. */
+  /** Timers for the timeouts of connections. Unreferenced: whether the process stays alive is up to the connections. */
   readonly deadlines: LoopTimers = new ReactorTimers((task) => this.#turn(task)).unref()
-  /** All connections of the reactor together, as they are now; only to be read. `queueHighWater` is that of the one with the most. */
+  /** Live totals of all connections of the reactor; read-only. `queueHighWater` is the highest of any single connection. */
   readonly connectionTotals = new ConnectionStatistics()
-  readonly #epoll = new Epoll()
-  readonly #events = new EpollEvents(512)
-  readonly #attachment: Attachment
-  readonly #table: RegistrationTable
-  /** Those that accept. */
+  readonly #table = new RegistrationTable(
+    (count) => this.#dispatch(count),
+    (task) => this.#turn(task),
+  )
+  /** The servers that still accept. */
   readonly #servers = new Set<{ readonly statistics: ListenerStatistics }>()
-  /** What those that accept no more have met. */
+  /** The totals of the servers that no longer accept. */
   #acceptedBefore: ListenerStatistics = { accepted: 0, dropped: 0, errors: 0 }
   #closed = false
   #ended: (() => void)[] = []
@@ -90,20 +102,9 @@ export class Reactor implements Disposable {
   #busy = 0
   #longestTurn = 0
 
-  /** @throws SystemError `EMFILE`, `ENFILE`, `ENOMEM` */
-  constructor() {
-    try {
-      this.#attachment = attachEpoll(this.#epoll, this.#events.words, (count) => this.#dispatch(count))
-    } catch (error) {
-      this.#epoll.close()
-      throw error
-    }
-    this.#table = new RegistrationTable(this.#epoll, this.#attachment, (task) => this.#turn(task))
-  }
-
-  /** How many descriptors are registered. While one of them is referenced, the process stays alive. */
+  /** The number of registered descriptors. While one of them is referenced, the process stays alive. */
   get size(): number {
-    return this.#table.size
+    return this.#table.list.size
   }
 
   /** Whether `close` was called. */
@@ -111,10 +112,10 @@ export class Reactor implements Disposable {
     return this.#closed
   }
 
-  /** What it has done so far. */
+  /** The statistics so far, as a copy. */
   get statistics(): ReactorStatistics {
     return {
-      registered: this.#table.size,
+      registered: this.#table.list.size,
       turns: this.#turns,
       events: this.#eventCount,
       busy: this.#busy,
@@ -126,50 +127,51 @@ export class Reactor implements Disposable {
   }
 
   /**
-   * Calls `handler` with the events of a descriptor, in the async context of the caller. What it throws becomes an
-   * uncaught exception, after the rest of the turn's events were handled. `ended` is called when the reactor is closed
-   * before the registration. `receiver` is the `this` of both, so that many registrations can share two functions.
-   * @throws SystemError `EEXIST`, `EPERM`, `EBADF`
+   * Registers a descriptor: calls `handler` with its events, in the async context of the caller. An exception from the
+   * handler becomes an uncaught exception, after the rest of the turn's events were handled. `ended` is called when the
+   * reactor is closed before the registration, and soon after the descriptor's owner has closed or released the descriptor.
+   * `receiver` is `this` in both functions, so that many registrations can share them.
+   * @throws SystemError `EEXIST` if the descriptor is registered or watched already, `EPERM`, `EBADF`
+   * @throws TypeError, RangeError if the target is not a descriptor, `events` is not a mask, or a handler is not a function
    */
   register(
-    target: AsFd,
+    target: FdLike,
     events: number,
     handler: (this: never, events: number) => void,
     ended?: (this: never) => void,
     receiver?: unknown,
   ): Registration {
-    if (typeof handler !== 'function') throw new TypeError('handler must be a function')
     return this.#table.add(target, events, handler, ended, receiver)
   }
 
   /**
-   * What native-core's `watch` does, by this reactor: level-triggered, for a `SocketStream` or a `Listener` that shall
-   * run on it, with their option `watch`. `ended` is called when the reactor is closed.
+   * The same as native-core's `watch`, on this reactor: level-triggered. Pass it as the option `watch` of a `SocketStream` or
+   * a `Listener` to run that on the reactor. `ended` is also called when the reactor is closed.
    */
-  readonly watch: WatchFunction = (target, events, callback, options) =>
-    new ReactorWatch(this, 0, target, events, callback, options)
+  readonly watch: WatchFunction = watchOn(this.#table.list)
 
   /**
-   * As `watch`, with EPOLLEXCLUSIVE: of several epoll instances that wait for one open file, as those of several Workers
-   * for one listening socket, only one or some are woken by an event. It takes its full effect in `run`. On Node's loop the
-   * instance is nested in libuv's, and the kernel, who can't know whether a thread waits in that one, wakes them all: each
-   * then looks, and finds what is left. epoll_ctl(2)
+   * The same as `watch`, with EPOLLEXCLUSIVE: if several epoll instances wait for one open file, such as those of several
+   * Workers for one listening socket, an event wakes only one or some of them. This has its full effect in `run`. On Node's
+   * loop the instance is nested in libuv's, and the kernel can't know whether a thread waits in that one. So it wakes them
+   * all, and each thread takes what is left. A watch for more than `EPOLLIN` and `EPOLLOUT` is not exclusive, because the
+   * kernel refuses the combination. epoll_ctl(2)
    */
-  readonly watchExclusive: WatchFunction = (target, events, callback, options) =>
-    new ReactorWatch(this, EPOLLEXCLUSIVE, target, events, callback, options)
+  readonly watchExclusive: WatchFunction = watchOn(this.#table.list, EPOLLEXCLUSIVE)
 
   /**
-   * Serves every connection that comes to a listening socket, which it takes over; one object of handlers for them all.
-   * At a limit of descriptors it goes on accepting later, with a process warning. A connection that epoll has no room for
-   * (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`) is closed and counted as dropped, with a warning for the first of
-   * several; no handler is called for it, and accepting goes on. An error that ends the accepting goes to the option `error`.
-   * @throws TypeError when the socket doesn't listen
+   * Takes over a listening socket and serves every connection that comes to it. One object of handlers serves them all.
+   * At a limit of descriptors the server emits a process warning and resumes accepting later. If epoll has no room for a
+   * connection (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`), the server closes it and counts it as dropped, with a
+   * warning for the first of several; no handler is called for it, and accepting goes on. An error that ends the accepting
+   * is passed to the option `error`. Makes the socket non-blocking, also for every other holder of the same open file.
+   * @throws TypeError, RangeError if the socket doesn't listen, or a handler or an option is invalid
    */
-  serve<State = undefined>(
-    socket: Socket,
-    handlers: Handlers<State>,
-    options: ServeOptions<State> = {},
-  ): Server<State> {
+  serve<State = undefined, Address extends SocketAddress = SocketAddress>(
+    socket: Socket<Address>,
+    handlers: Handlers<State, NoInfer<Address>>,
+    options: ServeOptions = {},
+  ): Server<State, Address> {
     const server = new Server(this, socket, handlers, options, () => {
       this.#servers.delete(server)
       this.#acceptedBefore = add(this.#acceptedBefore, server.statistics)
@@ -179,27 +181,40 @@ export class Reactor implements Disposable {
   }
 
   /**
-   * connect(2): a connection that is opened here. `open` is called when the peer has taken it, `error` and then `close` when
-   * not; what is written before waits.
-   * @throws SystemError for what fails at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `ENOENT`, `EMFILE`, …; nothing stays open
-   * @throws TypeError, RangeError for an address or a time that is none
+   * connect(2): opens a connection. `open` is called when the peer has accepted it, otherwise `error` and then `close`. Data
+   * written before that is queued. The address may be text, as `parseAddress` reads it: `'127.0.0.1:80'`, `'@name'`.
+   * @throws SystemError if it fails at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `ENOENT`, `EMFILE`, …; nothing stays open
+   * @throws TypeError, RangeError if the address, a handler or an option is invalid
    */
-  connect<State = undefined>(
-    address: AddressLike,
-    handlers: Handlers<State>,
-    options: ConnectOptions<State> = {},
-  ): Connection<State> {
-    const state = options.state?.() as State
-    const { socket, connecting } = connectSocket(address, options)
-    const settings: ConnectionSettings<State> = { ...options, connecting }
-    return new Connection(this, socket, handlers, state, settings)
+  connect<State = undefined, To extends AddressLike | string = AddressLike | string>(
+    address: To,
+    handlers: Handlers<State, AddressFor<To>>,
+    options: ConnectOptions = {},
+  ): Connection<State, AddressFor<To>> {
+    checkHandlers<ConnectionHandlers<State, AddressFor<To>>>(handlers, 'data', HANDLERS)
+    checkOptions(options, 'options', CONNECT_OPTIONS)
+    const limits = checkedLimits(options)
+    const { socket, family, connecting } = connectSocket(address, options)
+    const settings: ConnectionSettings<State, AddressFor<To>> = {
+      policy: { ...limits, readsWhole: readsWhole(family) },
+      connecting,
+    }
+    try {
+      return new Connection(this, socket as Socket<AddressFor<To>>, handlers, settings)
+    } catch (error) {
+      closeQuietly(socket)
+      throw error
+    }
   }
 
   /**
-   * eventfd(2): lets other threads wake this one. `callback` is called with how often `wake` was called on it, or on one
-   * of its duplicates, since the last time. It does not keep the process alive.
+   * eventfd(2): makes a waker, with which other threads wake this one. `callback` gets the number of calls of `wake` on the
+   * waker and its duplicates since the last time. The waker does not keep the process alive.
+   * @throws TypeError if `callback` is not a function
+   * @throws SystemError `EMFILE`, `ENFILE`
    */
   waker(callback: (count: number) => void): Waker {
+    checkFunction(callback, 'callback')
     const counter = eventfd()
     try {
       return new EventWaker(this, counter, callback)
@@ -210,31 +225,32 @@ export class Reactor implements Disposable {
   }
 
   /**
-   * Runs the thread by itself: it waits in this reactor's own epoll_wait(2) from the next event on, one system call less
-   * for every turn, and Node's loop gets its turn as soon as it has something to do. Promises, timers and messages work as
-   * ever. Meant for a Worker that does little else. Fulfilled by `stop` or `close`; until then the process stays alive
-   * as long as anything is registered.
+   * Makes the thread wait in this reactor's own epoll_wait(2) instead of Node's loop, from the next event on. This saves one
+   * system call in every turn. Node's loop runs as soon as it has something to do; promises, timers and messages work as
+   * usual. Meant for a Worker that does little else. The promise is fulfilled by `stop` or `close`; until then the process
+   * stays alive as long as anything is registered.
    */
   run(): Promise<void> {
     if (this.#closed) return Promise.resolve()
-    this.#attachment.lead(true)
+    this.#table.list.lead(true)
     return new Promise((resolve) => this.#ended.push(resolve))
   }
 
-  /** Ends `run`: the reactor goes on, on Node's loop. */
+  /** Ends `run`: the reactor continues on Node's loop. */
   stop(): void {
-    if (!this.#closed) this.#attachment.lead(false)
+    if (!this.#closed) this.#table.list.lead(false)
     for (const ended of this.#ended.splice(0)) ended()
   }
 
-  /** Ends all registrations and closes the epoll instance; the descriptors stay open. */
+  /**
+   * Ends all registrations and closes the epoll instance. It closes connections and servers, and destroys streams that were
+   * made of connections, with the error `EBADF`; other descriptors stay open.
+   */
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#attachment.detach()
-    this.#epoll.close()
-    this.#table.close()
-    this.stop()
+    this.#table.list.close()
+    for (const ended of this.#ended.splice(0)) ended()
   }
 
   [Symbol.dispose](): void {
@@ -242,18 +258,15 @@ export class Reactor implements Disposable {
   }
 
   #dispatch(count: number): void {
-    const events = this.#events
     this.#eventCount += count
     const started = this.#beginTurn()
-    for (let i = 0; i < count; i++) {
-      this.#table.deliver(events.low(i), events.high(i), events.events(i))
-    }
+    this.#table.list.deliver(count)
     this.#endTurn(started)
   }
 
-  /** Whatever else the loop calls handlers for passes through here. */
+  /** Runs `task` as a turn. All calls of handlers pass through here, except those for events. */
   #turn(task: () => void): void {
-    // A handler may advance the timers.
+    // A handler that advances the timers is in a turn already.
     if (this.#inTurn) {
       task()
       return
@@ -280,10 +293,10 @@ export class Reactor implements Disposable {
   }
 }
 
-/** Wakes the reactor whose waker, or a duplicate of it, this is; from any thread. Costs one system call. */
-export function wake(waker: AsFd): void {
-  // A counter that can't take one more (EAGAIN) wakes all the same.
-  writev(waker, [ONE])
+/** Wakes the reactor of a waker, from any thread. `waker` may be a duplicate. Costs one system call. */
+export function wake(waker: FdLike): void {
+  // If the counter is at its maximum (EAGAIN), the reactor wakes all the same.
+  writev(fdOf(waker, 'waker'), [ONE])
 }
 
 function add(a: ListenerStatistics, b: ListenerStatistics): ListenerStatistics {
@@ -309,106 +322,17 @@ class ReactorTimers extends LoopTimers {
   }
 }
 
-class ReactorWatch extends AsyncResource implements Watch {
-  events: number
-  readonly #reactor: Reactor
-  readonly #flags: number
-  readonly #target: AsFd
-  readonly #callback: (events: number) => void
-  readonly #ended: (() => void) | undefined
-  #registration: Registration | undefined
-  #referenced = true
-
-  constructor(
-    reactor: Reactor,
-    flags: number,
-    target: AsFd,
-    events: number,
-    callback: (events: number) => void,
-    { ended }: WatchOptions = {},
-  ) {
-    if (typeof callback !== 'function') throw new TypeError('callback must be a function')
-    super('LinuxSocketsWatch')
-    this.events = events
-    this.#reactor = reactor
-    this.#flags = flags
-    this.#target = target
-    this.#callback = callback
-    this.#ended = ended
-    this.#registration = this.#register()
-  }
-
-  update(events: number): void {
-    if (this.#registration === undefined || this.#reactor.closed || events === this.events) return
-    const before = this.events
-    this.events = events
-    try {
-      // EPOLL_CTL_MOD is refused for EPOLLEXCLUSIVE. https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
-      if (this.#flags === 0) this.#registration.modify(events)
-      else {
-        this.#registration.close()
-        // In the async context of the first one, as `watch` promises.
-        this.#registration = this.runInAsyncScope(this.#register, this)
-      }
-    } catch (error) {
-      // Of an exclusive one nothing is left then: the next update is to try again.
-      this.events = this.#flags === 0 ? before : 0
-      throw error
-    }
-  }
-
-  stop(): void {
-    this.#registration?.close()
-    this.#registration = undefined
-  }
-
-  ref(): this {
-    this.#referenced = true
-    this.#registration?.ref()
-    return this
-  }
-
-  unref(): this {
-    this.#referenced = false
-    this.#registration?.unref()
-    return this
-  }
-
-  [Symbol.dispose](): void {
-    this.stop()
-  }
-
-  #deliver(events: number): void {
-    const wanted = events & (this.events | EPOLLERR | EPOLLHUP)
-    const callback = this.#callback
-    if (wanted !== 0) callback(wanted)
-  }
-
-  #end(): void {
-    this.#registration = undefined
-    const ended = this.#ended
-    ended?.()
-  }
-
-  #register(): Registration {
-    const events = this.events | this.#flags
-    const registration = this.#reactor.register(this.#target, events, this.#deliver, this.#end, this)
-    return this.#referenced ? registration : registration.unref()
-  }
-}
-
 class EventWaker implements Waker {
   readonly #counter: OwnedFd
   readonly #registration: Registration
 
   constructor(reactor: Reactor, counter: OwnedFd, callback: (count: number) => void) {
-    if (typeof callback !== 'function') throw new TypeError('callback must be a function')
     const value = new BigUint64Array(1)
     const bytes = Buffer.from(value.buffer)
     const handler = () => {
       if (readv(counter, [bytes]) !== null) callback(Number(value[0]))
     }
-    this.#registration = reactor.register(counter, EPOLLIN | EPOLLET, handler, () => counter.close()).unref()
+    this.#registration = reactor.register(counter, EPOLLIN | EPOLLET, handler, () => closeQuietly(counter)).unref()
     this.#counter = counter
   }
 
@@ -422,7 +346,7 @@ class EventWaker implements Waker {
 
   close(): void {
     this.#registration.close()
-    this.#counter.close()
+    closeQuietly(this.#counter)
   }
 
   [Symbol.dispose](): void {

@@ -1,5 +1,4 @@
 import {
-  checkInteger,
   type ErrnoName,
   Listener,
   type ListenerStatistics,
@@ -10,135 +9,157 @@ import {
   type Watch,
 } from '@linux-sockets/native-core'
 import {
+  checkBoolean,
+  checkFunction,
+  checkHandlers,
+  checkInteger,
+  checkOptions,
+  checkSocket,
+  closeQuietly,
+  type NamesOf,
+  orUndefined,
+} from '@linux-sockets/native-core/internal'
+import {
+  CONNECTION_OPTIONS,
   Connection,
+  type ConnectionHandlers,
   type ConnectionOptions,
   type ConnectionOwner,
   type ConnectionSettings,
+  HANDLERS,
   type Handlers,
   policyOf,
 } from './connection.js'
 import type { Reactor } from './reactor.js'
 import { protect } from './registration.js'
 
-/** How connections are served. */
-export interface ServeOptions<State> extends ConnectionOptions {
-  /** Makes the state of each new connection. Without it the state is undefined. */
-  readonly state?: (() => State) | undefined
-  /** The most connections at a time; what comes beyond waits in the kernel's backlog until one is gone. Default: no limit. */
+/** The options of `Reactor.serve`. */
+export interface ServeOptions extends ConnectionOptions {
+  /** The most connections at a time. Further ones wait in the kernel's backlog until one is gone. Default: no limit. */
   readonly maxConnections?: number | undefined
   /** The most connections to accept in one turn. Default 64. */
   readonly budget?: number | undefined
   /**
-   * EPOLLEXCLUSIVE: where several threads or processes serve the same open socket, whether a connection wakes one or some
-   * of them instead of all. It does so for threads in `run`: on Node's loop, which holds the reactor's epoll instance in its
-   * own, all of them wake, and all but one find nothing. Default false.
+   * EPOLLEXCLUSIVE: if several threads or processes serve the same open socket, whether a connection wakes only one or some
+   * of them instead of all. This has an effect on threads in `run`. On Node's loop, in whose epoll instance the reactor's is
+   * nested, all threads wake, and all but one find nothing. Default false.
    */
   readonly exclusive?: boolean | undefined
   /**
-   * Called once when an error has ended the accepting, such as `EINVAL` after somebody has shut the listening socket down;
-   * it is closed then, and the connections go on. Runs in the async context of `serve`. Default: an uncaught exception.
+   * Called once when an error has ended the accepting, such as `EINVAL` after other code has shut down the listening socket.
+   * The listening socket is then closed, and the connections go on. Runs in the async context of `serve`. Default: the error
+   * becomes an uncaught exception.
    */
   readonly error?: ((error: Error) => void) | undefined
 }
 
-/** A listening socket and the connections that came through it, from `Reactor.serve`. */
-export class Server<State = undefined> {
-  readonly #listener: Listener
-  readonly #connections = new Set<Connection<State>>()
-  /** What was made of connections. */
-  readonly #streams = new Set<SocketStream>()
+/** A listening socket and its accepted connections, from `Reactor.serve`. */
+export class Server<State = undefined, Address extends SocketAddress = SocketAddress> {
+  readonly #listener: Listener<Socket<Address>, Address>
+  readonly #connections = new Set<Connection<State, Address>>()
+  /** The streams that were made of connections. */
+  readonly #streams = new Set<SocketStream<Address>>()
   readonly #maxConnections: number
   readonly #exclusive: boolean
   readonly #ended: Promise<void>
-  /** The listener's. */
+  /** The watch of the listener. */
   #watch: Watch | undefined
-  /** Connections, and streams that were made of them. */
+  /** The number of connections, and of streams that were made of them. */
   #open = 0
   #paused = false
-  /** Connections that epoll had no room for. */
+  /** The number of connections that epoll had no room for. */
   #refused = 0
-  /** Whether the last one was such. */
+  /** Whether the last accepted connection was refused in this way. */
   #refusing = false
   #closed: Promise<void> | undefined
   #lastClosed: (() => void) | undefined
 
-  /** Use `Reactor.serve`. `ended` is called when it accepts no more. */
+  /** Use `Reactor.serve`. `ended` is called when the server no longer accepts. */
   constructor(
     reactor: Reactor,
-    socket: Socket,
-    handlers: Handlers<State>,
-    options: ServeOptions<State>,
+    socket: Socket<Address>,
+    handlers: Handlers<State, NoInfer<Address>>,
+    options: ServeOptions,
     ended: () => void,
   ) {
+    checkSocket(socket, 'socket')
+    checkHandlers<ConnectionHandlers<State, Address>>(handlers, 'data', HANDLERS)
+    checkOptions(options, 'options', SERVE_OPTIONS)
     const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget, error: report = raise } = options
     if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
-    const settings: ConnectionSettings<State> = { policy: policyOf(options, socket), owner: this.#owner }
+    if (budget !== undefined) checkInteger(budget, 1, 0x7fff_ffff, 'budget')
+    checkFunction(report, 'error')
+    checkBoolean(exclusive, 'exclusive')
+    const settings: ConnectionSettings<State, Address> = { policy: policyOf(options, socket), owner: this.#owner }
     this.#maxConnections = maxConnections
     this.#exclusive = exclusive
     const watch = exclusive ? reactor.watchExclusive : reactor.watch
-    this.#listener = new Listener(socket, {
+    this.#listener = new Listener<Socket<Address>, Address>(socket, {
       budget,
-      // With its reactor the server ends as `close` ends it.
-      watch: (target, events, callback) => {
-        this.#watch = watch(target, events, callback, { ended: () => this.#listener.close() })
+      // If the reactor is closed, the server ends as with `close`.
+      watch: (target, events, callback, options) => {
+        const ended = () => (reactor.closed ? this.#listener.close() : options?.ended?.())
+        this.#watch = watch(target, events, callback, { ended })
         return this.#watch
       },
     })
     this.#ended = this.#listener.run((accepted) => {
-      let state: State
-      try {
-        state = options.state?.() as State
-      } catch (error) {
-        accepted.close()
-        throw error
+      // The handler of an earlier connection has closed the reactor.
+      if (reactor.closed) {
+        closeQuietly(accepted)
+        this.#listener.close()
+        return
       }
       try {
-        new Connection(reactor, accepted, handlers, state, settings)
+        new Connection(reactor, accepted, handlers, settings)
         this.#refusing = false
       } catch (error) {
-        // Open still: it was registered, and something else has failed.
-        if (!accepted.closed) throw error
-        this.#refuse(error as SystemError)
+        closeQuietly(accepted)
+        if (!isNoRoom(error)) throw error
+        this.#refuse(error)
       }
     })
     this.#ended.then(ended, ended)
     this.#ended.catch((error: Error) => protect(() => report(error)))
   }
 
-  /** What it listens on. */
-  get address(): SocketAddress {
+  /** The address that the socket listens on. */
+  get address(): Address {
     return this.#listener.address
   }
 
   /** The connections that are open now. */
-  get connections(): ReadonlySet<Connection<State>> {
+  get connections(): ReadonlySet<Connection<State, Address>> {
     return this.#connections
   }
 
-  /** What the accepting has met so far; connections that epoll had no room for are among the dropped. */
+  /** The accepting statistics so far. `dropped` includes connections that epoll had no room for. */
   get statistics(): ListenerStatistics {
     const { accepted, dropped, errors } = this.#listener.statistics
     return { accepted: accepted - this.#refused, dropped: dropped + this.#refused, errors }
   }
 
-  /** Accepts no more until `resume`; what comes waits in the kernel's backlog. */
+  /** Stops accepting until `resume`. New connections wait in the kernel's backlog. */
   pause(): void {
     this.#paused = true
     this.#rest()
   }
 
-  /** Accepts again. */
+  /** Accepts again after `pause`. */
   resume(): void {
     this.#paused = false
     this.#acceptOn()
   }
 
   /**
-   * Stops accepting and closes the listening socket. Fulfilled when the last connection is gone, and the last stream that was
-   * made of one; where an error had ended the accepting before, rejected with it then. What is left after `timeout`
-   * **milliseconds** is aborted; by default nothing is.
+   * Stops accepting and closes the listening socket. The promise settles when the last connection is gone, and the last stream
+   * that was made of one. It is fulfilled, or rejected with the error that had ended the accepting before. Connections and
+   * streams that are left after `timeout` **milliseconds** are aborted; by default none are.
+   * @throws TypeError, RangeError if an option is invalid; the server then goes on
    */
-  close({ timeout }: { readonly timeout?: number | undefined } = {}): Promise<void> {
+  close(options: { readonly timeout?: number | undefined } = {}): Promise<void> {
+    checkOptions(options, 'options', { timeout: true })
+    const { timeout } = options
     if (timeout !== undefined) checkInteger(timeout, 0, 0x7fff_ffff, 'timeout')
     this.#closed ??= this.#close()
     if (timeout !== undefined) {
@@ -149,14 +170,14 @@ export class Server<State = undefined> {
     return this.#closed
   }
 
-  /** Stops accepting, and aborts all connections, and the streams that were made of some. Settles as `close` does. */
+  /** Stops accepting, and aborts all connections and the streams that were made of them. Settles as `close` does. */
   async abort(): Promise<void> {
     const closed = this.close()
     this.#abortAll()
     await closed
   }
 
-  readonly #owner: ConnectionOwner<State> = {
+  readonly #owner: ConnectionOwner<State, Address> = {
     open: (connection) => {
       this.#connections.add(connection)
       if (++this.#open >= this.#maxConnections) this.#rest()
@@ -177,9 +198,8 @@ export class Server<State = undefined> {
     },
   }
 
-  /** The connection is closed already. Who is warned once need not be told of each of thousands. */
+  /** Counts a connection, which is closed already, as refused. Warns only for the first of a run of refusals. */
   #refuse(error: SystemError): void {
-    if (!NO_ROOM.has(error.code)) throw error
     this.#refused++
     if (!this.#refusing) {
       process.emitWarning(`Accepted connections are closed: ${error.message}`, { code: 'LINUX_SOCKETS_ACCEPT' })
@@ -188,14 +208,15 @@ export class Server<State = undefined> {
   }
 
   #abortAll(): void {
-    for (const connection of this.#connections) connection.abort()
-    for (const stream of this.#streams) stream.resetAndDestroy()
+    for (const connection of this.#connections) protect(() => connection.abort())
+    for (const stream of this.#streams) protect(() => stream.resetAndDestroy())
   }
 
-  /** Who is woken alone, and takes nothing, leaves the connection to nobody. */
+  /** With EPOLLEXCLUSIVE only one waiter may be woken. If it does not accept, no other does, so stop watching. */
   #rest(): void {
     this.#listener.pause()
-    if (this.#exclusive) this.#watch?.update(0)
+    // If the update fails, the socket is no longer watched. The next change tries again.
+    if (this.#exclusive) orUndefined(() => this.#watch?.update(0))
   }
 
   #acceptOn(): void {
@@ -216,8 +237,22 @@ export class Server<State = undefined> {
   }
 }
 
-/** What EPOLL_CTL_ADD meets: `fs.epoll.max_user_watches`, and the kernel's memory. epoll_ctl(2) */
+const SERVE_OPTIONS: NamesOf<ServeOptions> = {
+  ...CONNECTION_OPTIONS,
+  maxConnections: true,
+  budget: true,
+  exclusive: true,
+  error: true,
+}
+
+/** EPOLL_CTL_ADD fails with these at `fs.epoll.max_user_watches`, and without kernel memory. epoll_ctl(2) */
 const NO_ROOM: ReadonlySet<string> = new Set<ErrnoName>(['ENOSPC', 'ENOMEM'])
+
+/** Whether epoll had no room, as opposed to an exception from `Handlers.state`. */
+function isNoRoom(error: unknown): error is SystemError {
+  const { code, syscall } = Object(error) as Partial<SystemError>
+  return syscall === 'epoll_ctl' && code !== undefined && NO_ROOM.has(code)
+}
 
 function raise(error: Error): never {
   throw error

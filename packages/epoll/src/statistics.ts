@@ -1,19 +1,19 @@
-/** What went through a connection so far, or through all of a reactor. */
+/** The traffic of a connection so far, or of all connections of a reactor. */
 export class ConnectionStatistics {
   /** **Bytes** received. */
   bytesRead = 0
-  /** **Bytes** that the kernel has taken. */
+  /** **Bytes** that the kernel has accepted for sending. */
   bytesWritten = 0
-  /** Calls that received, those that found nothing included. */
+  /** Receive calls, including those that found nothing. */
   reads = 0
-  /** Calls that sent, those that the kernel refused included. */
+  /** Send calls, including those that the kernel refused. */
   writes = 0
-  /** Calls of both kinds that would have blocked, and sends that the kernel took in part. */
+  /** Receive and send calls that would have blocked, and send calls that the kernel accepted only in part. */
   wouldBlocks = 0
-  /** The most **bytes** that have waited to be sent. */
+  /** The most **bytes** that were queued for sending at a time. */
   queueHighWater = 0
 
-  /** The numbers as they are now. */
+  /** Returns a copy that does not change. */
   copy(): ConnectionStatistics {
     return Object.assign(new ConnectionStatistics(), this)
   }

@@ -1,26 +1,27 @@
 import { AsyncResource } from 'node:async_hooks'
+import { checkFunction } from '@linux-sockets/native-core/internal'
 
 /**
- * Something to happen later, in a `TimerWheel`: made once, started as often as needed. Starting and stopping allocates
- * nothing, so a connection keeps its own from beginning to end.
+ * A function that a `TimerWheel` calls later. A timer is made once, and started as often as needed. Starting and stopping
+ * allocate nothing, so a connection can keep one timer from beginning to end.
  *
  *     const idle = new Timer(() => connection.abort())
  *     wheel.start(idle, 30_000)
  */
 export interface Timer {
   /**
-   * Called from `advance` when the time is over, in whatever async context that runs: wrap it with `AsyncResource.bind`
-   * where it needs its own. It may start and stop any timer, itself included. What it throws is an uncaught exception,
-   * and keeps no other timer from its call.
+   * Called by `advance` when the time is over, in the async context of `advance`. Wrap it with `AsyncResource.bind` if it
+   * needs its own context. It may start and stop any timer, including this one. An exception from it becomes an
+   * uncaught exception, and the other timers are called all the same.
    */
   expired(): void
-  /** Whether it is started and has not been called yet. Inside its own call it isn't, unless it was started again. */
+  /** Whether the timer is started and has not been called yet. It is false during its own call, unless started again. */
   readonly active: boolean
 }
 
 /**
- * Timers of which there may be very many, such as one or more for every connection: starting and stopping takes a few
- * steps, however many there are, and nothing is done for a timer that is stopped before its time.
+ * Holds very many timers, such as one or more for every connection. Starting and stopping take a few steps, however many
+ * timers there are, and nothing is done for a timer that is stopped before its time.
  *
  *     const wheel = new TimerWheel()
  *     wheel.start(timer, 250)
@@ -29,36 +30,37 @@ export interface Timer {
  *       wheel.advance()
  *     }
  *
- * It does nothing by itself: whoever owns it calls `advance`. `LoopTimers` is one that Node's event loop advances.
+ * A wheel does nothing by itself: its owner calls `advance`. `LoopTimers` is a wheel that Node's event loop advances.
  *
- * A timer is never early. As seen by `advance` it is late by less than one millisecond, a tick; by exactly one when it
- * was started with 0 at a whole tick. Timers are called in the order of their ticks, and those of one tick in the order
- * in which they were started.
+ * A timer is never early. It becomes due at a tick, which is a whole millisecond: less than one millisecond after its time,
+ * or exactly one millisecond if it was started with 0 at a whole tick. Timers are called in the order of their ticks, and
+ * those of one tick in the order in which they were started.
  *
  * @see G. Varghese and A. Lauck: Hashed and Hierarchical Timing Wheels, 1987; scheme 7
  */
 export class TimerWheel {
   readonly #clock: () => number
-  /** Tick 0, as the clock tells it. */
+  /** The clock's time at tick 0. */
   readonly #origin: number
   #now: number
-  /** All that was due until here has been taken out. What is in a slot is due later. */
+  /** All timers that were due up to this tick have been taken out. Those in a slot are due later. */
   #tick = 0
   #size = 0
   #longestLag = 0
-  /** The first timer of each slot, whose `previous` is the last; the list of those that `advance` is to call comes last. */
+  /** The first timer of each slot, whose `previous` is the last one; finally the list of timers for `advance` to call. */
   readonly #slots: (Entry | undefined)[] = new Array(EXPIRED + 1).fill(undefined)
-  /** The first tick at which a timer of the slot may be due: stopping doesn't look for the next. */
+  /** The first tick at which a timer of the slot may be due. It may be too early, since `stop` does not update it. */
   readonly #earliest = new Float64Array(EXPIRED + 1)
   /** A bit for each slot that isn't empty. */
   readonly #occupied = new Uint32Array(WORDS + 1)
 
   /**
-   * `clock` tells the time in **milliseconds**, fractions included. One that goes back stands still meanwhile.
-   * Default `performance.now`.
-   * @throws TypeError when the clock doesn't tell a finite number
+   * `clock` returns the time in **milliseconds**, fractions included. While it is behind its latest time, the wheel's time
+   * stands still. Default `performance.now`.
+   * @throws TypeError if the clock doesn't return a finite number
    */
   constructor(clock: () => number = () => performance.now()) {
+    checkFunction(clock, 'clock')
     const now = clock()
     if (!Number.isFinite(now)) throw new TypeError(`clock must tell milliseconds, not ${now}`)
     this.#clock = clock
@@ -66,25 +68,25 @@ export class TimerWheel {
     this.#origin = Math.floor(now)
   }
 
-  /** What the clock told last, in **milliseconds**: by `start`, `advance`, `nextDelay` or `refresh`. Costs no call. */
+  /** The clock's time in **milliseconds**, as last read by `start`, `advance`, `nextDelay` or `refresh`. Costs no call. */
   get now(): number {
     return this.#now
   }
 
-  /** How many timers are active. */
+  /** The number of active timers. */
   get size(): number {
     return this.#size
   }
 
   /**
-   * By how many **milliseconds** the latest of all timers so far was called after its tick: `advance` came late, or the timers
-   * that were called before it took long. 0 while none was called.
+   * The longest time in **milliseconds** from a timer's tick to its call, of all timers so far. A call is late if `advance` is
+   * called late, or if the timers called before it took long. 0 while no timer was called.
    */
   get longestLag(): number {
     return this.#longestLag
   }
 
-  /** Looks at the clock, and returns the new `now`. A loop does it once a turn. */
+  /** Reads the clock, and returns the new `now`. A loop does this once a turn. */
   refresh(): number {
     const now = this.#clock()
     if (now > this.#now && now !== Number.POSITIVE_INFINITY) this.#now = now
@@ -92,8 +94,9 @@ export class TimerWheel {
   }
 
   /**
-   * Starts a timer, from the present and not from `now`; one that is active starts anew, also when it was in another
-   * wheel. `milliseconds`: 0 … 2³¹ − 1, fractions included. With 0 it is called by a later `advance`, never by a running one.
+   * Starts a timer. The time counts from the present, which is read from the clock, and not from `now`. A timer that is active,
+   * in this wheel or in another one, is started again. `milliseconds`: 0 … 2³¹ − 1, fractions included. With 0 it is called by
+   * a later `advance`, never by a running one.
    */
   start(timer: Timer, milliseconds: number): void {
     const entry = entryOf(timer)
@@ -104,7 +107,7 @@ export class TimerWheel {
     if (entry.wheel === this) this.#remove(entry)
     else entry.wheel?.stop(entry)
     const now = this.refresh() - this.#origin
-    // Nothing is left behind when an empty wheel is turned, and the slot will be a finer one.
+    // An empty wheel has nothing to take out up to the present tick, from which the slot can be a finer one.
     if (this.#size === 0) this.#tick = Math.floor(now)
     entry.due = Math.max(Math.ceil(now + milliseconds), this.#tick + 1)
     entry.wheel = this
@@ -112,13 +115,16 @@ export class TimerWheel {
     this.#place(entry)
   }
 
-  /** Stops a timer: it is not called, not even where `advance` has already begun to call those due. Others' timers are left alone. */
+  /**
+   * Stops a timer: it is not called, even if `advance` has already begun to call the timers that are due. A timer of another
+   * wheel is left alone.
+   */
   stop(timer: Timer): void {
     const entry = entryOf(timer)
     if (entry.wheel === this) this.#remove(entry)
   }
 
-  /** Calls the timers whose time is over, and returns how many were called. What they start is called by a later `advance`. */
+  /** Calls the timers whose time is over, and returns their number. Timers that these start are called by a later `advance`. */
   advance(): number {
     this.#turn(Math.floor(this.refresh() - this.#origin))
     let called = 0
@@ -138,8 +144,8 @@ export class TimerWheel {
   }
 
   /**
-   * After how many **milliseconds**, fractions included, `advance` must be called next; `Infinity` when there is no timer. It
-   * may find nothing to call then, where a timer was stopped. Takes a few steps, however many timers there are.
+   * Returns after how many **milliseconds**, fractions included, `advance` must be called next; `Infinity` if there is no
+   * timer. That call may find no timer due, if one was stopped. Takes a few steps, however many timers there are.
    */
   nextDelay(): number {
     if (this.#size === 0) return Number.POSITIVE_INFINITY
@@ -147,7 +153,7 @@ export class TimerWheel {
     return Math.max((this.#earliest[this.#first()] as number) + this.#origin - this.refresh(), 0)
   }
 
-  /** Moves what is due until `target` to the list of the expired, going from one occupied slot to the next. */
+  /** Moves the timers due up to `target` to the list of expired timers, going from one occupied slot to the next. */
   #turn(target: number): void {
     for (let index = this.#first(); index >= 0; index = this.#first()) {
       const begin = this.#beginOf(index)
@@ -163,9 +169,9 @@ export class TimerWheel {
   }
 
   /**
-   * A level is 64 slots, each as long as the whole level below. A timer belongs to the lowest level of which one round holds
-   * both the present tick and the timer's. So slots behind the present one are empty, and all of a level are due before
-   * any of the next: the first occupied slot is the earliest.
+   * Puts a timer into its slot. A level has 64 slots, each as long as the whole level below. A timer goes into the lowest level
+   * of which one round holds both the present tick and the timer's tick. So the slots before the present one are empty, and
+   * all timers of a level are due before those of the next level: the first occupied slot is the earliest.
    */
   #place(entry: Entry): void {
     let level = 0
@@ -221,7 +227,7 @@ export class TimerWheel {
       next.previous = previous
       previous.next = next
       if (this.#slots[index] === entry) this.#slots[index] = next
-      // What is kept for the next start must not keep its former neighbours.
+      // An entry that is kept for its next start must not keep its former neighbours in memory.
       entry.next = entry
       entry.previous = entry
     }
@@ -235,8 +241,8 @@ export class TimerWheel {
 }
 
 /**
- * A `TimerWheel` on Node's event loop: one `setTimeout`, set to the next timer, is all that the loop sees of it. While a
- * timer is active the process stays alive. Timers are called in the async context of whoever made this.
+ * A `TimerWheel` that Node's event loop advances, through a single `setTimeout` that is set to the next timer. While a timer
+ * is active the process stays alive. Timers are called in the async context in which the `LoopTimers` were made.
  *
  *     const timers = new LoopTimers()
  *     timers.start(new Timer(() => console.log('a quarter of a second later')), 250)
@@ -244,7 +250,7 @@ export class TimerWheel {
 export class LoopTimers extends TimerWheel {
   readonly #context = new AsyncResource('LinuxSocketsTimers')
   #timeout: NodeJS.Timeout | undefined
-  /** When the timeout ends, by the wheel's clock. A timer that is due later leaves it alone. */
+  /** When the timeout ends, by the wheel's clock. Starting a timer that is due later does not change it. */
   #wakeAt = Number.POSITIVE_INFINITY
   #referenced = true
 
@@ -260,14 +266,14 @@ export class LoopTimers extends TimerWheel {
   }
 
   override advance(): number {
-    // Once afterwards is enough, whatever they start.
+    // It is enough to arm once afterwards, whatever timers the calls start.
     this.#wakeAt = Number.NEGATIVE_INFINITY
     const called = super.advance()
     this.#arm()
     return called
   }
 
-  /** An active timer keeps the process alive. This is the default. */
+  /** Keeps the process alive while a timer is active. This is the default. */
   ref(): this {
     this.#referenced = true
     this.#hold()
@@ -288,32 +294,32 @@ export class LoopTimers extends TimerWheel {
     this.#wakeAt = this.now + delay
     if (this.size === 0) return
     this.#context.runInAsyncScope(() => {
-      // Node takes fractions for the milliseconds before them, and 2³¹ for 1.
+      // Node rounds fractions down, and takes 2³¹ for 1.
       this.#timeout = setTimeout(() => this.advance(), Math.min(Math.ceil(delay), MAX_DELAY))
     })
     this.#hold()
   }
 
-  /** A stopped timer leaves the timeout as it is, since most are started again before it ends. */
+  /** Stopping a timer does not clear the timeout, since most timers are started again before it ends. */
   #hold(): void {
     if (this.#referenced && this.size > 0) this.#timeout?.ref()
     else this.#timeout?.unref()
   }
 }
 
-/** What the wheel knows of a timer, which is its place in a list, too. */
+/** A timer, and at the same time its element in the list of a slot. */
 class Entry implements Timer {
   readonly expired: () => void
   wheel: TimerWheel | undefined = undefined
-  /** Its slot. */
+  /** The index of its slot. */
   index = 0
-  /** The tick from which on it is to be called. */
+  /** The tick at which it is due. */
   due = 0
   next: Entry = this
   previous: Entry = this
 
   constructor(expired: () => void) {
-    if (typeof expired !== 'function') throw new TypeError('expired must be a function')
+    checkFunction(expired, 'expired')
     this.expired = expired
   }
 
@@ -322,7 +328,7 @@ class Entry implements Timer {
   }
 }
 
-/** Makes a timer; `expired` is what it calls. */
+/** Makes a timer that calls `expired`. */
 export const Timer: new (expired: () => void) => Timer = Entry
 
 function entryOf(timer: Timer): Entry {
@@ -334,6 +340,6 @@ const MAX_DELAY = 2 ** 31 - 1
 const SLOTS = 64
 /** Enough for 139 years of the clock since the wheel was made. */
 const LEVELS = 7
-/** The list behind all slots, of what `advance` is to call. */
+/** The index, after all slots, of the list of timers for `advance` to call. */
 const EXPIRED = LEVELS * SLOTS
 const WORDS = EXPIRED / 32

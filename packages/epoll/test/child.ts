@@ -4,15 +4,15 @@ import { type Program, spawnProgram, waitForLine } from '@linux-sockets/testkit'
 export interface ServerProcess {
   readonly program: Program
   readonly port: number
-  /** Has the script's `orders[name]` called, and returns what it answered. */
+  /** Calls the script's `orders[name]` in the server, and returns the result. */
   ask<T = undefined>(name: string): Promise<T>
-  /** Lets the server end by itself, and throws unless it does so in good order. */
+  /** Lets the server end by itself, and throws if it fails. */
   end(): Promise<void>
 }
 
 /**
- * Starts a script that has `listening`, a socket, `reactor` and `orders`, and that makes `server` of them, in Node, or as the last
- * arguments of a `wrapper`.
+ * Starts a script in Node, or as the last arguments of a `wrapper`. The script gets `listening` (a socket), `reactor` and
+ * `orders`, and makes `server` from them.
  */
 export async function startServer(
   script: string,

@@ -24,28 +24,42 @@ import { type Connection, type ConnectOptions, type Handlers, Reactor } from '..
 
 guardDescriptors()
 
-/** What happens to a connection that is opened, until it is closed. */
+/** The calls of a connection's handlers, until it is closed. */
 async function connectAndWait(
-  address: SocketAddress,
+  address: SocketAddress | string,
   handlers: Partial<Handlers<string[]>>,
-  options: ConnectOptions<string[]> = {},
+  options: ConnectOptions = {},
   begun: (connection: Connection<string[]>) => void = () => {},
 ): Promise<string[]> {
   const reactor = new Reactor()
   onTestFinished(() => reactor.close())
   return await new Promise((resolve) => {
     const all: Handlers<string[]> = {
+      state: () => [],
       open: ({ state }) => state.push('open'),
-      data: ({ state }, chunk) => state.push(chunk.toString()),
+      data: ({ state }, chunk) => void state.push(chunk.toString()),
       error: ({ state }, error) => state.push((error as NodeJS.ErrnoException).code ?? ''),
-      ...handlers,
+      ...(handlers as Partial<Omit<Handlers<string[]>, 'state' | 'data'>>),
       close: ({ state }) => resolve(state),
     }
-    begun(reactor.connect(address, all, { state: () => [], ...options }))
+    begun(reactor.connect(address, all, options))
   })
 }
 
-/** A listener whose queue is full, so that it answers no SYN; and those who fill it. */
+it('takes an address as text', async () => {
+  const server = createServer((socket) => socket.end('hello')).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  expect(await connectAndWait(`127.0.0.1:${port}`, {})).toEqual(['open', 'hello'])
+  server.close()
+  await once(server, 'close')
+  using reactor = new Reactor()
+  expect(() => reactor.connect('localhost:80', { data: () => {} })).toThrow(
+    /^address must be an IP address with its port/,
+  )
+})
+
+/** A listener whose queue is full, so that it answers no SYN, and the clients that fill it. */
 function busyListener(): Socket {
   const listener = Socket.open(AF_INET, SOCK_STREAM)
   listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -73,7 +87,7 @@ async function listen(server: Server): Promise<Ipv4Address> {
 }
 
 describe('Reactor.connect', () => {
-  it('opens a connection, and sends what was written before', async () => {
+  it('opens a connection, and sends what was written before it was open', async () => {
     const calls = await connectAndWait(await echoServer(), {}, {}, (connection) => {
       expect(connection.connecting).toBe(true)
       expect(connection.write(Buffer.from('early'))).toBe(true)
@@ -84,7 +98,7 @@ describe('Reactor.connect', () => {
     expect(calls).toEqual(['open', 'early'])
   })
 
-  it('reports a refusal, once, and was never open', async () => {
+  it('reports a refusal once, and never calls open', async () => {
     const listener = Socket.open(AF_INET, SOCK_STREAM)
     listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     const calls = await connectAndWait(listener.localAddress, {}, {}, (connection) => {
@@ -94,7 +108,7 @@ describe('Reactor.connect', () => {
     expect(calls).toEqual(['ECONNREFUSED'])
   })
 
-  it('gives up after connectTimeout, whatever the handler of other times says', async () => {
+  it('gives up after connectTimeout, without asking the handler of the other timeouts', async () => {
     const kinds: string[] = []
     const calls = await connectAndWait(
       busyListener().localAddress,
@@ -105,7 +119,7 @@ describe('Reactor.connect', () => {
     expect(kinds).toEqual([])
   })
 
-  it('is not taken for connected when it is paused and resumed meanwhile', async () => {
+  it('is not taken for connected when it is paused and resumed while connecting', async () => {
     const calls = await connectAndWait(busyListener().localAddress, {}, { connectTimeout: 30 }, (connection) => {
       connection.pause()
       connection.resume()
@@ -146,7 +160,7 @@ describe('Reactor.connect', () => {
     expect(calls).toEqual(['true'])
   })
 
-  it('speaks the protocol that it is told', async (test) => {
+  it('uses the protocol of the option', async (test) => {
     using reactor = new Reactor()
     const address = await echoServer()
     expectErrno(() => reactor.connect(address, { data: () => {} }, { protocol: IPPROTO_UDP }), 'EPROTONOSUPPORT')
@@ -161,7 +175,7 @@ describe('Reactor.connect', () => {
     expect(protocols).toEqual([IPPROTO_TCP, IPPROTO_MPTCP])
   })
 
-  it('connects to a Unix socket, which is there at once', async () => {
+  it('connects to a Unix socket at once', async () => {
     const path = join(temporaryDirectory(), 'socket')
     const server = createServer((socket) => socket.end('hello')).listen(path)
     onTestFinished(() => void server.close())
@@ -169,7 +183,7 @@ describe('Reactor.connect', () => {
     expect(await connectAndWait({ family: 'unix', path }, {})).toEqual(['open', 'hello'])
   })
 
-  it('throws what fails at once, and leaves nothing open', () => {
+  it('throws an error that occurs at once, and leaves nothing open', () => {
     using reactor = new Reactor()
     const handlers = { data: () => {} }
     expectErrno(() => reactor.connect({ family: 'unix', path: '/nowhere/socket' }, handlers), 'ENOENT')
@@ -185,7 +199,7 @@ describe('Reactor.connect', () => {
     ['write close', 'early'],
     ['write end close', 'early'],
     ['cork write close', 'early'],
-  ] as const)('connects, sends what was written and ends, when told so before: %s', async ([calls, sent]) => {
+  ] as const)('connects, sends and ends as called while connecting: %s', async ([calls, sent]) => {
     const server = createServer({ allowHalfOpen: true })
     const address = await listen(server)
     const received = once(server, 'connection').then(([socket]) => text(socket.on('end', () => socket.end())))
@@ -199,7 +213,7 @@ describe('Reactor.connect', () => {
     expect(await received).toBe(sent)
   })
 
-  it('may be aborted while it is under way', async () => {
+  it('can be aborted while it is connecting', async () => {
     const calls = await connectAndWait(await echoServer(), {}, {}, (connection) =>
       queueMicrotask(() => connection.abort()),
     )

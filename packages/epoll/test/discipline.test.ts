@@ -14,7 +14,7 @@ describe('the system calls of a server', () => {
   it.for([
     ["on Node's loop", '', ['wait of libuv', 'wait', 'recvfrom', 'sendto']],
     ['in a reactor that runs the thread', 'reactor.run()', ['wait', 'recvfrom', 'sendto']],
-  ] as const)('are for each message no more than it takes, %s', async ([_name, run, expected], test) => {
+  ] as const)('are the minimum for each message, %s', async ([_name, run, expected], test) => {
     skipUnless(test, needProgram('strace'))
     const traced = await traceServer(`${ECHO}\n${run}`, QUIET)
     const client = await dial(traced.server)
@@ -33,7 +33,7 @@ describe('the system calls of a server', () => {
       .join()
       .split(/(?<=sendto),/)
     expect(exchanges).toHaveLength(EXCHANGES)
-    // With the first ones the reactor takes the lead again, which it had to give up for the mark.
+    // With the first connections the reactor's own wait leads again, which it had to give up for the mark.
     expect(new Set(exchanges.slice(2))).toEqual(new Set([expected.join()]))
   })
 
@@ -56,7 +56,7 @@ describe('the system calls of a server', () => {
     expect(violations(calls)).toEqual([])
   })
 
-  it('leave nothing unread, but for the budget of a turn', async (test) => {
+  it('leave nothing unread, except beyond the budget of a turn', async (test) => {
     skipUnless(test, needProgram('strace'))
     const traced = await traceServer(`
       let bytes = 0
@@ -101,14 +101,14 @@ function between(calls: readonly Call[], from: string | undefined, to: string | 
 const isWait = (name: string) => name.startsWith('epoll_') && name !== 'epoll_ctl'
 const arms = ({ name, args }: Call) => name === 'epoll_ctl' && args.includes('EPOLLOUT')
 
-/** What is known of a connection from its calls. */
+/** The state of a connection, as its calls show it. */
 interface Seen {
   armed: boolean
   /** Whether the last send was short: something is queued. */
   queued: boolean
   /** Whether an event said so since. */
   writable: boolean
-  /** Whether an event said so, and no receive that nothing is left. */
+  /** Whether an event said so, and no receive has found since that nothing is left. */
   unread: boolean
   /** Whether no receive has followed an event yet. */
   untouched: boolean
@@ -118,9 +118,9 @@ interface Seen {
 }
 
 /**
- * Where the calls of a server that neither pauses nor corks break the rules, looked at whenever it goes to wait: EPOLLOUT is on
- * just while a send was short; nobody sends meanwhile, but for an EPOLLOUT; and what was readable was read until a short
- * or failed receive, or as often as the budget allows.
+ * Returns where the calls of a server that neither pauses nor corks break the rules. The rules are checked whenever the server
+ * is about to wait: EPOLLOUT is on exactly while the last send was short; until an EPOLLOUT nothing is sent; and readable bytes
+ * were read until a short or failed receive, or as often as the budget allows.
  */
 function violations(calls: readonly Call[]): string[] {
   const found: string[] = []
@@ -182,7 +182,7 @@ const CHUNK = 64 * 1024
 
 const dataOf = (args: string) => /u64=(\d+)/.exec(args)?.[1]
 
-/** How many bytes a call was to send. */
+/** The number of bytes that a call was to send. */
 function wantedBy(name: string, args: string): number {
   if (name === 'sendto') return Number(args.split(', ')[2])
   return [...args.matchAll(/iov_len=(\d+)/g)].reduce((sum, [, length]) => sum + Number(length), 0)
@@ -200,7 +200,7 @@ interface Call {
 
 interface Traced {
   readonly server: ServerProcess
-  /** Leaves a mark among the calls. */
+  /** Puts a mark into the list of calls. */
   mark(name: string): Promise<void>
   /** The calls of the server's main thread. */
   end(): Promise<Call[]>

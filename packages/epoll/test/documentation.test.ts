@@ -7,7 +7,7 @@ const directory = resolve(import.meta.dirname, '..')
 
 const ECHO = /^echo on 127\.0\.0\.1:\d+\nechoed hello\n$/
 
-/** What each program prints, in the order of the documentation. */
+/** The output of each program, in the order of the documentation. */
 const OUTPUTS = [
   ECHO,
   ECHO,

@@ -5,23 +5,35 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
-import { AF_INET, AF_UNIX, EPOLLIN, type Ipv4Address, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import {
+  AF_INET,
+  AF_UNIX,
+  EPOLLIN,
+  type InetAddress,
+  type Ipv4Address,
+  readable,
+  SOCK_STREAM,
+  Socket,
+  type SystemError,
+} from '@linux-sockets/native-core'
 import {
   expectErrno,
   guardDescriptors,
   needProgram,
+  openDescriptors,
   runProgram,
   skipUnless,
+  spawnProgram,
   temporaryDirectory,
   withFault,
 } from '@linux-sockets/testkit'
-import { describe, expect, it } from 'vitest'
-import { Reactor } from '../src/index.js'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
 import { type ServerProcess, startServer } from './child.js'
 
 guardDescriptors()
 
-/** An echo server that notes what its handlers are told, and first queues `greeting`. */
+/** An echo server that records the calls of its handlers, and first queues `greeting` bytes. */
 const script = (greeting = 0) => `
   const told = []
   const server = reactor.serve(listening, {
@@ -42,7 +54,7 @@ const script = (greeting = 0) => `
   orders.statistics = () => server.statistics
   orders.size = () => reactor.size`
 
-/** Lets system calls of the server fail: `accept4:error=EMFILE:when=1`, for each thread by itself. */
+/** Makes system calls of the server fail: `accept4:error=EMFILE:when=1`, counted for each thread by itself. */
 async function faultyServer(faults: readonly string[], greeting?: number, trace = '/dev/null'): Promise<ServerProcess> {
   const calls = faults.map((fault) => fault.split(':', 1)[0])
   const injections = faults.flatMap((fault) => ['-e', `inject=${fault}`])
@@ -57,13 +69,13 @@ async function exchange({ port }: ServerProcess, data: string | Uint8Array): Pro
   return await buffer(client)
 }
 
-/** The same, where the server may break it off. */
+/** The same, but the server may reset the connection. */
 async function attempt(server: ServerProcess, data: string): Promise<string> {
   return await exchange(server, data).then(String, (error: NodeJS.ErrnoException) => `${error.code}`)
 }
 
 describe('interrupted system calls', () => {
-  it('are made again, and nobody notices', async (test) => {
+  it('are made again, without any effect', async (test) => {
     skipUnless(test, needProgram('strace'))
     const interrupted = ['?epoll_wait', '?epoll_pwait2', 'epoll_pwait', 'accept4', 'recvfrom', 'sendto', 'sendmsg']
     const trace = join(temporaryDirectory(), 'trace')
@@ -148,7 +160,7 @@ describe('a send that fails', () => {
 
 describe('an accept that fails', () => {
   it.for(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ECONNABORTED', 'EPROTO', 'EAGAIN'])(
-    'with %s only puts off who waits',
+    'with %s only delays the waiting connection',
     async (code, test) => {
       skipUnless(test, needProgram('strace'))
       const server = await faultyServer([`accept4:error=${code}:when=1`])
@@ -160,7 +172,7 @@ describe('an accept that fails', () => {
     },
   )
 
-  it.for(['ENOSPC', 'ENOMEM'])('to be registered, with %s, costs that connection only', async (code, test) => {
+  it.for(['ENOSPC', 'ENOMEM'])('in epoll_ctl, with %s, affects that connection only', async (code, test) => {
     skipUnless(test, needProgram('strace'))
     using reactor = new Reactor()
     const listening = Socket.open(AF_INET, SOCK_STREAM)
@@ -177,7 +189,7 @@ describe('an accept that fails', () => {
     const warned = (warning: Error) => warnings.push(warning.message)
     process.on('warning', warned)
     const clients: Socket[] = []
-    // Node's loop would not survive it: what it has to register for a child process and for the reactor is there before.
+    // Node's loop would not survive the fault, so its registrations for a child process and the reactor are made before.
     await runProgram('true', [])
     const dial = () => {
       const client = Socket.open(AF_INET, SOCK_STREAM)
@@ -193,7 +205,7 @@ describe('an accept that fails', () => {
     expect(told).toEqual([])
     for (const client of clients) expect(client.recv(Buffer.alloc(1))).toBe(0)
 
-    const next = connect((server.address as Ipv4Address).port, '127.0.0.1')
+    const next = connect(server.address.port, '127.0.0.1')
     next.end('next')
     expect(String(await buffer(next))).toBe('next')
     expect(server.statistics).toEqual({ accepted: 1, dropped: 2, errors: 0 })
@@ -205,7 +217,7 @@ describe('an accept that fails', () => {
     await server.close()
   })
 
-  it('to be watched for again, exclusively, is tried again by the next change', async (test) => {
+  it('to resume an exclusive watch is tried again by the next change', async (test) => {
     skipUnless(test, needProgram('strace'))
     using reactor = new Reactor()
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
@@ -225,13 +237,13 @@ describe('an accept that fails', () => {
     peer.close()
   })
 
-  it('for good is told where `serve` was called, and `close` waits for the connections that go on', async (test) => {
+  it('for good calls `error` in the context of `serve`, and `close` waits for the connections that go on', async (test) => {
     skipUnless(test, needProgram('strace'))
     using reactor = new Reactor()
     const listening = Socket.open(AF_INET, SOCK_STREAM)
     listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listening.listen()
-    const { port } = listening.localAddress as Ipv4Address
+    const { port } = listening.localAddress
     const storage = new AsyncLocalStorage<string>()
     const told: unknown[] = []
     let tell!: () => void
@@ -266,7 +278,7 @@ describe('an accept that fails', () => {
     expect(await leftAtEnd).toBe(0)
   })
 
-  it('for good is an uncaught exception where nobody is to be told', async () => {
+  it('for good is an uncaught exception without the option `error`', async () => {
     const script = `
       import { AF_INET, SHUT_RDWR, SOCK_STREAM, Socket, dup } from '@linux-sockets/native-core'
       import { Reactor } from '@linux-sockets/epoll'
@@ -285,3 +297,196 @@ describe('an accept that fails', () => {
     expect(said).toBe('accept4 EINVAL uncaughtException\nEINVAL\n')
   })
 })
+
+describe('a reactor in run', () => {
+  /** A script in which the reactor takes the lead many times, and prints each. */
+  const script = `
+    import { EPOLLIN, Socket } from '@linux-sockets/native-core'
+    import { Reactor } from '@linux-sockets/epoll'
+    const reactor = new Reactor()
+    const [a, b] = Socket.pair()
+    const byte = Buffer.from('x')
+    let events = 0
+    reactor.register(a, EPOLLIN, () => {
+      a.recv(byte)
+      if (++events === 20) reactor.close()
+      else setImmediate(() => b.send(byte))
+    })
+    b.send(byte)
+    await reactor.run()
+    console.log(events)
+    a.close()
+    b.close()`
+
+  /** Node's loop in the epoll instance of the reactor that leads. */
+  const LOOPS_DATA = /EPOLL_CTL_ADD.*u64=18446744073709551615/
+
+  /** Runs the script, and returns what it has printed and its main thread's calls of epoll_ctl(2). */
+  async function trace(...faults: string[]): Promise<{ code: number | null; stdout: string; calls: string[] }> {
+    const log = join(temporaryDirectory(), 'trace')
+    const args = ['-f', '-q', '-o', log, '-e', 'trace=epoll_ctl', ...faults]
+    const program = spawnProgram('strace', [...args, process.execPath, '--input-type=module', '-e', script], {
+      cwd: import.meta.dirname,
+    })
+    const { code, stdout } = await program.finished
+    const lines = readFileSync(log, 'utf8').split('\n')
+    const [main] = lines.find((line) => LOOPS_DATA.test(line))?.split(' ') ?? []
+    return { code, stdout, calls: lines.filter((line) => line.startsWith(`${main} `) && line.includes('epoll_ctl(')) }
+  }
+
+  it('goes on when Node’s loop can’t be taken out of its epoll instance', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    // Faults are counted, so the call to fail is found first.
+    for (let attempt = 1; ; attempt++) {
+      const { calls } = await trace()
+      const led = calls.findIndex((line) => LOOPS_DATA.test(line))
+      expect(led).toBeGreaterThan(-1)
+      const loop = /EPOLL_CTL_ADD, (\d+),/.exec(calls[led] as string)?.[1]
+      const ended = calls.findIndex((line, i) => i > led && line.includes(`EPOLL_CTL_DEL, ${loop},`))
+      const { code, stdout, calls: met } = await trace('-e', `inject=epoll_ctl:error=ENOMEM:when=${ended + 1}`)
+      const injected = met.find((line) => line.includes('INJECTED')) ?? ''
+      if (!injected.includes(`EPOLL_CTL_DEL, ${loop},`) && attempt < 5) continue
+      expect(injected).toContain(`EPOLL_CTL_DEL, ${loop},`)
+      expect({ code, stdout }).toEqual({ code: 0, stdout: '20\n' })
+      return
+    }
+  })
+})
+
+it('a waker opens nothing before it has looked at its callback', async (test) => {
+  skipUnless(test, needProgram('strace'))
+  using reactor = new Reactor()
+  const { outcome, injected } = await withFault('eventfd2:error=EMFILE', () => reactor.waker(null as never))
+  expect(injected).toBe(0)
+  expect(outcome).toMatchObject({ reason: { message: 'callback must be a function, not null' } })
+})
+
+/** Both ends of a connection over loopback. */
+async function tcpPair(): Promise<[mine: Socket<InetAddress>, peer: Socket<InetAddress>]> {
+  using listening = Socket.open(AF_INET, SOCK_STREAM)
+  listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+  listening.listen()
+  const peer = Socket.open(AF_INET, SOCK_STREAM)
+  peer.connect(listening.localAddress)
+  await readable(listening)
+  const mine = listening.accept() as Socket<InetAddress>
+  onTestFinished(() => {
+    mine.close()
+    peer.close()
+  })
+  return [mine, peer]
+}
+
+/** Handlers that record their calls. */
+function noting(): { told: string[]; handlers: Handlers } {
+  const told: string[] = []
+  return {
+    told,
+    handlers: {
+      open: () => told.push('open'),
+      data: () => {},
+      error: (_connection, error) => told.push((error as SystemError).code),
+      close: () => told.push('close'),
+    },
+  }
+}
+
+describe('epoll_ctl that fails', () => {
+  it('leaves a socket to its owner, and nothing open', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    reactor.waker(() => {})
+    const [mine, peer] = await tcpPair()
+    const { told, handlers } = noting()
+    const { outcome } = await withFault('epoll_ctl:error=ENOMEM:when=1', () => {
+      return new Connection(reactor, mine, handlers, { idleTimeout: 1000 })
+    })
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'ENOMEM', syscall: 'epoll_ctl' } })
+    expect([reactor.size, reactor.deadlines.size, told, mine.closed]).toEqual([1, 0, [], false])
+    expect(mine.send(Buffer.from('still here'))).toBe(10)
+    await readable(peer)
+    expect(peer.recv(Buffer.alloc(20))).toBe(10)
+    const again = new Connection(reactor, mine, handlers)
+    again.abort()
+    expect(told).toEqual(['open', 'close'])
+  })
+
+  it('closes the socket of a connection that can’t be opened', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    reactor.waker(() => {})
+    using listening = Socket.open(AF_INET, SOCK_STREAM)
+    listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    listening.listen()
+    const { told, handlers } = noting()
+    let leaked: number | undefined
+    const { outcome } = await withFault('epoll_ctl:error=ENOSPC:when=1', () => {
+      const before = openDescriptors().length
+      try {
+        return reactor.connect(listening.localAddress, handlers, { connectTimeout: 1000 })
+      } finally {
+        leaked = openDescriptors().length - before
+      }
+    })
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'ENOSPC', syscall: 'epoll_ctl' } })
+    expect([leaked, reactor.size, reactor.deadlines.size, told]).toEqual([0, 1, 0, []])
+  })
+
+  it('breaks a connection that would have to wait for EPOLLOUT, once, and its peer sees a reset', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    reactor.waker(() => {})
+    const [mine, peer] = await tcpPair()
+    const { told, handlers } = noting()
+    const connection = new Connection(reactor, mine, handlers, { idleTimeout: 1000 })
+    const { outcome } = await withFault('epoll_ctl:error=ENOMEM:when=1', () => connection.write(Buffer.alloc(8 << 20)))
+    expect(outcome).toEqual({ status: 'fulfilled', value: true })
+    expect([told, connection.closed, connection.queued]).toEqual([['open', 'ENOMEM', 'close'], true, 0])
+    expect([reactor.size, reactor.deadlines.size, mine.closed]).toEqual([1, 0, true])
+    await expectReset(peer)
+  })
+})
+
+describe('bytes that are lost before any is queued', () => {
+  it.each<[what: string, options: ConnectionOptions, (connection: Connection) => void, told: string[]]>([
+    [
+      'by maxQueued',
+      { highWaterMark: 4, maxQueued: 4 },
+      (connection) => {
+        connection.cork()
+        connection.write(Buffer.alloc(5))
+      },
+      ['open', 'ENOBUFS', 'close'],
+    ],
+    ['by abort', {}, (connection) => connection.abort(), ['open', 'close']],
+  ])('%s make the peer see a reset', async (_, options, lose, expected) => {
+    using reactor = new Reactor()
+    const [mine, peer] = await tcpPair()
+    const { told, handlers } = noting()
+    lose(new Connection(reactor, mine, handlers, options))
+    expect(told).toEqual(expected)
+    await expectReset(peer)
+  })
+
+  it('by a write that fails make the peer see a reset', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    const [mine, peer] = await tcpPair()
+    const { told, handlers } = noting()
+    const connection = new Connection(reactor, mine, handlers)
+    const { injected } = await withFault('sendto:error=ENOBUFS:when=1', () => connection.write('lost'))
+    expect([injected, told]).toEqual([1, ['open', 'ENOBUFS', 'close']])
+    await expectReset(peer)
+  })
+})
+
+async function expectReset(peer: Socket): Promise<void> {
+  const buffer = Buffer.alloc(1 << 20)
+  const read = async () => {
+    for (;;) {
+      await readable(peer)
+      if (peer.recv(buffer) === 0) return
+    }
+  }
+  await expectErrno(read, 'ECONNRESET')
+}

@@ -9,7 +9,7 @@ import {
   lines,
 } from '../src/index.js'
 
-/** What comes out when the input comes in these chunks. */
+/** The outcome if the input comes in these chunks. */
 function cut(framing: Framing, chunks: readonly Uint8Array[]): string[] {
   const frames: string[] = []
   for (const chunk of chunks) framing.push(chunk, (frame) => frames.push(frame.toString('latin1')))
@@ -49,7 +49,7 @@ function randomChunks(input: Buffer): Buffer[] {
 
 const text = (value: string) => Buffer.from(value, 'latin1')
 
-/** Every text of up to so many of these letters. */
+/** Every text of these letters up to a length. */
 function* texts(letters: string, most: number): Generator<string> {
   for (let all = ['']; all[0] !== undefined && all[0].length <= most; ) {
     yield* all
@@ -57,7 +57,7 @@ function* texts(letters: string, most: number): Generator<string> {
   }
 }
 
-/** The frames, and then what is left of the stream: an error's code, or the bytes of an unfinished frame. */
+/** The frames, and then the end of the stream: an error's code, or the bytes of an unfinished frame. */
 function outcome(framing: Framing, chunks: readonly Uint8Array[]): (string | number)[] {
   const got: (string | number)[] = []
   try {
@@ -68,7 +68,7 @@ function outcome(framing: Framing, chunks: readonly Uint8Array[]): (string | num
   return [...got, framing.buffered]
 }
 
-/** The same as `outcome`, where the framing is stopped behind every frame and given the rest again. */
+/** The same as `outcome`, but the framing is stopped after every frame, and gets the rest again. */
 function stoppedOutcome(framing: Framing, chunks: readonly Uint8Array[]): (string | number)[] {
   const got: (string | number)[] = []
   try {
@@ -90,7 +90,7 @@ function stoppedOutcome(framing: Framing, chunks: readonly Uint8Array[]): (strin
   return [...got, framing.buffered]
 }
 
-/** What that must be, found without a state: `ends` are the beginnings of a delimiter, the longest first. */
+/** The expected outcome, found without a state: `ends` are the beginnings of a delimiter, the longest first. */
 function expectedOutcome(input: string, delimiter: string | RegExp, ends: readonly string[], limit: number) {
   const frames = input.split(delimiter)
   const rest = frames.pop() as string
@@ -102,7 +102,7 @@ function expectedOutcome(input: string, delimiter: string | RegExp, ends: readon
 
 const beginnings = (delimiter: string) => Array.from(delimiter, (_, i) => delimiter.slice(0, -1 - i))
 
-/** A chunk that counts how often each of its bytes is read: by its index, or by `indexOf` on the way to what it finds. */
+/** A chunk that counts how often each of its bytes is read, by index or by `indexOf` on its way to the match. */
 function counted(chunk: Buffer): { chunk: Buffer; reads: number[] } {
   const reads = new Array<number>(chunk.length).fill(0)
   const read = (i: number) => {
@@ -147,7 +147,7 @@ describe('lines', () => {
     }
   })
 
-  it('are read once, but for the last byte of a line or chunk, which may be a CR', () => {
+  it('are read once, except for the last byte of a line or chunk, which may be a CR', () => {
     const input = text('some\r\nlines\n\r\n\nand the rest'.repeat(50))
     for (const chunks of [[input], [...input].map((byte) => Buffer.of(byte)), randomChunks(input)]) {
       const allowed = chunks.flatMap((chunk) =>
@@ -158,7 +158,7 @@ describe('lines', () => {
     }
   })
 
-  it('have a limit, without their end', () => {
+  it('have a limit, which does not count the line end', () => {
     expect(cut(lines({ limit: 3 }), [text('abc\r\nabc\nab'), text('c\r'), text('\n')])).toEqual(['abc', 'abc', 'abc'])
     expect(() => cut(lines({ limit: 3 }), [text('abcd\n')])).toThrow(
       expect.objectContaining({ code: 'ERR_FRAME_TOO_LONG' }),
@@ -229,7 +229,7 @@ describe('delimited', () => {
     }
   })
 
-  it('have a limit, which the delimiter does not count for', () => {
+  it('have a limit, which does not count the delimiter', () => {
     const frames = (...chunks: string[]) => cut(delimited(text('--'), { limit: 4 }), chunks.map(text))
     expect(frames('abcd--')).toEqual(['abcd'])
     expect(frames('abcd-', '-')).toEqual(['abcd'])
@@ -239,7 +239,7 @@ describe('delimited', () => {
     expect(() => frames('abcde--')).toThrow('longer than 4 bytes')
   })
 
-  it('refuse a delimiter that is none', () => {
+  it('refuses an invalid delimiter', () => {
     expect(() => delimited(Buffer.alloc(0))).toThrow(RangeError)
     expect(() => delimited('--' as unknown as Uint8Array)).toThrow(TypeError)
     expect(() => delimited(text('-'), { limit: -1 })).toThrow(RangeError)
@@ -270,7 +270,7 @@ describe('lengthPrefixed', () => {
     expect(cut(lengthPrefixed(form), randomChunks(input))).toEqual(frames.map((frame) => frame.toString('latin1')))
   })
 
-  it('have a limit, known from the length alone', () => {
+  it('have a limit, which is checked as soon as the length is known', () => {
     const framing = lengthPrefixed({ limit: 1000 })
     framing.push(Buffer.of(0, 0), () => {})
     expect(() => framing.push(Buffer.of(3, 233), () => {})).toThrow('longer than 1000 bytes')
@@ -288,7 +288,7 @@ describe('lengthPrefixed', () => {
     expect(() => framing.end()).toThrow(expect.objectContaining({ code: 'ERR_FRAME_CUT' }))
   })
 
-  it('refuse lengths and forms that are none', () => {
+  it('refuses invalid lengths and options', () => {
     expect(() => encodeLength(256, { size: 1 })).toThrow(RangeError)
     expect(() => encodeLength(-1)).toThrow(RangeError)
     expect(() => encodeLength(Number.NaN)).toThrow(TypeError)
@@ -311,7 +311,7 @@ it.each([
   ['lines', () => lines(), (frame: Buffer) => Buffer.concat([frame, text('\n')])],
   ['delimited', () => delimited(text('--')), (frame: Buffer) => Buffer.concat([frame, text('--')])],
   ['lengthPrefixed', () => lengthPrefixed(), (frame: Buffer) => Buffer.concat([encodeLength(frame.length), frame])],
-])('%s takes frames of up to 64 KiB where nothing else is said', (_name, make, enclose) => {
+])('%s accepts frames of up to 64 KiB by default', (_name, make, enclose) => {
   const longest = Buffer.alloc(65_536, 'x')
   expect(cut(make(), [enclose(longest)])).toEqual([longest.toString()])
   expect(() => cut(make(), [enclose(Buffer.alloc(65_537, 'x'))])).toThrow(
@@ -337,11 +337,11 @@ describe('a framing that is stopped within a chunk', () => {
       () => lengthPrefixed({ size: 'varint' }),
       Buffer.concat([framed('abc', { size: 'varint' }), Buffer.of(0x80, 0, 0x81, 0, 0x61), Buffer.of(0x85)]),
     ],
-  ])('goes on with the rest as if nothing had been, under every split: %s', (_name, make, input) => {
+  ])('continues with the rest as if it had not been stopped, under every split: %s', (_name, make, input) => {
     for (const chunks of splits(input)) expect(stoppedOutcome(make(), chunks)).toEqual(outcome(make(), chunks))
   })
 
-  it('leaves the rest to another, under every split', () => {
+  it('leaves the rest to another framing, under every split', () => {
     const input = Buffer.concat([
       text('2\r\n'),
       framed('\na', { size: 1 }),
@@ -378,11 +378,11 @@ describe('a framing that is stopped within a chunk', () => {
   it.each<[string, () => Framing, Buffer]>([
     ['lines', lines, text('a\nb\nc\n')],
     ['lengthPrefixed', lengthPrefixed, Buffer.concat([framed('a'), framed('b'), framed('c')])],
-  ])('lends the rest, and is stopped for that chunk alone: %s', (_name, make, chunk) => {
+  ])('lends the rest, and is stopped for that chunk only: %s', (_name, make, chunk) => {
     const framing = make()
     const seen: string[] = []
     const take = (frame: Buffer) => void seen.push(String(frame))
-    // Before there is anything to stop.
+    // There is nothing to stop yet.
     framing.stop()
     expect(framing.push(chunk, take)).toHaveLength(0)
     expect(seen.splice(0)).toEqual(['a', 'b', 'c'])

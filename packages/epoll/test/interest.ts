@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 
-/** What the kernel watches for on a descriptor, in the one epoll instance that has it. */
+/** The events that the kernel watches for on a descriptor, in the one epoll instance that has it. */
 export function eventsOf(fd: number): number {
   const mask = new RegExp(`^tfd: +${fd} events: +([0-9a-f]+) `, 'm')
   for (const name of readdirSync('/proc/self/fdinfo')) {

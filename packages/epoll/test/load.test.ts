@@ -34,17 +34,17 @@ describe('a reader that is slow', () => {
     await once(client, 'connect')
     const sent = Buffer.alloc(32 << 20, 'x')
     client.end(sent)
-    // Until neither side takes any more.
+    // Until neither side accepts more bytes.
     await expect.poll(() => [...server.connections][0]?.queued ?? 0).toBeGreaterThan(highWaterMark)
     let received = 0
     for await (const chunk of client) received += chunk.length
     expect(received).toBe(sent.length)
     await server.close()
-    // What one receive brought is queued before anybody can say stop.
+    // The bytes of one receive are queued before the echo can stop reading.
     expect(reactor.connectionTotals.queueHighWater).toBeLessThanOrEqual(highWaterMark + 64 * 1024)
   })
 
-  it('is dropped at the bound where nobody heeds the mark', async () => {
+  it('is dropped at maxQueued if the server ignores the high mark', async () => {
     using reactor = new Reactor()
     const errors: unknown[] = []
     const server = reactor.serve(
@@ -65,21 +65,22 @@ describe('a reader that is slow', () => {
   })
 })
 
-describe('clients that say half a request and no more', () => {
-  it('are ended by the read timeout, cost little until then, and the others are served', async () => {
+describe('clients that send only half a request', () => {
+  it('are ended by the read timeout, cost little until then, and do not keep others from being served', async () => {
     const server = await startServer(
       `import { lines } from '@linux-sockets/epoll'
       const errors = []
       const heaps = []
       let halves = 0
       const server = reactor.serve(listening, {
+        state: () => lines(),
         data(connection, chunk) {
           connection.state.push(chunk, (line) => connection.write(Buffer.concat([line, Buffer.of(10)])))
           // Once with the first of them, and once with them all.
           if (connection.state.buffered > 0 && (++halves === 1 || halves === ${SLOW})) heaps.push(heap())
         },
         error: (_connection, error) => { errors.push(error.code) },
-      }, { readTimeout: 2500, state: lines })
+      }, { readTimeout: 2500 })
       orders.errors = () => errors
       orders.heaps = () => [...heaps, heap()]
       orders.open = () => server.connections.size
@@ -116,7 +117,7 @@ describe('clients that say half a request and no more', () => {
 })
 
 describe('a client that never stops sending', () => {
-  it('keeps nobody from being served', async () => {
+  it('does not keep other clients from being served', async () => {
     using reactor = new Reactor()
     let greedyReads = 0
     const data = Buffer.alloc(256 * 1024)
@@ -131,17 +132,12 @@ describe('a client that never stops sending', () => {
       socket.connect(target.localAddress)
       const accepted = target.accept() as Socket
       target.close()
-      const connection = new Connection(
-        reactor,
-        accepted,
-        {
-          data: (from) => {
-            greedyReads++
-            refill(source.get(from) as Socket)
-          },
+      const connection = new Connection(reactor, accepted, {
+        data: (from) => {
+          greedyReads++
+          refill(source.get(from) as Socket)
         },
-        undefined,
-      )
+      })
       source.set(connection, socket)
       refill(socket)
       return { connection, socket }
@@ -188,7 +184,7 @@ describe('a flood of connections', () => {
     const before = await server.ask<number>('heap')
     const flood = Array.from({ length: FLOOD }, dial)
     const gone = flood.map((client) => once(client.resume(), 'close'))
-    // Those that got no place are closed, not left waiting.
+    // Connections beyond the limit are closed, not left waiting.
     await expect
       .poll(() => server.ask<{ dropped: number }>('statistics'), { timeout: 10_000 })
       .toMatchObject({
@@ -242,7 +238,7 @@ const COUNT = 10_000
 const SLOW = 200
 const FLOOD = 500
 
-/** What the heap of a server holds, in bytes. */
+/** The size of a server's heap in bytes. */
 const HEAP = `
   function heap() {
     for (let i = 0; i < 4; i++) gc()
@@ -250,7 +246,7 @@ const HEAP = `
     return heapUsed + external
   }`
 
-/** Opens as many connections as it is told, and has one in a hundred of them echo something in the end. */
+/** Opens a number of connections, and finally has one in a hundred of them echo something. */
 const CLIENTS = `
 import socket, struct, sys
 clients = []

@@ -17,8 +17,8 @@ import { type Connection, type Handlers, Reactor } from '../src/index.js'
 guardDescriptors()
 
 /**
- * Both ends of many connections in one reactor do what a seed tells them, from within handlers and from without. Whatever
- * it is, what arrives is what was written, from the first byte on, each byte once; and where nobody broke off, all of it.
+ * Both ends of many connections in one reactor take steps that a seed determines, inside and outside of handlers. Whatever the
+ * steps are, the bytes that arrive are those that were written, in order and each once; all of them, unless an end broke off.
  */
 describe('under every schedule', () => {
   it.for(Array.from({ length: 18 }, (_, i) => i + 1))(
@@ -38,7 +38,7 @@ class Schedule {
   readonly #random: Random
   readonly #reactor = new Reactor()
   readonly #ends: End[] = []
-  /** How often somebody breaks off. */
+  /** The probability that an end breaks off at a step. */
   readonly #violence: number
 
   constructor(seed: number) {
@@ -51,21 +51,24 @@ class Schedule {
     const random = this.#random
     const listening = listen(random.chance(0.3) ? AF_UNIX : AF_INET, 4096 + random.upTo(16_000))
     const handlers = this.#handlers()
-    const server = this.#reactor.serve(listening, handlers, { ...this.#options(), state: () => this.#make(undefined) })
+    const server = this.#reactor.serve(listening, handlers, this.#options())
     for (let i = 0; i < PAIRS; i++) {
-      // Who is at the other end is told by the first byte.
+      // The first byte identifies the other end.
       const end = this.#make(i)
       end.begin(
-        this.#reactor.connect(server.address as AddressLike, handlers, {
-          ...this.#options(),
-          state: () => end,
-          prepare: (socket) => setOption(socket, SO_SNDBUF, 4096 + random.upTo(16_000)),
-        }),
+        this.#reactor.connect(
+          server.address as AddressLike,
+          { ...handlers, state: () => end },
+          {
+            ...this.#options(),
+            prepare: (socket) => setOption(socket, SO_SNDBUF, 4096 + random.upTo(16_000)),
+          },
+        ),
       )
     }
-    // In the midst of connecting.
+    // While connecting.
     if (this.#violence > 0) this.#breakOff(random.pick(this.#ends))
-    // What is asked of the kernel comes as fast as the kernel answers, so that this ends with the last connection.
+    // The loop waits for nothing but the kernel, so it ends with the last connection.
     while (this.#ends.some(({ closes }) => closes === 0)) {
       for (const end of this.#ends) if (random.chance(0.3)) this.#act(end)
       await setImmediate()
@@ -103,6 +106,7 @@ class Schedule {
       if (connection.state.closes > 0) connection.state.faults.push(`${what} after close`)
     }
     return {
+      state: () => this.#make(undefined),
       open: (connection) => {
         alive(connection, 'open')
         connection.state.begin(connection)
@@ -112,7 +116,7 @@ class Schedule {
         alive(connection, 'data')
         connection.state.receive(chunk)
         this.#act(connection.state)
-        // Others may have events in the same batch.
+        // Other connections may have events in the same batch.
         if (this.#random.chance(this.#violence)) this.#breakOff(this.#random.pick(this.#ends))
       },
       drain: (connection) => {
@@ -170,12 +174,12 @@ class Schedule {
   }
 }
 
-/** What a connection breaks with whose peer broke off. */
+/** The errors of a connection whose peer broke off. */
 const BROKEN = new Set(['ECONNRESET', 'EPIPE'])
 
 /** One end of a connection: what it sends, and what it has received. */
 class End {
-  /** Which pair it belongs to; what it accepts learns that from the first byte. */
+  /** The pair that it belongs to; an accepted end learns it from the first byte. */
   pair: number | undefined
   readonly planned: number
   readonly received = { bytes: 0, ends: 0, errors: 0 }
@@ -200,7 +204,7 @@ class End {
     this.connection = connection
   }
 
-  /** The stream of the accepting end is another than the dialling one's, so that an echo would be noticed. */
+  /** The accepting end sends other bytes than the connecting one, so that an echo would be noticed. */
   write(length: number): void {
     if (this.connection === undefined) return
     const size = Math.min(length, this.planned - this.written)
@@ -234,7 +238,7 @@ function listen(family: number, sendBuffer: number): Socket {
   const socket = Socket.open(family, SOCK_STREAM)
   if (family === AF_UNIX) socket.bind({ family: 'unix' })
   else socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-  // What is accepted has them from here.
+  // Accepted connections have these options from the listening socket.
   setOption(socket, SO_SNDBUF, sendBuffer)
   setOption(socket, SO_RCVBUF, 4 * sendBuffer)
   socket.listen(2 * PAIRS)

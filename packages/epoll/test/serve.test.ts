@@ -5,7 +5,7 @@ import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
+import { buffer, text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { pathToFileURL } from 'node:url'
@@ -13,14 +13,22 @@ import { Worker } from 'node:worker_threads'
 import {
   AF_INET,
   AF_INET6,
+  AF_UNIX,
+  type AsFd,
   EPOLLEXCLUSIVE,
   EPOLLIN,
+  getOption,
+  getOptionInt,
+  type InetAddress,
   IPV6_V6ONLY,
-  type Ipv6Address,
   OwnedFd,
+  SO_LINGER,
+  SO_REUSEADDR,
   SOCK_STREAM,
   Socket,
   setOption,
+  setOptionInt,
+  type UnixAddress,
   writable,
 } from '@linux-sockets/native-core'
 import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryCertificate } from '@linux-sockets/testkit'
@@ -30,7 +38,7 @@ import { eventsOf } from './interest.js'
 
 guardDescriptors()
 
-function listening(): Socket {
+function listening(): Socket<InetAddress> {
   const socket = Socket.open(AF_INET6, SOCK_STREAM)
   setOption(socket, IPV6_V6ONLY, false)
   socket.bind({ family: 'ipv6', address: '::', port: 0 })
@@ -38,20 +46,17 @@ function listening(): Socket {
   return socket
 }
 
-function echo(): { server: Server<{ chunks: number }>; port: number; reactor: Reactor } {
+function echo(): { server: Server<{ chunks: number }, InetAddress>; port: number; reactor: Reactor } {
   const reactor = new Reactor()
-  const server = reactor.serve(
-    listening(),
-    {
-      data(connection, chunk) {
-        connection.state.chunks++
-        if (!connection.write(chunk)) connection.pause()
-      },
-      drain: (connection) => connection.resume(),
+  const server = reactor.serve(listening(), {
+    state: () => ({ chunks: 0 }),
+    data(connection, chunk) {
+      connection.state.chunks++
+      if (!connection.write(chunk)) connection.pause()
     },
-    { state: () => ({ chunks: 0 }) },
-  )
-  return { server, port: (server.address as Ipv6Address).port, reactor }
+    drain: (connection) => connection.resume(),
+  })
+  return { server, port: server.address.port, reactor }
 }
 
 const digest = (data: Uint8Array) => createHash('sha256').update(data).digest('hex')
@@ -71,17 +76,17 @@ describe('serve', () => {
     reactor.close()
   })
 
-  it.each([false, true])('ends with its reactor though it is full, exclusive: %s', async (exclusive) => {
+  it.each([false, true])('ends with its reactor although it is full, exclusive: %s', async (exclusive) => {
     const reactor = new Reactor()
-    // Its place comes before the listener's, and so does the connection that gets it.
+    // Its slot precedes the listener's, and so does the connection that reuses the slot.
     const waker = reactor.waker(() => {})
     const socket = listening()
     const server = reactor.serve(socket, { data: () => {} }, { maxConnections: 1, exclusive })
     waker.close()
-    const clients = [1, 2].map(() => connect((server.address as Ipv6Address).port, '127.0.0.1').on('error', () => {}))
+    const clients = [1, 2].map(() => connect(server.address.port, '127.0.0.1').on('error', () => {}))
     const closed = clients.map((client) => once(client, 'close'))
     await Promise.all(clients.map((client) => once(client, 'connect')))
-    // The second one waits, and the listener no longer for it.
+    // The second connection waits, and the listener is no longer watched for it.
     while (server.connections.size === 0 || (eventsOf(socket.fd) & EPOLLIN) !== 0) await setImmediate()
     reactor.close()
     await server.close()
@@ -116,7 +121,7 @@ describe('serve', () => {
     reactor.close()
   })
 
-  it('lets the accepted finish on close, and ends them all on abort', async () => {
+  it('lets accepted connections finish on close, and ends them all on abort', async () => {
     const { server, port, reactor } = echo()
     const client = connect(port, '127.0.0.1')
     client.write('x')
@@ -150,7 +155,7 @@ describe('serve', () => {
     const counter = new Counter()
     const reactor = new Reactor()
     const server = reactor.serve(listening(), counter)
-    const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
+    const client = connect(server.address.port, '127.0.0.1')
     client.end('three')
     expect(String(await buffer(client))).toBe('5')
     await server.close()
@@ -158,7 +163,7 @@ describe('serve', () => {
     reactor.close()
   })
 
-  it('closes the connection whose state can not be made, and aborts all although a handler throws', async () => {
+  it('closes a connection whose state can not be made, and aborts all although a handler throws', async () => {
     const script = `
       import { once } from 'node:events'
       import { connect } from 'node:net'
@@ -171,10 +176,11 @@ describe('serve', () => {
       socket.listen()
       let states = 0
       const server = new Reactor().serve(socket, {
+        state: () => { if (++states === 1) throw Object.assign(new Error('from state'), { code: 'ENOSPC' }) },
         open: (connection) => connection.write(Buffer.from('hello')),
         data: () => {},
         close: () => { throw new Error('from close') },
-      }, { state: () => { if (++states === 1) throw new Error('from state') } })
+      })
       const dial = () => connect(server.address.port, '127.0.0.1').resume().on('error', () => {})
       await once(dial(), 'close')
       await Promise.all([dial(), dial(), dial()].map((client) => once(client, 'data')))
@@ -203,7 +209,7 @@ describe('serve', () => {
     expect(socket.closed).toBe(false)
   })
 
-  it('lets what is beyond maxConnections wait, and takes it later', async () => {
+  it('lets connections beyond maxConnections wait, and accepts them later', async () => {
     using reactor = new Reactor()
     let most = 0
     const server = reactor.serve(
@@ -216,7 +222,7 @@ describe('serve', () => {
       },
       { maxConnections: 2 },
     )
-    const { port } = server.address as Ipv6Address
+    const { port } = server.address
     const clients = await Promise.all(
       Array.from({ length: 7 }, async () => {
         const client = connect(port, '127.0.0.1')
@@ -239,7 +245,7 @@ describe('serve', () => {
   ])('accepts no more in one turn than its budget: %o', async (options, most) => {
     using reactor = new Reactor()
     const socket = listening()
-    const { port } = socket.localAddress as Ipv6Address
+    const { port } = socket.localAddress
     const clients = Array.from({ length: 6 }, () => Socket.open(AF_INET, SOCK_STREAM))
     for (const client of clients) {
       client.connect({ family: 'ipv4', address: '127.0.0.1', port })
@@ -263,16 +269,16 @@ describe('serve', () => {
     await server.close()
   })
 
-  it('counts what all servers of the reactor have accepted, also those that have ended', async () => {
+  it('counts what all servers of the reactor have accepted, including those that have ended', async () => {
     using reactor = new Reactor()
-    const servers = [1, 2].map(() => reactor.serve(listening(), { data: () => {} }))
-    const visit = async (server: Server, times: number) => {
+    const begin = () => reactor.serve(listening(), { data: () => {} })
+    const [first, second] = [begin(), begin()]
+    const visit = async (server: Server<undefined, InetAddress>, times: number) => {
       for (let i = 0; i < times; i++) {
-        const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
+        const client = connect(server.address.port, '127.0.0.1')
         await once(client.resume().end(), 'close')
       }
     }
-    const [first, second] = servers as [Server, Server]
     await visit(first, 2)
     await visit(second, 1)
     expect(reactor.statistics.accepting).toEqual({ accepted: 3, dropped: 0, errors: 0 })
@@ -307,7 +313,7 @@ describe('serve', () => {
       { data: (connection, chunk) => void connection.write(chunk) },
       { exclusive: true, maxConnections: 1 },
     )
-    const { port } = server.address as Ipv6Address
+    const { port } = server.address
     expect(eventsOf(fd) & (EPOLLIN | EPOLLEXCLUSIVE)).toBe(EPOLLIN | EPOLLEXCLUSIVE)
     server.pause()
     expect(eventsOf(fd) & EPOLLIN).toBe(0)
@@ -330,7 +336,7 @@ describe('serve', () => {
     reactor.close()
   })
 
-  it('aborts what has not ended in time', async () => {
+  it('aborts connections that have not ended in time', async () => {
     const { server, port, reactor } = echo()
     const client = connect(port, '127.0.0.1')
     client.write('x')
@@ -342,7 +348,7 @@ describe('serve', () => {
     reactor.close()
   })
 
-  it('knows the type of the state, in handlers and connections', async () => {
+  it('knows the types of the state and of the addresses, in handlers and connections', async () => {
     using reactor = new Reactor()
     interface Visitor {
       name: string
@@ -350,33 +356,101 @@ describe('serve', () => {
     const server = reactor.serve(
       listening(),
       {
-        open: (connection) => expectTypeOf(connection).toEqualTypeOf<Connection<Visitor>>(),
+        state: (): Visitor => ({ name: 'nobody' }),
+        open: (connection) => expectTypeOf(connection).toEqualTypeOf<Connection<Visitor, InetAddress>>(),
         data: ({ state }) => expectTypeOf(state).toEqualTypeOf<Visitor>(),
         timeout: (_connection, kind) => expectTypeOf(kind).toEqualTypeOf<'idle' | 'read' | 'write'>(),
       },
-      { state: (): Visitor => ({ name: 'nobody' }) },
+      { maxConnections: 10 },
     )
-    expectTypeOf(server).toEqualTypeOf<Server<Visitor>>()
-    expectTypeOf(server.connections).toEqualTypeOf<ReadonlySet<Connection<Visitor>>>()
-    const client = reactor.connect(
-      server.address as Ipv6Address,
-      { data: ({ state }) => expectTypeOf(state).toEqualTypeOf<number>() },
-      { state: () => 5 },
-    )
-    expectTypeOf(client).toEqualTypeOf<Connection<number>>()
-    expectTypeOf(client.state).toEqualTypeOf<number>()
-    const stateless = reactor.connect(server.address as Ipv6Address, {
+    expectTypeOf(server).toEqualTypeOf<Server<Visitor, InetAddress>>()
+    expectTypeOf(server.connections).toEqualTypeOf<ReadonlySet<Connection<Visitor, InetAddress>>>()
+    const client = reactor.connect(server.address, {
+      state: () => 5,
+      data: ({ state }) => expectTypeOf(state).toEqualTypeOf<number>(),
+    })
+    expectTypeOf(client).toEqualTypeOf<Connection<number, InetAddress>>()
+    expectTypeOf(client.peerName).toEqualTypeOf<InetAddress | undefined>()
+    const stateless = reactor.connect(`[::1]:${server.address.port}`, {
       data: ({ state }) => expectTypeOf(state).toEqualTypeOf<undefined>(),
     })
     expectTypeOf(stateless).toEqualTypeOf<Connection>()
-    const wrong: Handlers<number> = { data: () => {} }
-    // @ts-expect-error: these handlers are for another state.
-    reactor.connect(server.address as Ipv6Address, wrong, { state: () => 'text' }).abort()
     expect([client.state, stateless.state]).toEqual([5, undefined])
     for (const connection of [client, stateless]) connection.abort()
     await server.abort()
   })
 
+  it('requires the handler `state` if the handlers use a state', () => {
+    using reactor = new Reactor()
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const optional: Handlers<number | undefined> = { data: () => {} }
+    const connection = new Connection(reactor, mine, optional)
+    expectTypeOf(connection.state).toEqualTypeOf<number | undefined>()
+    expectTypeOf(connection.peerName).toEqualTypeOf<UnixAddress | undefined>()
+    // @ts-expect-error: there is none.
+    const missing: Handlers<number> = { data: () => {} }
+    // @ts-expect-error: it is of another type.
+    const wrong: Handlers<number> = { state: () => 'text', data: () => {} }
+    // @ts-expect-error: nothing makes the state that is used.
+    const used = () => reactor.serve(mine, { data: (connection: Connection<number>) => connection.state + 1 })
+    expect([missing, wrong, used]).toHaveLength(3)
+    connection.abort()
+    peer.close()
+  })
+
+  it('passes the connection to the handler `state`, to look at and to keep', async () => {
+    class Session {
+      readonly connection: Connection<Session, InetAddress>
+      readonly peer: InetAddress | undefined
+      constructor(connection: Connection<Session, InetAddress>) {
+        this.connection = connection
+        this.peer = connection.peerName
+      }
+    }
+    using reactor = new Reactor()
+    const server = reactor.serve(listening(), {
+      state: (connection) => new Session(connection),
+      data: ({ state }, chunk) => void state.connection.write(chunk),
+    })
+    const client = connect(server.address.port, '127.0.0.1').end('hello')
+    await once(client, 'connect')
+    const { localPort } = client
+    while (server.connections.size === 0) await setImmediate()
+    const [connection] = server.connections as ReadonlySet<Connection<Session, InetAddress>>
+    expect(connection?.state.connection).toBe(connection)
+    expect(connection?.state.peer?.port).toBe(localPort)
+    expect(await text(client)).toBe('hello')
+    await server.close()
+  })
+})
+
+describe('a connection whose state is being made', () => {
+  const calls: Readonly<Record<string, (connection: Connection<never>) => unknown>> = {
+    write: (connection) => connection.write('x'),
+    end: (connection) => connection.end(),
+    close: (connection) => connection.close(),
+    abort: (connection) => connection.abort(),
+    pause: (connection) => connection.pause(),
+    resume: (connection) => connection.resume(),
+    cork: (connection) => connection.cork(),
+    uncork: (connection) => connection.uncork(),
+    ref: (connection) => connection.ref(),
+    unref: (connection) => connection.unref(),
+    toStream: (connection) => connection.toStream(),
+  }
+  it.each(Object.entries(calls))('refuses %s, and leaves the socket open', (_, call) => {
+    using reactor = new Reactor()
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const told: string[] = []
+    const handlers = { state: call, data: () => {}, close: () => told.push('close') }
+    expect(() => new Connection(reactor, mine, handlers)).toThrow(TypeError)
+    expect([mine.closed, getOption(mine, SO_LINGER), reactor.size, told]).toEqual([false, null, 0, []])
+    mine.close()
+    peer.close()
+  })
+})
+
+describe('serve', () => {
   it('waits for streams that were made of its connections; node:http runs on them', async () => {
     const reactor = new Reactor()
     const http = createServer((request, response) => response.end(`you asked for ${request.url}`))
@@ -384,7 +458,7 @@ describe('serve', () => {
       open: (connection) => void http.emit('connection', connection.toStream({ allowHalfOpen: true })),
       data: () => {},
     })
-    const { port } = server.address as Ipv6Address
+    const { port } = server.address
     const response = await fetch(`http://127.0.0.1:${port}/this`, { headers: { connection: 'close' } })
     expect(await response.text()).toBe('you asked for /this')
     expect(server.connections.size).toBe(0)
@@ -403,7 +477,7 @@ describe('serve', () => {
       open: (connection) => void tls.emit('connection', connection.toStream({ allowHalfOpen: true })),
       data: () => {},
     })
-    const { port } = server.address as Ipv6Address
+    const { port } = server.address
     const sent = randomBytes(1_000_000)
     const client = connectTls({ port, host: '127.0.0.1', ca: cert, servername: 'localhost' })
     client.end(sent)
@@ -432,7 +506,7 @@ describe('serve', () => {
       open: (connection) => echoed.push(echo(Duplex.toWeb(connection.toStream()))),
       data: () => {},
     })
-    const client = connect((server.address as Ipv6Address).port, '127.0.0.1')
+    const client = connect(server.address.port, '127.0.0.1')
     client.write(sent)
     expect(digest(await buffer(client))).toBe(digest(sent))
     expect(await Promise.all(echoed)).toEqual([true])
@@ -446,7 +520,7 @@ describe('serve', () => {
       open: (connection) => void connection.toStream().pause().write('x'),
       data: () => {},
     })
-    const { port } = server.address as Ipv6Address
+    const { port } = server.address
     const late = connect(port, '127.0.0.1')
     await once(late, 'data')
     const reset = once(late, 'error')
@@ -457,7 +531,7 @@ describe('serve', () => {
 
   it('shares one listening socket with Workers, each with an instance of its own', async () => {
     const socket = listening()
-    const { port } = socket.localAddress as Ipv6Address
+    const { port } = socket.localAddress
     const program = `
       const { parentPort, workerData } = require('node:worker_threads')
       Promise.all([import(workerData.core), import(workerData.epoll)]).then(([{ Socket }, { Reactor, wake }]) => {
@@ -503,5 +577,32 @@ describe('serve', () => {
     expect(accepted.reduce((sum, count) => sum + count)).toBe(40)
     await Promise.all(exits)
     for (const owned of [...wakers, socket]) owned.close()
+  })
+})
+
+describe('the options of sockets', () => {
+  const [IPPROTO_TCP, TCP_NODELAY] = [6, 1]
+  const noDelay = (fd: AsFd) => getOptionInt(fd, IPPROTO_TCP, TCP_NODELAY)
+
+  it.each([0, 1])('are left as they are: TCP_NODELAY %i', async (value) => {
+    using reactor = new Reactor()
+    const socket = listening()
+    setOptionInt(socket, IPPROTO_TCP, TCP_NODELAY, value)
+    const accepted: number[] = []
+    const server = reactor.serve(socket, { open: (connection) => accepted.push(noDelay(connection)), data() {} })
+    expect(getOption(socket, SO_REUSEADDR)).toBe(false)
+
+    const closed = new Promise<void>((resolve) => {
+      const prepare = (own: Socket) => setOptionInt(own, IPPROTO_TCP, TCP_NODELAY, value)
+      const open = (connection: AsFd & { end(): void }) => {
+        expect(noDelay(connection)).toBe(value)
+        connection.end()
+      }
+      // The other side has no handler `end`, and ends as well.
+      reactor.connect(server.address, { open, data() {}, close: () => resolve() }, value === 0 ? {} : { prepare })
+    })
+    await closed
+    expect(accepted).toEqual([value])
+    await server.close()
   })
 })

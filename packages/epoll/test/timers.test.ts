@@ -5,7 +5,7 @@ import { LoopTimers, Timer, TimerWheel } from '../src/index.js'
 
 guardDescriptors()
 
-/** A clock that stands until it is set. */
+/** A clock that stands still until it is set. */
 class Clock {
   time: number
   reads = 0
@@ -19,7 +19,7 @@ class Clock {
   }
 }
 
-/** What a wheel does, done the slow way. */
+/** A model of the wheel: a plain list, which is slow. */
 class Model {
   readonly #clock: Clock
   readonly #origin: number
@@ -81,12 +81,12 @@ function randomFrom(seed: number): () => number {
   }
 }
 
-/** Eighths of a millisecond, so that sums are exact: mostly short, some of days. */
+/** A time in eighths of a millisecond, so that sums are exact: mostly short, sometimes days. */
 function randomDelay(random: () => number): number {
   return Math.floor(random() * 2 ** (3 + Math.floor(random() * 29))) / 8
 }
 
-/** Starts, stops, restarts and waits at random, also from within what is called, and tells what happened. */
+/** Starts, stops, restarts and waits at random, also from within the calls of timers, and returns what happened. */
 function play(wheel: TimerWheel | Model, clock: Clock, seed: number): string[] {
   const random = randomFrom(seed)
   const log: string[] = []
@@ -146,7 +146,7 @@ describe('TimerWheel', () => {
         const timer = new Timer(() => called++)
         wheel.start(timer, delay)
         const due = clock.time + delay
-        // As a loop would do it: no wake-up but the one that is due.
+        // As a loop does it: it wakes up only when `nextDelay` is over.
         const wait = wheel.nextDelay()
         expect(wait).toBeGreaterThanOrEqual(delay)
         expect(wait).toBeLessThan(delay + (delay === 0 ? 1.001 : 1))
@@ -177,7 +177,7 @@ describe('TimerWheel', () => {
     expect(times).toEqual(delays.toSorted((a, b) => a - b))
     expect(wakeUps).toBe(new Set(delays).size)
 
-    // A stopped one may cost a wake-up for nothing, but not one after the other.
+    // A stopped timer may cost one needless wake-up, but not several.
     const [first, second] = timers as [Timer, Timer]
     wheel.start(first, 5000)
     wheel.start(second, 8000)
@@ -191,7 +191,7 @@ describe('TimerWheel', () => {
     expect(wakeUps).toBeLessThanOrEqual(7)
   })
 
-  it('goes through a jump of the clock in the order of time', () => {
+  it('calls timers in the order of time after a jump of the clock', () => {
     const clock = new Clock(0)
     const wheel = new TimerWheel(clock.read)
     const order: number[] = []
@@ -199,7 +199,7 @@ describe('TimerWheel', () => {
     delays.forEach((delay, i) => {
       wheel.start(new Timer(() => order.push(i)), delay)
     })
-    // Whoever walked over the ticks of 120 years would walk until the test's time is over.
+    // A walk over all ticks of 120 years would exceed the test's timeout.
     clock.time = 120 * 365 * 86_400_000
     expect(wheel.advance()).toBe(7)
     expect(order).toEqual([1, 3, 2, 6, 5, 0, 4])
@@ -216,7 +216,7 @@ describe('TimerWheel', () => {
     let touched = 0
     const timers = Array.from({ length: 100_000 }, () => {
       const timer = new Timer(() => {})
-      // The links are what it walks by: each look at one counts.
+      // The wheel walks along the links, so each read of a link is counted.
       for (const link of ['next', 'previous'] as const) {
         let value = (timer as unknown as Record<string, unknown>)[link]
         Object.defineProperty(timer, link, {
@@ -244,7 +244,7 @@ describe('TimerWheel', () => {
     counted(() => wheel.nextDelay())
     expect(most).toBeLessThanOrEqual(12)
 
-    // All together, a timer goes down once per level at most.
+    // In all, a timer moves down at most once per level.
     touched = 0
     const left = wheel.size
     expect(left).toBeGreaterThan(40_000)
@@ -257,7 +257,7 @@ describe('TimerWheel', () => {
     expect(touched / left).toBeLessThan(4 * 12)
   })
 
-  it('lets what it calls start and stop others of the same batch, and itself', () => {
+  it('lets a timer start and stop others of the same batch, and itself', () => {
     const clock = new Clock(0)
     const wheel = new TimerWheel(clock.read)
     const log: string[] = []
@@ -280,7 +280,7 @@ describe('TimerWheel', () => {
     expect(wheel.size).toBe(2)
   })
 
-  it('may be advanced from within: nothing is called twice, or lost', () => {
+  it('can be advanced from within a timer: none is called twice or lost', () => {
     const clock = new Clock(0)
     const wheel = new TimerWheel(clock.read)
     const log: unknown[] = []
@@ -301,7 +301,7 @@ describe('TimerWheel', () => {
     expect(log).toEqual(['b', 'c', 2])
   })
 
-  it('calls the others although one throws, whose error is uncaught', async () => {
+  it('calls the other timers although one throws, and its error is uncaught', async () => {
     const program = spawnProgram(process.execPath, [
       '--input-type=module',
       '-e',
@@ -320,7 +320,7 @@ describe('TimerWheel', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'two\n2\nuncaught one\n' })
   })
 
-  it('takes a timer from another wheel, and lets others’ alone', () => {
+  it('starts a timer of another wheel, but does not stop one', () => {
     const [one, two] = [new TimerWheel(), new TimerWheel()]
     const timer = new Timer(() => {})
     one.start(timer, 1000)
@@ -333,7 +333,7 @@ describe('TimerWheel', () => {
     expect([two.size, timer.active]).toEqual([0, false])
   })
 
-  it('keeps a reading of the clock, which never goes back', () => {
+  it('keeps the last reading of the clock, and never goes back', () => {
     const clock = new Clock(100)
     const wheel = new TimerWheel(clock.read)
     clock.time = 105.5
@@ -353,7 +353,7 @@ describe('TimerWheel', () => {
     expect(wheel.now).toBe(107)
   })
 
-  it('refuses what is no timer, no time and no clock', () => {
+  it('refuses invalid timers, times and clocks', () => {
     const wheel = new TimerWheel()
     const timer = new Timer(() => {})
     for (const delay of [Number.NaN, -1, -0.001, 2 ** 31, Number.POSITIVE_INFINITY]) {
@@ -368,7 +368,7 @@ describe('TimerWheel', () => {
   })
 })
 
-it('tells by how much the latest timer was late: behind its tick, and behind those before it', () => {
+it('reports the longest lag of a timer: behind its tick, and behind the timers before it', () => {
   const clock = new Clock(1000.25)
   const wheel = new TimerWheel(clock.read)
   const late = () => {
@@ -377,7 +377,7 @@ it('tells by how much the latest timer was late: behind its tick, and behind tho
   }
   expect(wheel.longestLag).toBe(0)
   wheel.start(new Timer(() => {}), 10)
-  // Its tick, to which its time was rounded up.
+  // The timer's tick: its time, rounded up.
   clock.time = 1011
   expect(late()).toBe(0)
   wheel.start(new Timer(() => {}), 10)
@@ -400,7 +400,7 @@ describe('LoopTimers', () => {
     const timers = storage.run('maker', () => new LoopTimers())
     const called: { name: string; context: string | undefined; early: boolean; from: number; until: number }[] = []
     await new Promise<void>((resolve) => {
-      /** It is due between `from` and `until`, wherever this thread was held up. */
+      /** The timer is due between `from` and `until`, wherever this thread was held up. */
       const start = (name: string, delay: number, then?: () => void) => {
         const from = performance.now() + delay
         let until = 0
