@@ -1,4 +1,4 @@
 import { library } from '../../tsup.base.js'
 
-// Not bundled: each program can be run, and read, by itself.
+// Not bundled, so that each program can be run and read by itself.
 export default library({ entry: ['src/*.ts'], dts: false, bundle: false })

@@ -1,4 +1,4 @@
-// Without a configuration of its own vitest would find the root's, which leaves these checks out.
+// Without this configuration vitest would use the root's, which leaves these checks out.
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({})
+export default defineConfig({ test: { globalSetup: '../../scripts/fresh.mjs' } })

@@ -1,4 +1,7 @@
-// Left out by the root's configuration: these need programs that few machines have. `npm run test:interop` brings them.
+// The root's configuration leaves these tests out: they need programs that few machines have. `npm run test:interop` installs
+// the programs.
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { testTimeout: 60_000, hookTimeout: 60_000 } })
+export default defineConfig({
+  test: { globalSetup: '../../scripts/fresh.mjs', testTimeout: 60_000, hookTimeout: 60_000 },
+})

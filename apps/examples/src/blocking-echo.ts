@@ -1,6 +1,6 @@
 /**
- * The echo server as plain blocking code: in a Worker accept, recv and send may wait, and nobody waits with them. A few
- * Workers accept from one listening socket, each serves one connection after the other.
+ * The echo server as plain blocking code: in a Worker accept, recv and send may block without blocking the main thread. A few
+ * Workers accept from one listening socket, and each serves one connection after the other.
  *
  *     node dist/blocking-echo.js         some clients of its own, then the end
  *     node dist/blocking-echo.js 7777    until Ctrl-C; try `socat - TCP:127.0.0.1:7777`
@@ -13,7 +13,7 @@ import {
   AF_INET,
   formatAddress,
   getOption,
-  type Ipv4Address,
+  type InetAddress,
   SHUT_RD,
   SO_ACCEPTCONN,
   SO_RCVTIMEO,
@@ -26,25 +26,25 @@ import {
 } from '@linux-sockets/native-core'
 import { connect } from '@linux-sockets/tcp'
 
-/** How many connections are served at a time. */
+/** The number of connections that are served at a time. */
 const THREADS = 4
 const CONNECTIONS = 2 * THREADS
 const MIB = 1024 * 1024
 
 /**
- * How long a call may wait for a client, in **milliseconds**. Nothing ends a Worker that sits in one: terminate() waits as
- * well, and so does the end of the process.
+ * How long a call may wait for a client, in **milliseconds**. Nothing can end a Worker during a blocking call: terminate()
+ * waits until the call returns, and so does the end of the process.
  */
 const PATIENCE = 10_000
 
 /** A running server. */
 export interface BlockingEcho {
-  readonly address: Ipv4Address
-  /** Accepts no more, and is fulfilled when those who are served have finished. */
+  readonly address: InetAddress
+  /** Stops accepting. Fulfilled when the connections that are being served have ended. */
   readonly stop: () => Promise<void>
 }
 
-/** Echoes until it is stopped. What it has to tell of connections goes to `tell`. */
+/** Starts a server that echoes until it is stopped. It passes messages about broken connections to `tell`. */
 export function startBlockingEcho(port = 0, tell: (line: string) => void = console.error): BlockingEcho {
   const listener = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
   try {
@@ -52,10 +52,10 @@ export function startBlockingEcho(port = 0, tell: (line: string) => void = conso
     setOption(listener, SO_RCVTIMEO, PATIENCE)
     listener.bind({ family: 'ipv4', address: port === 0 ? '127.0.0.1' : '0.0.0.0', port })
     listener.listen()
-    const address = listener.localAddress as Ipv4Address
+    const address = listener.localAddress
     const ends = Array.from({ length: THREADS }, () => startWorker(listener, tell))
     const stop = async () => {
-      // The socket stops listening, for all its descriptors: whoever waits in accept is woken.
+      // The socket stops listening on all its descriptors, which wakes the Workers that wait in accept.
       listener.shutdown(SHUT_RD)
       listener.close()
       await Promise.all(ends)
@@ -67,14 +67,14 @@ export function startBlockingEcho(port = 0, tell: (line: string) => void = conso
   }
 }
 
-/** Fulfilled when the Worker has ended. It owns the duplicate that it gets. */
+/** Starts a Worker, which owns the duplicate that it gets. Fulfilled when the Worker has ended. */
 async function startWorker(listener: Socket, tell: (line: string) => void): Promise<void> {
   const worker = new Worker(new URL(import.meta.url), { workerData: listener.dup().release() })
   worker.on('message', tell)
   await once(worker, 'exit')
 }
 
-/** What each Worker does: serves one connection after the other until nobody listens any more. */
+/** Runs in each Worker: serves one connection after the other until the socket no longer listens. */
 function serve(fd: number): void {
   using listener = Socket.adopt(fd)
   while (getOption(listener, SO_ACCEPTCONN)) {
@@ -83,13 +83,13 @@ function serve(fd: number): void {
     try {
       echo(connection)
     } catch (error) {
-      // Not console.error: its stream needs the event loop, which never gets its turn here.
+      // Not console.error: its stream needs the event loop of this thread, which never runs here.
       parentPort?.postMessage(`a connection broke: ${(error as Error).message}`)
     }
   }
 }
 
-/** Null when nobody came for as long as patience lasts, when it was woken, or when who came has gone again. */
+/** Returns null if no client came in time, if accept was woken, or if the client has already aborted its connection. */
 function acceptFrom(listener: Socket): Socket | null {
   try {
     return listener.accept({ blocking: true })
@@ -100,7 +100,7 @@ function acceptFrom(listener: Socket): Socket | null {
   }
 }
 
-/** Sends back what comes, until the peer has ended. */
+/** Sends back all bytes until the peer ends its side. */
 function echo(connection: Socket): void {
   setOption(connection, SO_RCVTIMEO, PATIENCE)
   setOption(connection, SO_SNDTIMEO, PATIENCE)
@@ -108,22 +108,22 @@ function echo(connection: Socket): void {
   for (;;) {
     const received = inTime(connection.recv(bytes))
     if (received === 0) return
-    // Even a blocking send may take a part: when its patience ends, or a signal comes.
+    // Even a blocking send may take only a part: when its timeout expires or a signal arrives.
     for (let sent = 0; sent < received; ) sent += inTime(connection.send(bytes, 0, sent, received - sent))
   }
 }
 
-/** A blocking call says that it would block when its patience is at an end. */
+/** Throws if a blocking call returned null, which means that its timeout has expired. */
 function inTime<T>(result: T | null): T {
   if (result === null) throw new Error(`nothing happened for ${PATIENCE} ms`)
   return result
 }
 
-/** Sends 1 MiB over each of several connections, and returns what was seen. */
+/** Sends 1 MiB over each of several connections, and returns a summary. */
 export async function echoFromWorkers(): Promise<string> {
   const server = startBlockingEcho()
   try {
-    // All at once: while some are served, the others wait in the backlog.
+    // All connect at once: while some are served, the others wait in the backlog.
     await Promise.all(
       Array.from({ length: CONNECTIONS }, (_, i) => sendAndCompare(server.address, Buffer.alloc(MIB, i + 1))),
     )
@@ -133,7 +133,7 @@ export async function echoFromWorkers(): Promise<string> {
   return `${CONNECTIONS} × 1 MiB came back from ${formatAddress(server.address)}, from ${THREADS} threads that wait in every call`
 }
 
-async function sendAndCompare(address: Ipv4Address, data: Buffer): Promise<void> {
+async function sendAndCompare(address: InetAddress, data: Buffer): Promise<void> {
   const stream = await connect(address, { timeout: PATIENCE })
   stream.end(data)
   const answer = await buffer(stream)

@@ -1,8 +1,8 @@
 /**
- * A chat of lines. Each member has a state of its own, what is said goes to all, and nobody is waited for: who reads too
- * slowly misses lines and is told how many, and who reads nothing at all is put out.
+ * A chat of lines. Each member has a state of its own, and each line goes to all members. The chat waits for no member: one
+ * that reads too slowly misses lines and is told how many, and one that reads nothing at all is disconnected.
  *
- *     node dist/chat.js          a conversation among clients of its own, then the end
+ *     node dist/chat.js          a conversation among its own clients, then the end
  *     node dist/chat.js 7777     until Ctrl-C; try `nc localhost 7777` twice
  */
 import { once } from 'node:events'
@@ -23,21 +23,21 @@ import {
 /** The longest line, in bytes. */
 const LINE_LIMIT = 2048
 
-/** What waits for a member before it misses lines, in bytes. */
+/** Bytes that may be queued for a member before it misses lines. */
 const QUEUE = 16 * 1024
 
-/** How long a member may take nothing of what waits for it, and how long the demonstration may, in milliseconds. */
+/** How long a member may read none of the bytes queued for it, and how long the demonstration may take, in milliseconds. */
 const PATIENCE = 10_000
 
-/** What the chat knows of a connection. */
+/** The state of a connection. */
 interface Member {
   readonly framing: Framing
-  /** Undefined until the first line has told. */
+  /** Undefined until the first line, which is the name. */
   name: string | undefined
-  /** Whether so much waits for it that it gets no more. */
+  /** Whether so many bytes are queued for the member that it gets no more lines. */
   behind: boolean
   missed: number
-  /** Runs when it is put out: until then it may end its side, which is how it gets to read the reason. */
+  /** Runs once the member is being disconnected. Until it expires the member can read the reason and end its side. */
   deadline: Timer | undefined
 }
 
@@ -49,7 +49,7 @@ class Chat implements Handlers<Member> {
     this.#reactor = reactor
   }
 
-  static newMember(): Member {
+  state(): Member {
     return { framing: lines({ limit: LINE_LIMIT }), name: undefined, behind: false, missed: 0, deadline: undefined }
   }
 
@@ -60,7 +60,7 @@ class Chat implements Handlers<Member> {
   data(connection: Connection<Member>, chunk: Buffer): void {
     if (connection.state.deadline !== undefined) return
     try {
-      // What a terminal takes for a command must not come from somebody else.
+      // Control characters from one member must not reach the terminal of another.
       connection.state.framing.push(chunk, (line) => this.#hear(connection, String(line).replace(/\p{Cc}/gu, '')))
     } catch {
       this.#dismiss(connection, `a line has more than ${LINE_LIMIT} bytes`)
@@ -112,24 +112,24 @@ class Chat implements Handlers<Member> {
   }
 }
 
-/** Sends a line of the chat's own. */
+/** Sends a message of the chat itself to a member. */
 function tell(connection: Connection<Member>, text: string): void {
   send(connection, Buffer.from(`* ${text}\n`))
 }
 
-/** Nobody waits for a member that reads too slowly, and no more than `QUEUE` and a line is held for it. */
+/** Sends a line to a member, or drops it if the member reads too slowly. At most `QUEUE` bytes and a line are queued for it. */
 function send(connection: Connection<Member>, line: Buffer): void {
   const { state } = connection
   if (state.behind) state.missed++
   else if (!connection.write(line)) state.behind = true
 }
 
-/** Opens the chat. `sendBuffer`: what the kernel may hold for a member besides, in bytes; by default it adapts that itself. */
+/** Opens the chat. `sendBuffer` limits the **bytes** that the kernel queues for a member; by default the kernel adapts it. */
 export function startChat(reactor: Reactor, port = 0, sendBuffer?: number): Server<Member> {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   try {
     setOption(socket, SO_REUSEADDR, true)
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit the size.
     if (sendBuffer !== undefined) setOption(socket, SO_SNDBUF, sendBuffer)
     socket.bind({ family: 'ipv4', address: port === 0 ? '127.0.0.1' : '0.0.0.0', port })
     socket.listen()
@@ -137,11 +137,10 @@ export function startChat(reactor: Reactor, port = 0, sendBuffer?: number): Serv
     socket.close()
     throw error
   }
-  const limits = { highWaterMark: QUEUE, writeTimeout: PATIENCE }
-  return reactor.serve(socket, new Chat(reactor), { ...limits, state: Chat.newMember })
+  return reactor.serve(socket, new Chat(reactor), { highWaterMark: QUEUE, writeTimeout: PATIENCE })
 }
 
-/** Somebody who takes part in the demonstration. */
+/** A member of the demonstration. */
 class Guest {
   readonly #connection: Connection
   readonly #framing = lines({ limit: 2 * LINE_LIMIT })
@@ -177,7 +176,7 @@ class Guest {
     this.#connection.write(Buffer.from(`${line}\n`))
   }
 
-  /** Everything up to the next line that matches. */
+  /** Waits for the next line that matches, and returns all lines up to it. */
   async hear(pattern: RegExp): Promise<string[]> {
     for (;;) {
       const at = this.#heard.findIndex((line) => pattern.test(line))
@@ -202,10 +201,10 @@ class Guest {
   }
 }
 
-/** Alice talks, Bob listens, Carol falls asleep meanwhile, and Dave talks too much. Returns what was seen. */
+/** Alice talks, Bob listens, Carol stops reading for a while, and Dave sends too long a line. Returns a summary. */
 export async function converse(): Promise<string> {
   const reactor = new Reactor()
-  // Small buffers in the kernel, so that it takes few lines until the chat itself must hold them.
+  // With small buffers in the kernel, a few lines are enough to make the chat itself queue them.
   const chat = startChat(reactor, 0, 4096)
   const seen: string[] = []
   try {

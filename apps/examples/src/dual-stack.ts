@@ -1,6 +1,6 @@
 /**
- * One server at an IPv6 and an IPv4 address, with one port: each client is told how it came. It ends gracefully: nobody
- * new is let in, and who is in has time to finish.
+ * One server on an IPv6 and an IPv4 address with one port, which tells each client its address and its address family. It ends
+ * gracefully: it accepts no new clients, and the connected ones have time to finish.
  *
  *     node dist/dual-stack.js          a client of each family, then the end
  *     node dist/dual-stack.js 7777     until Ctrl-C; try `nc ::1 7777` and `nc 127.0.0.1 7777`
@@ -9,13 +9,13 @@ import { once } from 'node:events'
 import { connect as connectNet } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
-import { formatAddress, type InetAddress } from '@linux-sockets/native-core'
+import { formatAddress } from '@linux-sockets/native-core'
 import { listen, type Server } from '@linux-sockets/tcp'
 
-/** How long the connections have to finish, in milliseconds. */
+/** How long the connections may take to finish, in milliseconds. */
 const PATIENCE = 5000
 
-/** Greets over both families; with a port of 0 both get the same one from the kernel. */
+/** Starts the server on both families. With port 0 the kernel chooses one port for both. */
 export function startGreeter(port = 0, [six, four] = ['::', '0.0.0.0']): Server {
   const server = listen([
     { family: 'ipv6', address: six as string, port },
@@ -28,10 +28,10 @@ export function startGreeter(port = 0, [six, four] = ['::', '0.0.0.0']): Server 
   return server
 }
 
-/** Has a client of each family greeted, and returns the greetings. */
+/** Connects a client over each family, and returns the greetings. */
 export async function greetBoth(): Promise<string> {
   const server = startGreeter(0, ['::1', '127.0.0.1'])
-  const { port } = server.address as InetAddress
+  const { port } = server.address
   const greetings: string[] = []
   for (const host of ['::1', '127.0.0.1']) greetings.push(await text(connectNet({ host, port })))
   const resets = await server.drain({ timeout: PATIENCE })

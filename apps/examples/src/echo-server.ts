@@ -1,6 +1,6 @@
 /**
- * A dual-stack, edge-triggered epoll echo server, with all that one needs which runs for long: backpressure, timeouts, a
- * limit of connections, numbers, and an end that cuts nobody off.
+ * A dual-stack, edge-triggered epoll echo server with everything that a long-running server needs: backpressure, timeouts, a
+ * limit of connections, statistics, and a graceful end.
  *
  *     node dist/echo-server.js 7777
  *     socat - TCP:localhost:7777
@@ -12,7 +12,6 @@ import {
   AF_INET6,
   formatAddress,
   IPV6_V6ONLY,
-  type Ipv6Address,
   raiseDescriptorLimit,
   SO_BINDTODEVICE,
   SO_REUSEADDR,
@@ -22,19 +21,19 @@ import {
 } from '@linux-sockets/native-core'
 import { size } from './report.js'
 
-/** How long a connection may say nothing, and how long it may read nothing of what it is sent, in milliseconds. */
+/** How long a peer may send nothing, and how long it may read none of the bytes sent to it, in milliseconds. */
 const TIMEOUTS = { idleTimeout: 5 * 60_000, writeTimeout: 30_000 }
 
-/** How long those who are there have to finish, in milliseconds. */
+/** How long the connections may take to finish, in milliseconds. */
 const PATIENCE = 5000
 
-/** Descriptors that are left for everything else than connections. */
+/** The number of descriptors that are reserved for everything except connections. */
 const SPARE = 64
 
-/** How often the numbers are printed, in milliseconds. */
+/** The interval of the statistics, in milliseconds. */
 const INTERVAL = 10_000
 
-/** How often a connection had to wait for its peer to read, and how often one broke. */
+/** How many times a connection was paused because its peer did not read, and how many connections broke. */
 export interface EchoStatistics {
   pauses: number
   broken: number
@@ -48,8 +47,8 @@ export interface EchoServer {
   readonly statistics: Readonly<EchoStatistics>
 }
 
-/** Echoes over IPv4 and IPv6 until the server is closed; with `device`, only what comes in on that interface. */
-export function startEchoServer(port = 0, device = '', options: ServeOptions<undefined> = {}): EchoServer {
+/** Echoes over IPv4 and IPv6 until the server is closed. With `device`, only clients on that interface can connect. */
+export function startEchoServer(port = 0, device = '', options: ServeOptions = {}): EchoServer {
   const socket = Socket.open(AF_INET6, SOCK_STREAM)
   try {
     setOption(socket, SO_REUSEADDR, true)
@@ -62,14 +61,14 @@ export function startEchoServer(port = 0, device = '', options: ServeOptions<und
     throw error
   }
   const statistics = { pauses: 0, broken: 0 }
-  const address = socket.localAddress as Ipv6Address
+  const address = socket.localAddress
   const reactor = new Reactor()
   const server = reactor.serve(
     socket,
     {
       data(connection, chunk) {
         if (connection.write(chunk)) return
-        // The peer sends faster than it reads: let it wait, as it makes us wait.
+        // The peer sends faster than it reads: stop reading until it has read.
         statistics.pauses++
         connection.pause()
       },
@@ -86,7 +85,7 @@ export function startEchoServer(port = 0, device = '', options: ServeOptions<und
   return { reactor, server, port: address.port, statistics }
 }
 
-/** Serves until it is told to stop. */
+/** Serves until SIGINT or SIGTERM. */
 async function run(port: number): Promise<void> {
   const maxConnections = Math.max(1, raiseDescriptorLimit() - SPARE)
   const echo = startEchoServer(port, '', { maxConnections })
@@ -95,7 +94,7 @@ async function run(port: number): Promise<void> {
   const report = setInterval(() => console.log(numbersOf(echo)), INTERVAL)
 
   const signals = ['SIGINT', 'SIGTERM'] as const
-  // Each is caught once: a second Ctrl-C ends the process as it ever does.
+  // Each signal is caught once: a second Ctrl-C ends the process as usual.
   await Promise.race(signals.map((signal) => once(process, signal)))
   clearInterval(report)
   console.log(`${server.connections.size} connections have ${PATIENCE / 1000} s to finish`)

@@ -1,5 +1,5 @@
 /**
- * A listening socket is passed to another process, which answers a connection on it.
+ * Passes a listening socket to another process, which answers a connection on it.
  *
  *     node dist/fd-passing.js
  */
@@ -11,10 +11,10 @@ import { AF_INET, type OwnedFd, readable, SOCK_STREAM, Socket, SocketStream } fr
 import { connect } from '@linux-sockets/tcp'
 import { receiveDescriptors, sendDescriptors, unixPair } from '@linux-sockets/unix-fdpass'
 
-/** Where a child process finds its end of the socket pair. */
+/** The number of the descriptor of the socket pair in the child process. */
 const FD_OF_CHILD = 3
 
-/** Passes a listening socket to a child process, connects to it, and returns what the child said. */
+/** Passes a listening socket to a child process, connects to it, and returns a summary with the child's answer. */
 export async function passListener(): Promise<string> {
   using listener = Socket.open(AF_INET, SOCK_STREAM)
   listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -29,7 +29,7 @@ export async function passListener(): Promise<string> {
   theirs.close()
   sendDescriptors(mine, [listener], Buffer.from('answer on this'))
   mine.close()
-  // From here on only the child listens.
+  // From here on only the child can accept.
   listener.close()
 
   const answer = await text(await connect(address, { timeout: 10_000 }))

@@ -1,17 +1,17 @@
 /**
- * Happy Eyeballs (RFC 8305), with each attempt shown as it starts, fails or wins. By itself it races three routes of its
- * own: one that swallows what is sent, one that refuses, one that is well.
+ * Happy Eyeballs (RFC 8305): shows each attempt as it starts, fails or wins. Without arguments it tries three addresses of its
+ * own: one drops all packets, one refuses the connection, one accepts it.
  *
  *     node dist/happy-eyeballs.js
  *     node dist/happy-eyeballs.js example.org 443
  */
 import { pathToFileURL } from 'node:url'
 import { candidates, resolve } from '@linux-sockets/addr'
-import { AF_INET, formatAddress, SOCK_STREAM, Socket, type SocketAddress, writable } from '@linux-sockets/native-core'
+import { AF_INET, formatAddress, type InetAddress, SOCK_STREAM, Socket, writable } from '@linux-sockets/native-core'
 import { connect, listen } from '@linux-sockets/tcp'
 
-/** Connects to the first address that answers, and tells what happens meanwhile, a line for each event. */
-export async function race(addresses: readonly SocketAddress[], tell = console.log): Promise<void> {
+/** Connects to the first address that answers, and reports each event in a line. */
+export async function race(addresses: readonly InetAddress[], tell = console.log): Promise<void> {
   const started = performance.now()
   const stream = await connect(addresses, {
     timeout: 10_000,
@@ -24,7 +24,7 @@ export async function race(addresses: readonly SocketAddress[], tell = console.l
   stream.destroy()
 }
 
-/** The race of this program's own routes. */
+/** Runs the race with this program's own addresses. */
 export async function raceOwnRoutes(tell = console.log): Promise<void> {
   using swallowing = await fullListener()
   using refusing = boundSocket()
@@ -32,8 +32,8 @@ export async function raceOwnRoutes(tell = console.log): Promise<void> {
   await race([swallowing.localAddress, refusing.localAddress, well.address], tell)
 }
 
-/** Its backlog is full, so the kernel drops each SYN that comes. */
-async function fullListener(): Promise<Socket> {
+/** Makes a listener with a full backlog, so that the kernel drops each SYN. */
+async function fullListener(): Promise<Socket<InetAddress>> {
   const listener = boundSocket()
   listener.listen(0)
   using first = Socket.open(AF_INET, SOCK_STREAM)
@@ -42,8 +42,8 @@ async function fullListener(): Promise<Socket> {
   return listener
 }
 
-/** Has a port, and answers each SYN with a reset because it doesn't listen. */
-function boundSocket(): Socket {
+/** Makes a bound socket that doesn't listen, so that the kernel answers each SYN with a reset. */
+function boundSocket(): Socket<InetAddress> {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   return socket

@@ -1,8 +1,8 @@
 /**
- * An echo server on several cores: each Worker has a listening socket of its own at one port (SO_REUSEPORT), among which
- * the kernel shares out the connections, and runs a reactor of its own until it is woken to stop.
+ * An echo server on several cores. Each Worker has a listening socket of its own on the same port (SO_REUSEPORT), and the
+ * kernel distributes the connections among these sockets. Each Worker runs a reactor of its own until it is woken to stop.
  *
- *     node dist/multi-core.js          clients of its own, then the totals
+ *     node dist/multi-core.js          its own clients, then the totals
  *     node dist/multi-core.js 7777     until Ctrl-C; try `socat - TCP:localhost:7777`
  */
 import { once } from 'node:events'
@@ -13,7 +13,7 @@ import { Reactor, wake } from '@linux-sockets/epoll'
 import {
   AF_INET,
   formatAddress,
-  type Ipv4Address,
+  type InetAddress,
   OwnedFd,
   SO_REUSEPORT,
   SOCK_STREAM,
@@ -25,10 +25,10 @@ import { size } from './report.js'
 const CLIENTS = 64
 const PER_CLIENT = 256 * 1024
 
-/** How long connections have to finish, and how long nothing may move, in milliseconds. */
+/** How long connections may take to finish, and how long they may make no progress, in milliseconds. */
 const PATIENCE = 10_000
 
-/** What a Worker has done. */
+/** The totals of a Worker. */
 interface Totals {
   readonly accepted: number
   readonly bytes: number
@@ -37,19 +37,19 @@ interface Totals {
 
 /** An echo server of several Workers. */
 export class MultiCoreEcho {
-  readonly address: Ipv4Address
+  readonly address: InetAddress
   readonly #workers: readonly { readonly worker: Worker; readonly waker: OwnedFd }[]
 
-  private constructor(address: Ipv4Address, workers: readonly { worker: Worker; waker: OwnedFd }[]) {
+  private constructor(address: InetAddress, workers: readonly { worker: Worker; waker: OwnedFd }[]) {
     this.address = address
     this.#workers = workers
   }
 
-  /** Fulfilled when every Worker listens. */
-  static async start(count: number, { address, port }: Ipv4Address): Promise<MultiCoreEcho> {
-    // It never listens, so it gets no connection; but it holds the port until they all have it.
-    using place = openAt({ family: 'ipv4', address, port })
-    const local = place.localAddress as Ipv4Address
+  /** Starts `count` Workers. Fulfilled when all of them listen. */
+  static async start(count: number, address: InetAddress): Promise<MultiCoreEcho> {
+    // This socket never listens, so it gets no connections. It reserves the port until all Workers have bound theirs.
+    using place = openAt(address)
+    const local = place.localAddress
     const starting = Array.from({ length: count }, () => new Worker(new URL(import.meta.url), { workerData: local }))
     try {
       const wakers = await Promise.all(starting.map((worker) => once(worker, 'message')))
@@ -61,7 +61,7 @@ export class MultiCoreEcho {
     }
   }
 
-  /** Lets the connections finish, ends the Workers, and returns what each has done. */
+  /** Lets the connections finish, ends the Workers, and returns the totals of each. */
   stop(): Promise<Totals[]> {
     return Promise.all(
       this.#workers.map(async ({ worker, waker }) => {
@@ -75,7 +75,7 @@ export class MultiCoreEcho {
   }
 }
 
-function openAt(address: Ipv4Address): Socket {
+function openAt(address: InetAddress): Socket<InetAddress> {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   try {
     setOption(socket, SO_REUSEPORT, true)
@@ -87,8 +87,8 @@ function openAt(address: Ipv4Address): Socket {
   }
 }
 
-/** What each Worker does. */
-async function serveUntilWoken(address: Ipv4Address): Promise<void> {
+/** Runs in each Worker: serves until the main thread wakes it. */
+async function serveUntilWoken(address: InetAddress): Promise<void> {
   const socket = openAt(address)
   socket.listen()
   const reactor = new Reactor()
@@ -109,7 +109,7 @@ async function serveUntilWoken(address: Ipv4Address): Promise<void> {
     await server.close({ timeout: PATIENCE })
     reactor.stop()
   })
-  // The number goes to the thread that wakes this one, and with it the duty to close it.
+  // The main thread gets the descriptor of the waker, and must close it.
   parentPort?.postMessage(waker.dup().release())
   await reactor.run()
 
@@ -119,7 +119,7 @@ async function serveUntilWoken(address: Ipv4Address): Promise<void> {
   reactor.close()
 }
 
-/** Has many clients echoed at once, and returns what each Worker did for them. */
+/** Runs many clients at once, and returns a summary of each Worker. */
 export async function echoOnManyCores(): Promise<string> {
   const count = Math.min(Math.max(availableParallelism(), 2), 4)
   const echo = await MultiCoreEcho.start(count, { family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -142,8 +142,8 @@ function describe(totals: readonly Totals[]): string {
     .join('\n')
 }
 
-/** Each client sends bytes of its own, and must get back just those. */
-function sendAndCompare(reactor: Reactor, address: Ipv4Address, client: number): Promise<void> {
+/** Sends bytes that differ for each client, and rejects unless exactly the same bytes come back. */
+function sendAndCompare(reactor: Reactor, address: InetAddress, client: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let compared = 0
     const connection = reactor.connect(
@@ -176,7 +176,7 @@ async function run(port: number): Promise<void> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (parentPort !== null) await serveUntilWoken(workerData as Ipv4Address)
+  if (parentPort !== null) await serveUntilWoken(workerData as InetAddress)
   else if (process.argv[2] === undefined) console.log(await echoOnManyCores())
   else await run(Number(process.argv[2]))
 }

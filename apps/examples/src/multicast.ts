@@ -1,6 +1,6 @@
 /**
- * A datagram is sent to a multicast group on the loopback interface, and received with the interface and the address
- * that it came to.
+ * Sends a datagram to a multicast group on the loopback interface, and receives it together with the interface and the
+ * destination address.
  *
  *     node dist/multicast.js
  */
@@ -9,22 +9,21 @@ import {
   DatagramChannel,
   formatAddress,
   IP_MULTICAST_IF,
-  type Ipv4Address,
   interfaceIndexOf,
   interfaceNameOf,
   setOption,
 } from '@linux-sockets/native-core'
 import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
 
-/** From the block that is free for use within a site (RFC 2365). */
+/** An address from the block for use within a site (RFC 2365). */
 const GROUP = '239.255.77.77'
 
-/** Sends one datagram to the group and returns how it arrived. */
+/** Sends one datagram to the group, and returns how it arrived. */
 export async function receiveOneMulticast(): Promise<string> {
   const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
   joinGroup(socket, GROUP, { interface: 'lo' })
   setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
-  const { port } = socket.localAddress as Ipv4Address
+  const { port } = socket.localAddress
 
   const signal = AbortSignal.timeout(10_000)
   const handlers = { error: (error: Error) => console.error(error.message) }

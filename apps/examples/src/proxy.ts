@@ -1,7 +1,7 @@
 /**
- * A TCP proxy: splice(2) passes the bytes on without bringing them into the process, and a line counts them.
+ * A TCP proxy: splice(2) forwards the bytes without copying them into the process, and a line shows their number.
  *
- *     node dist/proxy.js                          some clients of its own, then the end
+ *     node dist/proxy.js                          some clients, then the end
  *     node dist/proxy.js 8080 example.org 80      until Ctrl-C; try `curl -H 'Host: example.org' http://127.0.0.1:8080/`
  */
 import { createHash, randomBytes } from 'node:crypto'
@@ -10,11 +10,11 @@ import net, { type AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import { resolve } from '@linux-sockets/addr'
-import { formatAddress, type InetAddress, type SocketAddress, type SocketStream } from '@linux-sockets/native-core'
+import { formatAddress, type InetAddress, type SocketStream } from '@linux-sockets/native-core'
 import { connect, listen, relay, type Server } from '@linux-sockets/tcp'
 import { size } from './report.js'
 
-/** What has passed through a proxy, in bytes, and its connections. */
+/** The bytes that a proxy has forwarded, and its connections. */
 export interface Traffic {
   up: number
   down: number
@@ -23,18 +23,18 @@ export interface Traffic {
   broken: number
 }
 
-/** Each side decides for itself when it has said all. */
+/** Each side ends on its own. */
 const stream = { allowHalfOpen: true }
 
-/** Passes every connection on to the first of the addresses that takes it. */
-export function startProxy(port: number, target: readonly SocketAddress[]): { server: Server; traffic: Traffic } {
+/** Starts a proxy that relays every connection to the first of the addresses that accepts one. */
+export function startProxy(port: number, target: readonly InetAddress[]): { server: Server; traffic: Traffic } {
   const traffic: Traffic = { up: 0, down: 0, open: 0, ended: 0, broken: 0 }
   const server = listen({ family: 'ipv4', address: '127.0.0.1', port }, { stream })
   server.run((client) => pass(client, target, traffic))
   return { server, traffic }
 }
 
-async function pass(client: SocketStream, target: readonly SocketAddress[], traffic: Traffic): Promise<void> {
+async function pass(client: SocketStream, target: readonly InetAddress[], traffic: Traffic): Promise<void> {
   traffic.open++
   client.on('error', () => {})
   let [up, down] = [0, 0]
@@ -51,7 +51,7 @@ async function pass(client: SocketStream, target: readonly SocketAddress[], traf
     traffic.ended++
   } catch (error) {
     traffic.broken++
-    console.error(`\na connection broke after ${size(up)} up, ${size(down)} down: ${(error as Error).message}`)
+    console.error(`\na connection broke: ${(error as Error).message}`)
     client.resetAndDestroy()
   }
   traffic.open--
@@ -61,7 +61,7 @@ function show({ up, down, open, ended, broken }: Traffic): string {
   return `${open} open, ${ended} ended, ${broken} broken · ↑ ${size(up)} · ↓ ${size(down)}`
 }
 
-/** Shows the traffic until it is stopped: on a terminal in one line that changes, elsewhere in lines. */
+/** Shows the traffic until the timer is stopped: on a terminal in one line that is rewritten, elsewhere in new lines. */
 function watchTraffic(traffic: Traffic, interval: number): NodeJS.Timeout {
   let shown = ''
   return setInterval(() => {
@@ -73,13 +73,13 @@ function watchTraffic(traffic: Traffic, interval: number): NodeJS.Timeout {
   }, interval)
 }
 
-/** Has clients send through a proxy to an echo server, and compares what comes back. */
+/** Sends bytes from several clients through a proxy to an echo server, and compares the bytes that come back. */
 export async function proxyClients(clients: number, length: number): Promise<string> {
   const echo = net.createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, '127.0.0.1')
   await once(echo, 'listening')
   const { server, traffic } = startProxy(0, await resolve('127.0.0.1', (echo.address() as AddressInfo).port))
   const counter = watchTraffic(traffic, 100)
-  const { port } = server.address as InetAddress
+  const { port } = server.address
   await Promise.all(
     Array.from({ length: clients }, async () => {
       const sent = randomBytes(length)

@@ -1,15 +1,15 @@
-/** How the tour speaks: a line per step with what happened and how long it took, a bar while a long one runs. */
+/** The output of the programs: for each step a line with its result and duration, and a bar while a long step runs. */
 
-/** Shows how far a step is; `total` in the same unit as `done`. */
+/** Shows the progress of a step; `done` and `total` are in the same unit. */
 export type Progress = (done: number, total: number) => void
 
 export interface Step {
   readonly title: string
-  /** Returns what to say about it. Throws when it failed. */
+  /** Runs the step and returns its result as text. Rejects if the step fails. */
   readonly run: (progress: Progress) => Promise<string>
 }
 
-/** Runs the steps in order, all of them even when one fails. Returns how many failed. */
+/** Runs all steps in order, even if one fails. Returns the number of failed steps. */
 export async function runSteps(steps: readonly Step[]): Promise<number> {
   let failed = 0
   for (const [i, { title, run }] of steps.entries()) {
@@ -30,7 +30,7 @@ export async function runSteps(steps: readonly Step[]): Promise<number> {
   return failed
 }
 
-/** `1536` as `1.5 KiB`. */
+/** Formats a number of bytes: `1536` as `1.5 KiB`. */
 export function size(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB']
   const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), units.length - 1)
@@ -45,7 +45,7 @@ function duration(milliseconds: number): string {
 const INDENT = '\n        '
 const WIDTH = 30
 
-/** Redraws itself on a terminal; elsewhere, as in a log, it says each quarter once. */
+/** A progress bar. It redraws itself on a terminal; elsewhere, as in a log, it prints a line for each quarter. */
 export class Bar {
   readonly #label: string
   #shown = -1

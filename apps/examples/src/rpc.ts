@@ -1,6 +1,6 @@
 /**
- * Calls to procedures elsewhere: JSON behind its length, answers in any order by the number of their request, and times
- * after which nobody waits any more.
+ * Remote procedure calls: a message is a length followed by JSON. Answers come in any order, with the number of their request.
+ * A call fails after a timeout.
  *
  *     node dist/rpc.js
  */
@@ -21,13 +21,13 @@ import { type AddressLike, AF_INET, SO_REUSEADDR, SOCK_STREAM, Socket, setOption
 /** The longest message, in bytes. */
 const MESSAGE_LIMIT = 1024 * 1024
 
-/** While so many requests of one connection are being answered, no more are begun: they wait, nearly all with the peer. */
+/** The most requests of one connection that run at a time. More requests wait, nearly all of them with the peer. */
 const MOST_RUNNING = 100
 
-/** How long a call may take where nothing else is said, and how long connecting may, in milliseconds. */
+/** The default timeout of a call, and the timeout of connecting, in milliseconds. */
 const PATIENCE = 5000
 
-/** Procedures by name. What goes in and comes out must survive JSON. */
+/** Procedures by name. Their parameters and results must be JSON values. */
 // biome-ignore lint/suspicious/noExplicitAny: each procedure has parameters of its own.
 export type Procedures = Record<string, (...parameters: any[]) => unknown>
 
@@ -37,14 +37,14 @@ interface Request {
   readonly parameters: unknown[]
 }
 
-/** One of both. */
+/** An answer has either a result or an error. */
 interface Answer {
   readonly id: number
   readonly result?: unknown
   readonly error?: string
 }
 
-/** @throws TypeError for what JSON doesn't know, RangeError for what is too long */
+/** Encodes a message as JSON. Throws TypeError for values that JSON doesn't have, and RangeError if the message is too long. */
 function encode(message: Request | Answer): Buffer {
   const body = Buffer.from(JSON.stringify(message))
   if (body.length > MESSAGE_LIMIT)
@@ -52,7 +52,7 @@ function encode(message: Request | Answer): Buffer {
   return body
 }
 
-/** Sends the length and the message with one call. Returns what `write` does. */
+/** Sends the length and the message with one system call. Returns the result of `write`. */
 function send(connection: Connection<unknown>, message: Buffer): boolean {
   connection.cork()
   connection.write(encodeLength(message.length))
@@ -61,15 +61,15 @@ function send(connection: Connection<unknown>, message: Buffer): boolean {
   return more
 }
 
-/** What the server knows of a connection. */
+/** The state of a connection of the server. */
 interface Caller {
   readonly framing: Framing
-  /** What came in one chunk with the last request that could be begun. */
+  /** The bytes that arrived in one chunk with the last request that could be started. */
   rest: Buffer
   running: number
-  /** Whether the answers wait for the caller to read them. */
+  /** Whether answers are queued because the caller does not read them. */
   full: boolean
-  /** Whether it has sent its last request. */
+  /** Whether the caller has sent its last request. */
   ended: boolean
 }
 
@@ -80,8 +80,13 @@ class RpcHandlers implements Handlers<Caller> {
     this.#procedures = procedures
   }
 
+  state(): Caller {
+    const framing = lengthPrefixed({ limit: MESSAGE_LIMIT })
+    return { framing, rest: NOTHING, running: 0, full: false, ended: false }
+  }
+
   data(connection: Connection<Caller>, chunk: Buffer): void {
-    // The chunk is only lent.
+    // The chunk is valid only during this call.
     connection.state.rest = Buffer.from(this.#begin(connection, chunk))
     this.#regulate(connection)
   }
@@ -96,7 +101,7 @@ class RpcHandlers implements Handlers<Caller> {
     this.#regulate(connection)
   }
 
-  /** Begins as many requests as may run, and returns what is left of the bytes. */
+  /** Starts as many requests as may run, and returns the rest of the bytes. */
   #begin(connection: Connection<Caller>, bytes: Buffer): Buffer {
     const { state } = connection
     try {
@@ -105,7 +110,7 @@ class RpcHandlers implements Handlers<Caller> {
         if (state.running >= MOST_RUNNING) state.framing.stop()
       })
     } catch {
-      // Behind what is no message the stream has no meaning.
+      // After an invalid message the rest of the stream has no meaning.
       connection.abort()
       return NOTHING
     }
@@ -122,7 +127,7 @@ class RpcHandlers implements Handlers<Caller> {
 
   async #run({ id, name, parameters }: Request): Promise<Buffer> {
     try {
-      // Not what every object has: `constructor`, `toString`, …
+      // Only own properties: not `constructor`, `toString`, …
       const procedure = Object.hasOwn(this.#procedures, name) ? this.#procedures[name] : undefined
       if (procedure === undefined) throw new Error(`there is no procedure ${name}`)
       return encode({ id, result: await procedure(...parameters) })
@@ -131,7 +136,7 @@ class RpcHandlers implements Handlers<Caller> {
     }
   }
 
-  /** Takes no more requests than can be answered; the last answer is the end. */
+  /** Reads no more requests than can be answered, and ends the connection after the last answer. */
   #regulate(connection: Connection<Caller>): void {
     const { state } = connection
     if (connection.closed) return
@@ -153,7 +158,7 @@ function asRequest(frame: Buffer): Request {
   return { id, name, parameters }
 }
 
-/** Answers calls on the loopback interface, at a port that the kernel chooses. */
+/** Starts a server on the loopback interface, on a port that the kernel chooses. */
 export function serveProcedures(reactor: Reactor, procedures: Procedures): Server<Caller> {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   try {
@@ -164,24 +169,17 @@ export function serveProcedures(reactor: Reactor, procedures: Procedures): Serve
     socket.close()
     throw error
   }
-  const state = () => ({
-    framing: lengthPrefixed({ limit: MESSAGE_LIMIT }),
-    rest: NOTHING,
-    running: 0,
-    full: false,
-    ended: false,
-  })
-  return reactor.serve(socket, new RpcHandlers(procedures), { state, writeTimeout: PATIENCE })
+  return reactor.serve(socket, new RpcHandlers(procedures), { writeTimeout: PATIENCE })
 }
 
-/** A call whose answer has not come. */
+/** A call that has no answer yet. */
 interface Call {
   readonly resolve: (result: unknown) => void
   readonly reject: (error: Error) => void
   readonly timer: Timer
 }
 
-/** Calls the procedures of a server, as many at a time as you like, over one connection. */
+/** Calls the procedures of a server over one connection, any number at a time. */
 export class RpcClient<Known extends Procedures> {
   readonly #reactor: Reactor
   readonly #connection: Connection
@@ -213,7 +211,7 @@ export class RpcClient<Known extends Procedures> {
     )
   }
 
-  /** Calls a procedure. Rejected with what it threw, when the connection is gone, and after `timeout` **milliseconds**. */
+  /** Calls a procedure. Rejects if the procedure throws, if the connection is closed, or after `timeout` **milliseconds**. */
   call<Name extends keyof Known & string>(
     name: Name,
     parameters: Parameters<Known[Name]>,
@@ -224,7 +222,7 @@ export class RpcClient<Known extends Procedures> {
       const id = ++this.#lastId
       const request = encode({ id, name, parameters })
       const timer = new Timer(() => {
-        // An answer that comes later belongs to nobody.
+        // A later answer is ignored.
         this.#calls.delete(id)
         reject(new Error(`${name} took more than ${timeout} ms`))
       })
@@ -234,7 +232,7 @@ export class RpcClient<Known extends Procedures> {
     })
   }
 
-  /** Calls no more; what was called is still answered. */
+  /** Refuses further calls. Calls made before are still answered. */
   close(): void {
     this.#ended = true
     this.#connection.end()
@@ -270,7 +268,7 @@ const procedures = {
   },
 }
 
-/** Makes calls of every kind, and returns what came of them. */
+/** Makes calls of every kind, and returns a summary. */
 export async function callProcedures(): Promise<string> {
   const reactor = new Reactor()
   const server = serveProcedures(reactor, procedures)
@@ -293,7 +291,7 @@ export async function callProcedures(): Promise<string> {
     const unknown = client as unknown as RpcClient<{ constructor: () => void }>
     seen.push(`rejected: ${await reasonOf(unknown.call('constructor', []))}`)
 
-    // Who has ended still gets the answer.
+    // A client that has ended its side still gets the answer.
     const last = client.call('later', [20, 'the last answer'])
     client.close()
     seen.push(`after the end: ${await last}`)

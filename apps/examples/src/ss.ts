@@ -1,9 +1,9 @@
 /**
- * What ss(8) and `lsof -i` show: the sockets of this network namespace as the kernel tells of them by sock_diag(7), and from
- * /proc who holds them. Addresses stay numbers.
+ * Shows sockets as ss(8) and `lsof -i` do: the kernel lists the sockets of this network namespace by sock_diag(7), and /proc
+ * has the processes that hold them. Addresses are shown as numbers.
  *
- *     node dist/ss.js           what is connected
- *     node dist/ss.js -tulp     TCP and UDP sockets that wait for peers, and whose they are
+ *     node dist/ss.js           connected sockets
+ *     node dist/ss.js -tulp     TCP and UDP sockets that wait for peers, and their processes
  *     node dist/ss.js -ti       TCP connections with their TCP_INFO
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
@@ -37,7 +37,7 @@ import { TCP_INFO, type TcpInfo } from '@linux-sockets/tcp'
 
 const KINDS = ['tcp', 'udp', 'unix'] as const
 
-/** The states by ss's names, at the kernel's numbers. UDP and Unix sockets have some of them, too. */
+/** The names that ss uses for the states, at the kernel's numbers. UDP and Unix sockets have some of these states, too. */
 export const STATES = [
   'UNKNOWN',
   'ESTAB',
@@ -53,21 +53,21 @@ export const STATES = [
   'CLOSING',
 ] as const
 
-/** A Unix socket's: stream, datagram, seqpacket. */
+/** The types of Unix sockets: stream, datagram, seqpacket. */
 type UnixType = 'u_str' | 'u_dgr' | 'u_seq'
 
 export type State = (typeof STATES)[number]
 
-/** Those of ss's `-l`. A datagram socket that isn't connected waits for peers as a listener does. */
+/** The states of `ss -l`. A datagram socket that isn't connected waits for peers as a listener does. */
 export const WAITING: readonly State[] = ['LISTEN', 'UNCONN']
-/** Those that ss shows by default: what has, or had, or tries to get a peer. */
+/** The states that ss shows by default: of sockets that have a peer, had one, or try to connect to one. */
 export const CONNECTED = STATES.filter((state) => ![...WAITING, 'TIME-WAIT', 'SYN-RECV'].includes(state))
 
-/** Which sockets to ask for, and what about them. */
+/** Selects the sockets to list, and their details. */
 export interface SocketQuery {
   readonly kinds?: readonly (typeof KINDS)[number][]
   readonly states?: readonly State[]
-  /** Whether to ask for `tcpInfo` and `congestion`. */
+  /** Whether to request `tcpInfo` and `congestion`. */
   readonly info?: boolean
 }
 
@@ -76,25 +76,25 @@ export interface SocketEntry {
   readonly netid: 'tcp' | 'udp' | UnixType
   readonly state: State
   /**
-   * **Bytes** to be read: for UDP the memory that they take, for Unix datagrams those of the first one. On a listener the
-   * **connections** to be accepted.
+   * **Bytes** to be read. For UDP, the memory that they take; for Unix datagrams, the bytes of the first one. For a listener,
+   * the **connections** to be accepted.
    */
   readonly receiveQueue: number
-  /** **Bytes** that the peer hasn't acknowledged, or read; for UDP memory. On a listener the **connections** that may wait. */
+  /** **Bytes** that the peer hasn't acknowledged, or read; for UDP, memory. For a listener, the most **connections** in wait. */
   readonly sendQueue: number
   readonly local: InetAddress | UnixAddress
-  /** On a Unix socket it has no name where the peer is none of the sockets that were asked for. */
+  /** For a Unix socket the name is empty if the peer is not among the selected sockets. */
   readonly peer: InetAddress | UnixAddress
-  /** What /proc calls the socket; 0 where no process has it, as in TIME-WAIT. */
+  /** The number of the socket in /proc; 0 if no process has it, as in TIME-WAIT. */
   readonly inode: number
-  /** Of a Unix socket's peer; 0 for none. */
+  /** The inode of a Unix socket's peer; 0 without a peer. */
   readonly peerInode?: number
   /** The interface that the socket, or its link-local address, is bound to. */
   readonly ifindex?: number
-  /** Whether an IPv6 socket leaves IPv4 to others. Known while it waits for peers. */
+  /** Whether an IPv6 socket does not accept IPv4. Known only while it waits for peers. */
   readonly v6only?: boolean
   readonly tcpInfo?: TcpInfo
-  /** The algorithm of congestion control. */
+  /** The congestion control algorithm. */
   readonly congestion?: string
 }
 
@@ -106,8 +106,8 @@ export interface Holder {
 }
 
 /**
- * The sockets of this network namespace. Each kind and family is read at another moment, so what opens or closes meanwhile
- * may be missing.
+ * Returns the sockets of this network namespace. Each kind and family is read at a different moment, so sockets that are opened
+ * or closed meanwhile may be missing.
  */
 export function sockets({ kinds = KINDS, states = CONNECTED, info = false }: SocketQuery = {}): SocketEntry[] {
   const mask = states.reduce((bits, state) => bits | (1 << STATES.indexOf(state)), 0)
@@ -117,7 +117,7 @@ export function sockets({ kinds = KINDS, states = CONNECTED, info = false }: Soc
   })
 }
 
-/** Who has which sockets open, by their inodes. The descriptors of other users are for root to see. */
+/** Returns the processes that have sockets open, by inode. Only root sees the descriptors of other users. */
 export function holders(): Map<number, Holder[]> {
   const found = new Map<number, Holder[]>()
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -133,7 +133,7 @@ export function holders(): Map<number, Holder[]> {
   return found
 }
 
-/** Undefined where it belongs to someone else, or has just gone. */
+/** Returns undefined if the process belongs to another user, or has just ended. */
 function ifVisible<T>(read: () => T): T | undefined {
   try {
     return read()
@@ -143,12 +143,12 @@ function ifVisible<T>(read: () => T): T | undefined {
   }
 }
 
-/** `struct inet_diag_req_v2` and `struct inet_diag_msg`: <linux/inet_diag.h>. Numbers are in host order, but ports. */
+/** `struct inet_diag_req_v2` and `struct inet_diag_msg`: <linux/inet_diag.h>. Numbers except ports are in host byte order. */
 function inetSockets(netid: 'tcp' | 'udp', family: number, states: number, info: boolean): SocketEntry[] {
   const request = Buffer.alloc(56)
   request.writeUInt8(family, 0)
   request.writeUInt8(netid === 'tcp' ? IPPROTO_TCP : IPPROTO_UDP, 1)
-  // A bit for each attribute, from 1 on.
+  // A bit for each attribute; attribute 1 is bit 0.
   if (info) request.writeUInt8((1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1)), 2)
   request.writeUInt32LE(states, 4)
   return dump(request).map((message) => {
@@ -206,12 +206,12 @@ function unixSockets(states: number): SocketEntry[] {
   return all.map((socket) => ({ ...socket, peer: names.get(socket.peerInode) ?? unixAddress() }))
 }
 
-/** The attribute is what follows the family in `struct sockaddr_un`. */
+/** Decodes the attribute, which has the bytes of `struct sockaddr_un` after the family. */
 function unixAddress(name: Uint8Array = new Uint8Array()): UnixAddress {
   return decodeAddress(Uint8Array.of(AF_UNIX, 0, ...name)) as UnixAddress
 }
 
-/** What the kernel answers to a request: all messages of one kind, without their headers. */
+/** Sends a request, and returns the messages of the kernel's answer without their headers. */
 function dump(request: Buffer): Buffer[] {
   for (let tries = 0; tries < DUMP_TRIES; tries++) {
     const messages = tryDump(request)
@@ -220,7 +220,7 @@ function dump(request: Buffer): Buffer[] {
   throw new SystemError(errno.EAGAIN, 'recvfrom', 'the sockets change too fast to be read')
 }
 
-/** Undefined when something changed meanwhile, so that parts may be missing. */
+/** Returns undefined if sockets changed during the dump, so that parts may be missing. */
 function tryDump(request: Buffer): Buffer[] | undefined {
   using socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)
   const header = Buffer.alloc(HEADER)
@@ -245,7 +245,7 @@ function tryDump(request: Buffer): Buffer[] | undefined {
         case NLMSG_ERROR:
           throw failure(body)
         case NLMSG_DONE:
-          // A dump that breaks off says here why.
+          // The error of a dump that broke off.
           if (body.length >= 4 && body.readInt32LE(0) < 0) throw failure(body)
           return interrupted ? undefined : all
       }
@@ -254,20 +254,20 @@ function tryDump(request: Buffer): Buffer[] | undefined {
   }
 }
 
-/** The messages that come next. The kernel has them ready as soon as it was asked, or those before were taken. */
+/** Receives the next messages. The kernel has them ready once it got the request, or once the ones before were received. */
 function receive(socket: Socket): Buffer {
   for (;;) {
-    // What doesn't fit into the buffer would be lost.
+    // Bytes that don't fit into the buffer would be lost.
     const next = socket.recvFrom(NOTHING, MSG_PEEK | MSG_TRUNC)
     const buffer = Buffer.allocUnsafe(next?.length ?? 0)
     const received = socket.recvFrom(buffer)
     if (received === null) throw new SystemError(errno.EAGAIN, 'recvfrom', 'sock_diag')
-    // Others may send to the socket, too. The kernel is port 0.
+    // Other processes may send to the socket, too. The kernel's port is 0.
     if (received.address?.family === 'netlink' && received.address.pid === 0) return buffer
   }
 }
 
-/** `struct nlmsgerr` begins with −errno; ENOENT is a kernel without sock_diag for that kind of sockets. */
+/** `struct nlmsgerr` begins with −errno. ENOENT means that the kernel has no sock_diag for that kind of socket. */
 function failure(body: Buffer): SystemError {
   return new SystemError(-body.readInt32LE(0), 'recvfrom', 'sock_diag')
 }
@@ -321,7 +321,7 @@ const USAGE = `usage: node ss.js [options]
   -i, --info                          what TCP knows of the connection
   -n, --numeric                       numbers in place of names, as they are without it`
 
-/** Returns what to print. Throws what `parseArgs` throws. */
+/** Returns the output. Throws the errors of `parseArgs`. */
 function run(args: string[]): string {
   const boolean = (short: string) => ({ type: 'boolean', short }) as const
   const { values } = parseArgs({
@@ -366,7 +366,7 @@ function table(found: readonly SocketEntry[], heldBy: ReadonlyMap<number, readon
   return [line(title), ...rows.flatMap(({ cells, info }) => [line(cells), ...info])].join('\n')
 }
 
-/** As ss writes them: an address and a port, or the name of a Unix socket and its inode. */
+/** Formats both ends as ss does: an address and a port, or the name of a Unix socket and its inode. */
 function ends({ local, peer, inode, peerInode, ifindex, v6only }: SocketEntry): [local: string, peer: string] {
   if (local.family === 'unix' || peer.family === 'unix') {
     return [`${unixText(local)} ${inode}`, `${unixText(peer)} ${peerInode}`]
@@ -391,7 +391,7 @@ function interfaceText(index: number): string {
   }
 }
 
-/** By ss's names and in its units: times in milliseconds. What is 0 or unknown is left out. */
+/** Formats the information with the names and units of ss: times in milliseconds. Leaves out what is 0 or unknown. */
 function infoLine({ tcpInfo: info, congestion }: SocketEntry): string[] {
   if (info === undefined) return []
   const fields = {
@@ -423,7 +423,7 @@ function infoLine({ tcpInfo: info, congestion }: SocketEntry): string[] {
   return [`\t ${[congestion, ...known.map(([name, value]) => `${name}:${value}`)].join(' ')}`]
 }
 
-/** Names of sockets and processes are what others chose, and may be made to confuse a terminal. */
+/** Replaces control characters. Other users choose the names of sockets and processes, which could confuse a terminal. */
 function printable(text: string): string {
   return text.replaceAll(/\p{Cc}/gu, '?')
 }

@@ -1,7 +1,7 @@
 /**
  * A static file server: node:http reads the requests, sendfile(2) sends the files, and each download has a bar.
  *
- *     node dist/static-files.js                a download of a file of its own, then the end
+ *     node dist/static-files.js                a download of its own file, then the end
  *     node dist/static-files.js public 8080    until Ctrl-C; try `curl -O http://127.0.0.1:8080/some-file`
  */
 import { createHash, randomBytes } from 'node:crypto'
@@ -13,21 +13,21 @@ import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, normalize } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { formatAddress, type InetAddress, type SocketStream } from '@linux-sockets/native-core'
-import { listen, type Server, sendFile } from '@linux-sockets/tcp'
+import { formatAddress, type SocketStream } from '@linux-sockets/native-core'
+import { listen, type Server, sendFile, serve } from '@linux-sockets/tcp'
 import { Bar, type Progress, size } from './report.js'
 
-/** How long the downloads have to finish when the server ends, in **milliseconds**. */
+/** How long the downloads may take to finish when the server ends, in **milliseconds**. */
 const PATIENCE = 5000
 
-/** Called for each download when it begins; what it returns shows how far it is. */
+/** Called at the beginning of each download. Returns the function that shows its progress. */
 export type Downloads = (name: string) => Progress
 
 /** How long a client may take, in **milliseconds**. */
 export interface Limits {
-  /** For its request: then it is answered with 408. */
+  /** The time to send a request; after it the answer is 408. */
   readonly request: number
-  /** To take nothing of what it is sent: then it is cut off. */
+  /** The time in which the client may read nothing; after it the client is disconnected. */
   readonly stall: number
 }
 
@@ -43,16 +43,14 @@ export function serveFiles(
   const requests = http.createServer(options, (request, response) => {
     answer(request, response, directory, downloads).catch((error) => {
       console.error(`${request.url}: ${error.message}`)
-      // What was promised can't be sent any more.
+      // The announced body can no longer be sent.
       if (response.headersSent) request.socket.destroy()
       else response.writeHead(statusOf(error)).end()
     })
   })
   requests.timeout = stall
   const server = listen({ family: 'ipv4', address: '127.0.0.1', port })
-  // From here on it counts its connections, and looks at their times.
-  requests.emit('listening')
-  server.run((stream) => requests.emit('connection', stream)).finally(() => requests.close())
+  serve(server, requests)
   return server
 }
 
@@ -93,7 +91,7 @@ async function answer(
   }
 }
 
-/** Of several requests at once, each gets the connection when the one before is answered. */
+/** Waits until the responses to earlier requests on the connection are sent, and returns its socket. */
 async function turnOf({ socket }: IncomingMessage, response: ServerResponse): Promise<Socket> {
   if (response.socket !== null) return response.socket
   const gone = new AbortController()
@@ -107,7 +105,7 @@ async function turnOf({ socket }: IncomingMessage, response: ServerResponse): Pr
   }
 }
 
-/** One range of bytes; undefined, which is answered with all, for none and for what is not understood. */
+/** Parses a range of bytes. Returns undefined without a range or for an unsupported one; the answer is then the whole file. */
 function rangeOf(header: string | undefined, length: number): { start: number; end: number } | undefined {
   const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/.exec(header ?? '') ?? []
   if (first === '' && last === '') return undefined
@@ -131,14 +129,14 @@ function barOf(name: string): Progress {
   }
 }
 
-/** Downloads a file of its own, whole and in part, and says how it went. */
+/** Makes a file, downloads it as a whole and in part, and returns a summary. */
 export async function downloadOne(length: number, downloads: Downloads): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'static-files-'))
   const server = serveFiles(directory, 0, downloads)
   try {
     const data = randomBytes(length)
     await writeFile(join(directory, 'random'), data)
-    const { port } = server.address as InetAddress
+    const { port } = server.address
     const url = `http://127.0.0.1:${port}/random`
     const whole = await get(url, {})
     const half = length >> 1
@@ -152,7 +150,7 @@ export async function downloadOne(length: number, downloads: Downloads): Promise
   }
 }
 
-/** The SHA-256 of what is answered. */
+/** Returns the SHA-256 digest of a response. */
 async function get(url: string, headers: http.OutgoingHttpHeaders): Promise<string> {
   const [response] = (await once(http.get(url, { headers, agent: false }), 'response')) as [IncomingMessage]
   const hash = createHash('sha256')

@@ -1,7 +1,7 @@
 /**
- * What the kernel knows of a running transfer: a line a second with the round-trip time, the congestion window and two
- * rates. One is counted by what the peer has acknowledged; the other is the kernel's own estimate (delivery_rate), made
- * while a burst was under way: what the path could take rather than what was sent.
+ * Shows what the kernel knows about a running transfer: a line per second with the round-trip time, the congestion window and
+ * two rates. One is computed from the bytes that the peer has acknowledged. The other is the kernel's own estimate
+ * (delivery_rate), made during a burst: it shows what the path can carry rather than what was sent.
  *
  *     node dist/tcp-info.js       until Ctrl-C
  *     node dist/tcp-info.js 10    for 10 seconds
@@ -13,21 +13,21 @@ import { SO_MAX_PACING_RATE, setOption } from '@linux-sockets/native-core'
 import { connect, listen, type TcpInfo, tcpInfo } from '@linux-sockets/tcp'
 import { size } from './report.js'
 
-/** **Bytes per second**, so that loopback looks like a network, and leaves the processor to others. */
+/** **Bytes per second.** The limit makes loopback look like a network, and leaves processor time to other programs. */
 const PACE = 64n * 1024n * 1024n
 const CHUNK = Buffer.alloc(64 * 1024)
 
 /** **Milliseconds** between lines. */
 const INTERVAL = 1000
 
-/** A look at the transfer. */
+/** A sample of the transfer. */
 export interface Sample {
   readonly info: TcpInfo
-  /** What was acknowledged since the sample before, in **bytes per second**. */
+  /** The bytes acknowledged since the previous sample, in **bytes per second**. */
   readonly acknowledged: number
 }
 
-/** Looks at a transfer over loopback every `interval` **milliseconds** until the signal ends it. */
+/** Samples a transfer over loopback every `interval` **milliseconds** until the signal ends it. */
 export async function* watchTransfer(interval: number, signal: AbortSignal): AsyncGenerator<Sample> {
   await using server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   server.run((stream) => stream.resume())
@@ -73,7 +73,7 @@ function milliseconds(microseconds: number): string {
   return (microseconds / 1000).toFixed(2)
 }
 
-/** Prints a line a second, so many or until Ctrl-C. */
+/** Prints a line per second: `lines` of them, or until Ctrl-C. */
 async function run(lines: number): Promise<void> {
   const stop = new AbortController()
   process.once('SIGINT', () => stop.abort())

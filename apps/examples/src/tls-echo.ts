@@ -1,6 +1,6 @@
 /**
- * An echo over TLS: `node:tls` over our sockets, with the name, the authority and the protocol verified. A client that
- * expects another name turns away.
+ * An echo over TLS: `node:tls` over our sockets, with the name, the authority and the protocol verified. A client that expects
+ * another name refuses the server.
  *
  *     node dist/tls-echo.js
  */
@@ -12,8 +12,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import tls from 'node:tls'
 import { pathToFileURL } from 'node:url'
-import type { AddressLike, Listener, SocketStream } from '@linux-sockets/native-core'
-import { connect, listen } from '@linux-sockets/tcp'
+import type { InetAddress } from '@linux-sockets/native-core'
+import { connect, listen, type Server, serve } from '@linux-sockets/tcp'
 
 /** A key and a certificate, in PEM. */
 export interface KeyPair {
@@ -21,33 +21,31 @@ export interface KeyPair {
   readonly cert: Buffer
 }
 
-// TLS says itself when each way has ended.
-const stream = { allowHalfOpen: true }
 const PROTOCOL = 'echo'
 
-/** Echoes over TLS to clients that speak the protocol, until the signal ends it and its connections. */
-export function startTlsEcho(pair: KeyPair, signal: AbortSignal): Listener<SocketStream> {
+/** Echoes over TLS to clients that support the protocol. The signal ends the server and its connections. */
+export function startTlsEcho(pair: KeyPair, signal: AbortSignal): Server {
   const server = tls.createServer({ ...pair, ALPNProtocols: [PROTOCOL], handshakeTimeout: 5000 })
   server.on('tlsClientError', (error) => console.log(`server: a handshake failed: ${error.message}`))
   server.on('secureConnection', (socket) => {
     socket.on('error', (error) => console.log(`server: a connection broke: ${error.message}`))
-    // A client that offers no protocol at all gets this far.
+    // TLS does not refuse a client that offers no protocol at all.
     if (socket.alpnProtocol === PROTOCOL) socket.pipe(socket)
     else socket.destroy()
   })
-  const listener = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 }, { signal, stream: { ...stream, signal } })
-  listener.run((accepted) => server.emit('connection', accepted))
+  const listener = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 }, { signal, stream: { signal } })
+  serve(listener, server)
   return listener
 }
 
-/** Sends `message` to a server that has to prove with `ca` that it is `servername`, and returns what comes back. */
+/** Sends `message` to a server whose certificate, verified by `ca`, must be for `servername`. Returns the answer. */
 export async function askTlsEcho(
-  address: AddressLike,
+  address: InetAddress,
   ca: Buffer,
   servername: string,
   message: string,
 ): Promise<string> {
-  const connected = await connect(address, { timeout: 5000, stream })
+  const connected = await connect(address, { timeout: 5000 })
   const socket = tls.connect({ socket: connected, ca, servername, ALPNProtocols: [PROTOCOL] })
   try {
     await once(socket, 'secureConnect')
@@ -60,7 +58,7 @@ export async function askTlsEcho(
   }
 }
 
-/** For `localhost`, valid for a day, and its own authority; undefined where there is no openssl to make it. */
+/** Makes a self-signed certificate for `localhost` that is valid for a day. Returns undefined if openssl is not installed. */
 export function createKeyPair(): KeyPair | undefined {
   const directory = mkdtempSync(join(tmpdir(), 'linux-sockets-'))
   const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]

@@ -1,6 +1,6 @@
 /**
- * The tour: an epoll echo server under load from real clients, then a step through each package. `npm start` runs it. It
- * exits non-zero when any step fails.
+ * The tour: an epoll echo server under load from real clients, then a step through each package. `npm start` runs it. The exit
+ * code is not 0 if any step fails.
  *
  *     node dist/tour.js
  */
@@ -32,10 +32,10 @@ const LARGE = 96 * 1024 * 1024
 const FILE = 48 * 1024 * 1024
 const CHUNK = randomBytes(64 * 1024)
 
-/** What a kernel that was built without sock_diag, or for TCP without it, says. */
+/** The errors of a kernel that was built without sock_diag, or without it for TCP. */
 const NO_SOCK_DIAG: ReadonlySet<string> = new Set(['EPROTONOSUPPORT', 'ENOENT'])
 
-/** The client for machines that have no other: sends its input while it prints what comes back. */
+/** The client for machines that have neither socat nor nc. It sends its input while it prints the bytes that come back. */
 const PYTHON_CLIENT = `
 import socket, sys, threading
 peer = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
@@ -73,7 +73,7 @@ await server.abort()
 console.log(failed === 0 ? '\nAll steps passed.' : `\n${failed} steps failed.`)
 process.exitCode = failed === 0 ? 0 : 1
 
-/** Half of them over IPv4, half over IPv6; each must get back exactly what it sent. */
+/** Runs many clients, half over IPv4 and half over IPv6. Each must get back exactly the bytes that it sent. */
 async function manyConnections(progress: Progress): Promise<string> {
   let done = 0
   let most = 0
@@ -91,7 +91,7 @@ async function manyConnections(progress: Progress): Promise<string> {
   return `${MANY} connections, ${most} of them at a time, echoed ${size(MANY * PER_CONNECTION)}, every byte compared`
 }
 
-/** The client sends faster than it reads, so that the server's writes are partial and its queue fills. */
+/** Makes a client send faster than it reads, so that the server's writes are partial and its queue fills. */
 async function largeTransfer(progress: Progress): Promise<string> {
   const client = connectNet({ port, host: '::1' })
   const pausesBefore = statistics.pauses
@@ -168,12 +168,12 @@ async function happyEyeballs(): Promise<string> {
   return told.join('\n')
 }
 
-/** The second half of the file counts as another one. */
+/** Downloads a file, and then its second half as another download with a progress of its own. */
 function downloadFile(progress: Progress): Promise<string> {
   return downloadOne(FILE, () => progress)
 }
 
-/** Asks the kernel for the listening socket, and /proc for who has it open. */
+/** Gets the listening socket from the kernel, and its process from /proc. */
 async function ownListener(): Promise<string> {
   let listening: readonly SocketEntry[]
   try {

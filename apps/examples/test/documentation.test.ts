@@ -1,20 +1,19 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { guardDescriptors, runDocumented } from '@linux-sockets/testkit'
+import { type DocumentedProgram, guardDescriptors, programsOf, runDocumented } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 
 guardDescriptors()
 
 const directory = resolve(import.meta.dirname, '..')
-const readme = readFileSync(resolve(directory, '../../README.md'), 'utf8')
-const programs = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1] as string)
+const programs = programsOf(resolve(directory, '../../README.md'))
 
 it('the program of the repository’s README runs', async () => {
   expect(programs.length).toBe(1)
-  const said = await runDocumented(directory, { place: 'README.md', code: programs[0] as string })
+  const said = await runDocumented(directory, programs[0] as DocumentedProgram)
   expect(said).toMatch(/^\{\n {2}length: 5,/)
   expect(said).toContain("family: 'ipv4', address: '127.0.0.1'")
-  // IP_PKTINFO: the interface and the address that it came to.
+  // IP_PKTINFO: the interface and the destination address.
   expect(said).toContain('{ level: 0, type: 8, data:')
 })
 
@@ -26,7 +25,7 @@ describe('the list of programs', () => {
   it.each(sources)('has the command lines of %s', (file) => {
     expect(list).toContain(`](src/${file}) | `)
     const [about = ''] = readFileSync(join(directory, 'src', file), 'utf8').split('*/')
-    // What follows behind a gap is an explanation.
+    // The text after a gap is an explanation.
     const lines = [...about.matchAll(/^ \* {5}(node dist\/.*?)(?: {3}.*)?$/gm)].map((match) => match[1] as string)
     expect(lines.length).toBeGreaterThan(0)
     expect(listed.filter((line) => line.startsWith(`node dist/${file.replace('.ts', '.js')}`))).toEqual(lines)

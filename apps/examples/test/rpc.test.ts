@@ -5,7 +5,7 @@ import { RpcClient, serveProcedures } from '../src/rpc.js'
 
 guardDescriptors()
 
-it('begins no more requests of one connection at a time than its limit, and answers all', async () => {
+it('runs no more requests of a connection at a time than the limit, and answers all', async () => {
   using reactor = new Reactor()
   let running = 0
   let most = 0
@@ -19,7 +19,7 @@ it('begins no more requests of one connection at a time than its limit, and answ
   }
   const server = serveProcedures(reactor, procedures)
   const client = new RpcClient<typeof procedures>(reactor, server.address)
-  // All of them come with one or two receives.
+  // All requests arrive with one or two receives.
   const numbers = Array.from({ length: 1000 }, (_, i) => i)
   expect(await Promise.all(numbers.map((i) => client.call('echo', [i])))).toEqual(numbers)
   expect(most).toBe(100)

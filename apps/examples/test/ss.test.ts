@@ -1,4 +1,4 @@
-/** Our `ss` beside the real one: the sockets of a namespace that nobody else uses. */
+/** Compares our `ss` with the real one on the sockets of a separate namespace. */
 import { fstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { AF_NETLINK, Socket } from '@linux-sockets/native-core'
@@ -25,7 +25,7 @@ const NLM_F_DUMP_INTR = 0x10
 
 const program = resolve(import.meta.dirname, '../dist/ss.js')
 
-/** Opens sockets of every kind, waits until all is still, and says where they are. */
+/** Opens sockets of every kind, waits until nothing changes any more, and prints their numbers. */
 const EVERY_KIND = `
 import fcntl, json, os, select, struct, subprocess, sys, termios
 from socket import *
@@ -124,13 +124,13 @@ print(json.dumps([s.getsockname()[1] for s in udp]), flush=True)
 sys.stdin.read()
 `
 
-describe('beside ss', () => {
+describe('compared with ss', () => {
   beforeEach((test) => skipUnless(test, needNamespaces(), needProgram('ss'), needProgram('python3')))
 
   it('shows the same sockets', async () => {
     const { namespace } = await openEveryKind()
     const theirs = async (...options: string[]) =>
-      // It gives the terminal what others chose as a name.
+      // ss prints control characters in names as they are.
       (await linesOf(namespace, 'ss', '-tuxnOH', ...options)).map((line) => line.replace('\t', '?')).sort()
     const ours = async (...options: string[]) =>
       (await linesOf(namespace, process.execPath, program, ...options)).slice(1).map(withoutPeerName).sort()
@@ -166,7 +166,7 @@ describe('beside ss', () => {
       `u_dgr UNCONN 0 0 * ${at('alone').inode} * 0 ${by('alone')}`,
     ]
     expect(shown).toEqual(expect.arrayContaining(expected))
-    // Its queue is measured by the memory it takes.
+    // The kernel measures this queue by the memory that it takes.
     const client = ` * ${at('path_client').inode} ${path} ${at('path_server').inode} ${by('path_client')}`
     expect(shown.filter((line) => line.endsWith(client))).toEqual([expect.stringMatching(/^u_str ESTAB 0 [1-9]/)])
   })
@@ -183,7 +183,7 @@ describe('beside ss', () => {
       expect(said).toEqual(expect.arrayContaining([/^rtt:.*\d/, /^mss:\d/].map((text) => expect.stringMatching(text))))
       expect(said.length).toBeGreaterThan(12)
       expect(said[0]).toBe(congestion)
-      // The time goes on between the two.
+      // Times change between the two commands.
       const lasting = said.filter((word) => !word.startsWith('last'))
       expect(infoOf(theirs, pair)).toEqual(expect.arrayContaining(lasting))
     }
@@ -191,7 +191,7 @@ describe('beside ss', () => {
     expect(infoOf(ours, four.toReversed())).toContain('bytes_received:1234')
   })
 
-  it('shows the sockets of others, but not who holds them, without privileges', async (test) => {
+  it('shows the sockets of other users without privileges, but not their processes', async (test) => {
     skipUnless(test, needProgram('setpriv'))
     const namespace = createNamespace()
     const script =
@@ -204,7 +204,7 @@ describe('beside ss', () => {
     )
   })
 
-  it('shows all of more sockets than a message holds', async () => {
+  it('shows all sockets if they don’t fit into one message', async () => {
     const namespace = createNamespace()
     const opened = namespace.spawn('python3', ['-c', MANY])
     const ports: number[] = JSON.parse(await waitForLine(opened, /^\[/))
@@ -217,7 +217,7 @@ describe('beside ss', () => {
 describe('a dump', () => {
   beforeEach((test) => skipUnless(test, needProgram('strace')))
 
-  it('that was interrupted is made again', async () => {
+  it('that was interrupted is repeated', async () => {
     const pair = Socket.pair()
     for (const socket of pair) onTestFinished(() => socket.close())
     const { outcome } = await withFault(firstMessage(NLMSG_DONE, { flags: NLM_F_DUMP_INTR }), () =>
@@ -228,7 +228,7 @@ describe('a dump', () => {
     expect(found).toContainEqual(expect.objectContaining({ netid: 'u_str', state: 'ESTAB', inode, peerInode }))
   })
 
-  it('hears nobody but the kernel', async () => {
+  it('ignores messages that are not from the kernel', async () => {
     const refusal = firstMessage(NLMSG_ERROR, { result: -2, sender: 4711 })
     const { outcome } = await withFault(refusal, () => sockets({ kinds: ['unix'] }))
     expect(outcome).toMatchObject({ status: 'fulfilled' })
@@ -236,22 +236,22 @@ describe('a dump', () => {
 
   it.each([
     ['that is always interrupted', firstMessage(NLMSG_DONE, { flags: NLM_F_DUMP_INTR, when: '2+2' }), 'EAGAIN'],
-    ['that the kernel refuses', firstMessage(NLMSG_ERROR, { result: -2 }), 'ENOENT'],
+    ['that is refused by the kernel', firstMessage(NLMSG_ERROR, { result: -2 }), 'ENOENT'],
     ['that breaks off', firstMessage(NLMSG_DONE, { result: -12 }), 'ENOMEM'],
-    ['that makes no sense', firstMessage(NLMSG_DONE, { length: 8 }), 'EBADMSG'],
+    ['that has an invalid message', firstMessage(NLMSG_DONE, { length: 8 }), 'EBADMSG'],
   ])('%s is an error', async (_, fault, code) => {
     const { outcome } = await withFault(fault, () => sockets({ kinds: ['unix'] }))
     expect(outcome).toMatchObject({ status: 'rejected', reason: { code } })
   })
 })
 
-it('refuses arguments that it doesn’t know', async () => {
+it('refuses unknown arguments', async () => {
   const { code, stderr } = await spawnProgram(process.execPath, [program, '-q']).finished
   expect(stderr).toMatch(/^Unknown option '-q'.*\nusage: /)
   expect(code).toBe(2)
 })
 
-/** The sockets of `EVERY_KIND`, which stay open until the test ends, in a namespace of their own. */
+/** Opens the sockets of `EVERY_KIND` in a new namespace. They stay open until the test ends. */
 async function openEveryKind() {
   const namespace = createNamespace()
   const path = join(temporaryDirectory(), 'socket')
@@ -260,7 +260,7 @@ async function openEveryKind() {
   return { namespace, path, pid, dup, at: (name: string): Opened => found[name] }
 }
 
-/** Puts a message of netlink(7) before all others: each buffer is filled by the second of two calls. */
+/** Returns a fault that puts a message of netlink(7) first. Of the two calls for each buffer, the second one fills it. */
 function firstMessage(type: number, { flags = 0, result = 0, length = 20, when = '2', sender = 0 }): string {
   const message = Buffer.alloc(20)
   message.writeUInt32LE(length, 0)
@@ -279,7 +279,7 @@ interface Opened {
   readonly port: number
 }
 
-/** What a program shows, with a space between columns. */
+/** Returns the lines that a program prints, with one space between columns. */
 async function linesOf(namespace: Namespace, command: string, ...args: string[]): Promise<string[]> {
   const shown = await namespace.run(command, args)
   const lines = shown.trimEnd().split('\n')
@@ -291,12 +291,12 @@ function withSortedHolders(line: string): string {
   return holders === undefined ? line : `${socket} users:(${holders.match(/\(".*?\)/g)?.sort()})`
 }
 
-/** ss doesn't name the peer of a Unix socket. */
+/** Removes the name of a Unix socket's peer, which ss doesn't show. */
 function withoutPeerName(line: string): string {
   return line.replace(/^(u_\S+ \S+ \d+ \d+ .*? \d+) .* (\d+)(?= users|$)/, '$1 * $2')
 }
 
-/** What is said of the connection between two ends, in words. */
+/** Returns the words that are shown about the connection between two ends. */
 function infoOf(shown: string, ends: readonly string[]): string[] {
   const lines = shown.split('\n').map((line) => line.replaceAll(/\s+/g, ' '))
   const [, said = ''] = lines.map((line) => line.split(` ${ends.join(' ')} `)).find((parts) => parts.length > 1) ?? []

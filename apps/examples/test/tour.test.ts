@@ -19,8 +19,8 @@ describe('the tour', () => {
     expect(said).toMatch(/All steps passed\.\n$/)
   })
 
-  it('exits non-zero when a step fails', async () => {
-    // No descriptor is left for the clients.
+  it('exits with 1 when a step fails', async () => {
+    // The limit leaves no descriptors for the clients.
     const limited = ['-c', 'ulimit -n 60 && exec "$0" "$@"', process.execPath, join(built, 'tour.js')]
     const tour = spawnProgram('sh', limited)
     const { code, stdout } = await tour.finished
@@ -30,7 +30,7 @@ describe('the tour', () => {
 })
 
 describe('the echo server', () => {
-  it.each(['SIGINT', 'SIGTERM'] as const)('lets those who are there finish on %s', async (signal) => {
+  it.each(['SIGINT', 'SIGTERM'] as const)('lets the connections finish on %s', async (signal) => {
     const server = spawnProgram(process.execPath, [join(built, 'echo-server.js'), '0'])
     const [, port] = await said(server, /:(\d+), for up to/)
     const client = connect(Number(port), '127.0.0.1')
@@ -47,7 +47,7 @@ describe('the echo server', () => {
 })
 
 describe('the blocking echo server', () => {
-  it('serves several at a time, and lets them finish on SIGINT', async () => {
+  it('serves several connections at a time, and lets them finish on SIGINT', async () => {
     const server = spawnProgram(process.execPath, [join(built, 'blocking-echo.js'), '0'])
     const [, port] = await said(server, /:(\d+), for \d+ at a time/)
     const clients = [1, 2].map(() => connect(Number(port), '127.0.0.1'))
@@ -65,10 +65,10 @@ describe('the blocking echo server', () => {
     expect([code, stderr]).toEqual([0, ''])
   })
 
-  it('goes on when a connection breaks', async () => {
+  it('goes on serving when a connection breaks', async () => {
     const server = spawnProgram(process.execPath, [join(built, 'blocking-echo.js'), '0'])
     const [, port] = await said(server, /:(\d+), for (\d+) at a time/)
-    // As many as there are threads.
+    // One for each thread.
     for (let i = 0; i < 4; i++) {
       const client = connect(Number(port), '127.0.0.1')
       client.write('before')
@@ -84,17 +84,17 @@ describe('the blocking echo server', () => {
   })
 })
 
-describe('what the kernel knows of a transfer', () => {
+describe('the information about a transfer', () => {
   const line = /^rtt \S+ ± \S+ ms · cwnd \d+ segments, .* · [\d.]+ [KM]iB\/s acknowledged, .* \(delivery_rate\) · /
 
-  it('comes once a second, so many times', async () => {
+  it('is printed once per second, as often as requested', async () => {
     const started = performance.now()
     const lines = (await runProgram(process.execPath, [join(built, 'tcp-info.js'), '2'])).trimEnd().split('\n')
     expect(lines).toEqual([expect.stringMatching(line), expect.stringMatching(line)])
     expect(performance.now() - started).toBeGreaterThan(1900)
   })
 
-  it('comes until Ctrl-C', async () => {
+  it('is printed until Ctrl-C', async () => {
     const program = spawnProgram(process.execPath, [join(built, 'tcp-info.js')])
     await said(program, /^rtt/)
     program.process.kill('SIGINT')
@@ -103,7 +103,7 @@ describe('what the kernel knows of a transfer', () => {
   })
 })
 
-describe('every story', () => {
+describe('every program', () => {
   const ended = readdirSync(resolve(import.meta.dirname, '../src')).filter(
     (file) => !['tour.ts', 'report.ts', 'echo-server.ts', 'tcp-info.ts'].includes(file),
   )
@@ -114,12 +114,12 @@ describe('every story', () => {
   })
 })
 
-/** Waits until a program has printed that. */
+/** Waits until a program has printed a match of the pattern. */
 async function said(program: Program, pattern: RegExp): Promise<RegExpExecArray> {
   for (;;) {
     const match = pattern.exec(program.stdout)
     if (match !== null) return match
-    if (program.process.stdout === null) throw new Error('nothing is heard of it')
+    if (program.process.stdout === null) throw new Error('the program has no standard output')
     await Promise.race([
       once(program.process.stdout, 'data'),
       program.finished.then(({ stderr }) => Promise.reject(new Error(stderr))),

@@ -1,4 +1,4 @@
-/** The static file server and the proxy, with curl as their client. */
+/** Tests the static file server and the proxy with curl as their client. */
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
@@ -49,7 +49,7 @@ it('the file server answers curl with files, ranges and refusals', async (test) 
   expect([code, stdout.match(/\/data {2}100 %/g)?.length]).toEqual([0, 3])
 })
 
-it('the file server answers requests that come at once in their order', async (test) => {
+it('the file server answers pipelined requests in order', async (test) => {
   skipUnless(test, needProgram('nc'))
   const { url, data } = await fileServer()
   const { port } = new URL(url)
@@ -67,7 +67,7 @@ it.each(['', 'GET /data HTTP/1.1\r\nHost: x\r\n'])('the file server doesn’t wa
   expect(await text(client)).toMatch(/^HTTP\/1.1 408 /)
 })
 
-it('the file server cuts off a client that doesn’t read', async () => {
+it('the file server disconnects a client that doesn’t read', async () => {
   const directory = temporaryDirectory()
   const complain = vi.spyOn(console, 'error').mockImplementation(() => {})
   onTestFinished(() => complain.mockRestore())
@@ -80,7 +80,7 @@ it('the file server cuts off a client that doesn’t read', async () => {
   const server = serveFiles(directory, 0, () => progress, { request: 60_000, stall: 300 })
   onTestFinished(() => server.close())
   const client = connectTo(server)
-  // Two at once: the second has its file open while it waits for its turn, which never comes.
+  // Two requests at once: the second has its file open while it waits for the first response, which is never complete.
   client.write('GET /data HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2))
   await expect.poll(() => sent, { timeout: 10_000 }).toBeGreaterThan(0)
   await expect.poll(() => server.connections.size, { timeout: 10_000 }).toBe(0)
@@ -88,7 +88,7 @@ it('the file server cuts off a client that doesn’t read', async () => {
   await expect.poll(() => complain.mock.calls).toEqual(Array(2).fill([expect.stringMatching(/^\/data: /)]))
 })
 
-it('the proxy passes curl on, and counts', async (test) => {
+it('the proxy forwards the request of curl, and counts the bytes', async (test) => {
   skipUnless(test, needProgram('curl'))
   const { url, directory, data } = await fileServer()
   const proxy = spawnProgram(process.execPath, [join(built, 'proxy.js'), '0', '127.0.0.1', new URL(url).port])
@@ -101,10 +101,10 @@ it('the proxy passes curl on, and counts', async (test) => {
   expect((await proxy.finished).code).toBe(0)
 })
 
-/** Sends, and reads when it is asked to; closed when the test ends. */
+/** Connects a client that reads only on demand. It is closed when the test ends. */
 function connectTo({ address }: Pick<Server, 'address'>): Socket {
   const client = connect((address as InetAddress).port, '127.0.0.1')
-  // Who is cut off may be told so by a reset.
+  // A client that the server disconnects may get a reset.
   client.on('error', () => {})
   onTestFinished(() => {
     client.destroy()

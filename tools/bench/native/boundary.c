@@ -1,4 +1,4 @@
-/* The calls of boundary.ts, made by C: prints the nanoseconds of CPU time per call. */
+/* Makes one of the calls of boundary.ts from C, and prints the nanoseconds of CPU time per call. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -78,7 +78,7 @@ static void *rest(void *nothing) {
 }
 
 static void prepare(void) {
-  /* A process with several threads, as Node is, pays for counting the users of each descriptor. */
+  /* Like Node, have several threads: only then does the kernel count the users of each descriptor, which costs time. */
   pthread_t thread;
   pthread_create(&thread, NULL, rest, NULL);
   int pair[2];

@@ -1,8 +1,8 @@
 /*
- * Servers that move many bytes without touching them.
+ * Servers that transfer many bytes without copying them to user space.
  *
- *   bulk relay PORT   what comes goes on to a connection of its own to PORT, and back, by splice(2) through pipes
- *   bulk file PATH    each 64 bytes that come are answered with the file, by sendfile(2)
+ *   bulk relay PORT   relays each connection to a new connection to PORT, both ways, with splice(2) through pipes
+ *   bulk file PATH    sends the file for each 64 bytes received, with sendfile(2)
  */
 #define _GNU_SOURCE
 #include <sys/sendfile.h>
@@ -20,7 +20,7 @@ static int epoll, listener;
 struct direction {
   int from, to, pipe[2];
   size_t buffered;
-  bool ended; /* nothing more comes; when the pipe is empty, too, the end has been passed on */
+  bool ended; /* nothing more comes from `from`; the end is passed on once the pipe is empty */
   bool done;
 };
 
@@ -33,7 +33,7 @@ struct pair {
 static uint16_t backend;
 static struct pair *dead_pairs;
 
-/* False when a connection is broken. `again` says that the budget ended it, not the kernel. */
+/* Returns false if a connection is broken. Sets `again` if the budget ended the loop and not the kernel. */
 static bool move(struct direction *way, bool *again) {
   for (int moves = 0; moves < MOVES; moves++) {
     bool moved = false;
@@ -66,7 +66,7 @@ static void bury(struct pair *pair) {
   const int all[] = {way->from, way->to, way->pipe[0], way->pipe[1], pair->back.pipe[0], pair->back.pipe[1]};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) close(all[i]);
   pair->dead = true;
-  /* Events of this turn may still point to it. */
+  /* Events of this turn may still point to the pair. */
   pair->next = dead_pairs;
   dead_pairs = pair;
 }
@@ -74,7 +74,7 @@ static void bury(struct pair *pair) {
 static void relay_on(struct pair *pair, uint32_t events) {
   if (pair->dead) return;
   if (!pair->connected) {
-    /* Until then splice(2) fails. */
+    /* splice(2) fails until the connection is established. */
     struct tcp_info info;
     socklen_t length = sizeof info;
     getsockopt(pair->there.to, IPPROTO_TCP, TCP_INFO, &info, &length);
@@ -85,7 +85,7 @@ static void relay_on(struct pair *pair, uint32_t events) {
   if (!move(&pair->there, &again) || !move(&pair->back, &again) || (pair->there.done && pair->back.done)) {
     bury(pair);
   } else if (again) {
-    /* Reports again what is ready, after the others had their turn. */
+    /* Has epoll report the two descriptors again, after the others have had their turn. */
     epoll_set(epoll, EPOLL_CTL_MOD, pair->there.from, BOTH, pair);
     epoll_set(epoll, EPOLL_CTL_MOD, pair->there.to, BOTH, pair);
   }
@@ -104,7 +104,7 @@ static void begin_relay(int fd) {
   struct direction *ways[] = {&pair->there, &pair->back};
   for (int i = 0; i < 2; i++) {
     try(pipe2(ways[i]->pipe, O_NONBLOCK | O_CLOEXEC), "pipe2");
-    fcntl(ways[i]->pipe[0], F_SETPIPE_SZ, PIPE); /* as much as may be had */
+    fcntl(ways[i]->pipe[0], F_SETPIPE_SZ, PIPE); /* the limit for pipes may be lower */
   }
   epoll_set(epoll, EPOLL_CTL_ADD, fd, BOTH, pair);
   epoll_set(epoll, EPOLL_CTL_ADD, to, BOTH, pair);
@@ -114,8 +114,8 @@ static void begin_relay(int fd) {
 
 struct client {
   int fd;
-  size_t asked;  /* bytes of a request that have come */
-  off_t offset;  /* of what is being sent; the file's size while nothing is */
+  size_t asked; /* bytes received of the current request */
+  off_t offset; /* of the next byte to send; the file's size if nothing is being sent */
 };
 
 static int file;
@@ -144,7 +144,7 @@ static bool serve(struct client *client) {
 static void serve_on(struct client *client) {
   if (serve(client)) return;
   close(client->fd);
-  free(client); /* each has one descriptor, and so one event in a turn */
+  free(client); /* a client has one descriptor, so this turn has no other event for it */
 }
 
 static void begin_serving(int fd) {

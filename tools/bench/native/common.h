@@ -1,4 +1,4 @@
-/* What the programs of the benchmark share. */
+/* Functions that the programs of the benchmark share. */
 #ifndef COMMON_H
 #define COMMON_H
 #include <arpa/inet.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Ends the program with one sentence; `what` failed with errno. */
+/* Prints that `what` failed with errno, and ends the program. */
 static inline void die(const char *what) {
   fprintf(stderr, "%s: %s\n", what, strerror(errno));
   exit(1);
@@ -37,7 +37,7 @@ static inline struct sockaddr_in loopback(uint32_t host, uint16_t port) {
   return address;
 }
 
-/* A socket on a free port of 127.0.0.1; tells the benchmark which. */
+/* Opens a socket on a free port of 127.0.0.1, and tells the benchmark the port. */
 static inline int open_server(int type) {
   const int fd = try(socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
   struct sockaddr_in address = loopback(INADDR_LOOPBACK, 0);
@@ -59,7 +59,7 @@ static inline void epoll_set(int epoll, int operation, int fd, uint32_t events, 
   try(epoll_ctl(epoll, operation, fd, &event), "epoll_ctl");
 }
 
-/* Standard input ends when the benchmark does; what it says is not for C servers. */
+/* Ends the program if standard input has ended, as it does when the benchmark ends. Other input is ignored. */
 static inline void leave_with_parent(void) {
   char bytes[256];
   if (read(STDIN_FILENO, bytes, sizeof bytes) == 0) exit(0);

@@ -1,4 +1,4 @@
-/* Sends datagrams back to where they come from, as many with a call as there are: recvmmsg(2), sendmmsg(2). */
+/* Sends each datagram back to its sender, with as many per call as possible: recvmmsg(2), sendmmsg(2). */
 #define _GNU_SOURCE
 #include "common.h"
 
@@ -33,19 +33,21 @@ int main(void) {
     for (;;) {
       for (int i = 0; i < BATCH; i++) {
         pieces[i] = (struct iovec){data[i], LONGEST};
-        messages[i].msg_hdr =
-            (struct msghdr){.msg_name = &addresses[i], .msg_namelen = sizeof *addresses, .msg_iov = &pieces[i], .msg_iovlen = 1};
+        messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &addresses[i], .msg_namelen = sizeof *addresses, .msg_iov = &pieces[i], .msg_iovlen = 1};
       }
       const int count = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
       if (count < 0 && errno != EAGAIN && errno != ECONNREFUSED) die("recvmmsg");
       for (int i = 0; i < count; i++) pieces[i].iov_len = messages[i].msg_len;
       for (int sent = 0; sent < count;) {
         const int more = sendmmsg(fd, messages + sent, (unsigned)(count - sent), MSG_DONTWAIT);
-        if (more > 0) sent += more;
+        if (more > 0)
+          sent += more;
         else if (errno == EAGAIN) {
           wait_for(epoll, fd, EPOLLOUT);
           epoll_set(epoll, EPOLL_CTL_MOD, fd, EPOLLIN, &messages);
-        } else sent++; /* its receiver is gone */
+        } else
+          sent++; /* its receiver no longer exists */
       }
       if (count < BATCH) break;
     }

@@ -1,9 +1,9 @@
 /*
- * What needs no load from outside: drive connect | descriptors. For each line "WARM SECONDS" on standard input it works that
- * long, and says what it did.
+ * Cases that need no load from another program: drive connect | descriptors. For each line "WARM SECONDS" on standard
+ * input, the program works that long, and then prints a result.
  *
- *   connect      50 at a time connect to a listener of this process, which accepts and closes; each then closes
- *   descriptors  a descriptor passed through a pair of Unix sockets, received and closed
+ *   connect      connects to a listener of this process, which accepts and closes; then closes the client. 50 at a time
+ *   descriptors  passes a descriptor through a pair of Unix sockets, receives it and closes it
  */
 #define _GNU_SOURCE
 #include <sys/eventfd.h>
@@ -87,8 +87,10 @@ static void pass(void) {
     struct cmsghdr header;
     char space[CMSG_SPACE(sizeof(int))];
   } control = {0};
-  struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-  control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+  struct msghdr message = {
+      .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  control.header =
+      (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
   memcpy(CMSG_DATA(&control.header), &passed, sizeof passed);
   if (sendmsg(ends[0], &message, MSG_NOSIGNAL) != 1) die("sendmsg");
   message.msg_controllen = sizeof control;
@@ -96,7 +98,7 @@ static void pass(void) {
   if (CMSG_FIRSTHDR(&message) == NULL) complain("the descriptor has not come along");
   int received;
   memcpy(&received, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof received);
-  /* As who doesn't want to wait for it does. */
+  /* A program that must never block on the descriptor has to make this call. */
   try(fcntl(received, F_SETFL, fcntl(received, F_GETFL) | O_NONBLOCK), "fcntl");
   try(close(received), "close");
 }

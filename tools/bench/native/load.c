@@ -1,20 +1,21 @@
 /*
- * Load for a server, and its measure: load NAME=VALUE…
+ * Puts a load on a server and measures it: load NAME=VALUE…
  *
  * Each connection has one exchange under way: it sends `depth` messages of `size` bytes, and begins the next exchange
- * when all of them have come back, byte for byte. What comes back wrong, too much, or not at all for five seconds ends the program
- * with a complaint, so a result is one without errors.
+ * when all of them have come back, byte for byte. If wrong bytes or too many bytes come back, or none for five seconds,
+ * the program ends with an error message. So if there is a result, there were no errors.
  *
- *   mode         echo: exchanges on connections that stay
- *                close: a connection for each exchange, which counts when the server has closed its side, too
+ *   mode         echo: exchanges on connections that stay open
+ *                close: a connection for each exchange, which counts once the server has closed its side, too
  *                udp: the messages are datagrams
- *                file: what comes back is not the messages but the file at `path`
- *   connections  that are open; of them `active` have exchanges, spread evenly (default: all)
+ *                file: the server sends back not the messages but the file at `path`
+ *   connections  how many are open; `active` of them, evenly spread, have exchanges (default: all)
  *   lines        1: the messages are lines of 8 … 2 · size − 8 bytes
- *   pid          of the server, whose CPU time is measured
- *   warm         seconds before, and `seconds` of, the measurement
+ *   pid          the process of the server, whose CPU time is measured
+ *   warm         seconds of load before the measurement, which takes `seconds` seconds
  *
- * It says {"open":N} when the connections are there and each that stays has had one exchange, waits for a byte on standard input, and says the result.
+ * The program prints {"open":N} once the connections are open and each one that stays open has had one exchange. Then
+ * it waits for a byte on standard input, measures, and prints the result.
  */
 #define _GNU_SOURCE
 #include <sys/stat.h>
@@ -27,7 +28,7 @@ static const char *mode = "echo", *path;
 static long port, pid, connections = 1, active, size = 64, depth = 1, by_lines;
 static double warm = 0.2, seconds = 1;
 
-/* ---- The histogram: 64 buckets for each power of two, so a value is known to 1.6 %. */
+/* ---- The histogram: 64 buckets for each power of two, so a value is exact to 1.6 %. */
 
 enum { STEPS = 64, BUCKETS = 60 * STEPS };
 static uint64_t histogram[BUCKETS];
@@ -39,7 +40,7 @@ static size_t bucket_of(uint64_t value) {
   return (size_t)shift * STEPS + (value >> shift);
 }
 
-/* The middle of a bucket. */
+/* Returns the middle of a bucket. */
 static double value_of(size_t bucket) {
   if (bucket < 2 * STEPS) return bucket;
   const size_t shift = bucket / STEPS - 1;
@@ -66,8 +67,8 @@ static uint64_t now_of(clockid_t clock) {
 static uint64_t now(void) { return now_of(CLOCK_MONOTONIC); }
 
 /*
- * What the server has used: nanoseconds of all its threads together, exact, and ticks in user and in system mode, which the kernel
- * samples; they say only how the former splits.
+ * CPU time of the server: exact nanoseconds of all its threads together, and ticks in user and in system mode. The
+ * kernel samples the ticks; they only show how the nanoseconds split.
  */
 struct usage {
   uint64_t cpu, user, system;
@@ -86,7 +87,8 @@ static struct usage usage_of_server(void) {
   close(fd);
   text[length] = 0;
   const char *fields = strrchr(text, ')');
-  if (fields == NULL || sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &usage.user, &usage.system) != 2)
+  if (fields == NULL ||
+      sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &usage.user, &usage.system) != 2)
     complain("/proc/PID/stat can't be read");
   return usage;
 }
@@ -104,7 +106,7 @@ static uint32_t random_number(void) {
   return random_state ^= random_state << 5;
 }
 
-/* As many bytes in each, all different, so that an answer to another exchange is noticed. */
+/* All payloads have the same length but different bytes, so that an answer to another exchange is noticed. */
 static void make_payloads(void) {
   payload_length = (size_t)size * (size_t)depth;
   for (int i = 0; i < PAYLOADS; i++) {
@@ -117,7 +119,7 @@ static void make_payloads(void) {
     if (!by_lines) continue;
     size_t end = 0;
     for (long line = 0; line < depth; line += 2) {
-      /* Two lines that are as long as two messages. */
+      /* The two lines together are as long as two messages. */
       const size_t first = line + 1 == depth ? (size_t)size : 8 + random_number() % (size_t)(2 * size - 15);
       bytes[end + first - 1] = '\n';
       end += line + 1 == depth ? (size_t)size : 2 * (size_t)size;
@@ -126,7 +128,7 @@ static void make_payloads(void) {
   }
 }
 
-/* What comes back where that isn't what was sent. */
+/* The expected answer, if it is not the payload itself. */
 static char *response;
 static size_t response_length;
 
@@ -164,7 +166,7 @@ static char buffer[BUFFER];
 
 static bool datagrams, reconnecting;
 
-/* A peer's first payload depends on its number: neighbours send different bytes. */
+/* A peer's first payload depends on its number, so that neighbours send different bytes. */
 static const char *payload_of(const struct peer *peer) {
   return payloads[(peer->exchange + (size_t)(peer - peers)) % PAYLOADS];
 }
@@ -179,7 +181,7 @@ static void fail(const struct peer *peer, const char *what) {
   exit(1);
 }
 
-/* From several addresses in turn: one has no more ports than 28 232, and each may linger in TIME-WAIT. */
+/* Connects from several addresses in turn: an address has only 28 232 ports, and each may stay in TIME-WAIT. */
 static void open_peer(struct peer *peer) {
   static uint32_t source;
   const int on = 1;
@@ -256,7 +258,7 @@ static void receive_on(struct peer *peer, bool ending) {
     if (measuring) bytes_received += (uint64_t)count;
     if (peer->received == expected_length()) {
       if (!peer->greeted && !reconnecting) {
-        /* The server has accepted it, and got to know it. */
+        /* The server has accepted the connection and handled its first exchange. */
         peer->greeted = true;
         open_peers++;
         if (!datagrams && !ending) return;
@@ -309,8 +311,8 @@ int main(int count, char **arguments) {
   const struct {
     const char *name;
     long *value;
-  } numbers[] = {{"port", &port},     {"pid", &pid},     {"connections", &connections}, {"active", &active},
-                 {"size", &size},     {"depth", &depth}, {"lines", &by_lines}};
+  } numbers[] = {{"port", &port}, {"pid", &pid},     {"connections", &connections}, {"active", &active},
+                 {"size", &size}, {"depth", &depth}, {"lines", &by_lines}};
   for (int i = 1; i < count; i++) {
     char *value = strchr(arguments[i], '=');
     if (value == NULL) complain("load NAME=VALUE…");
@@ -321,11 +323,16 @@ int main(int count, char **arguments) {
       *numbers[j].value = atol(value);
       known = true;
     }
-    if (strcmp(arguments[i], "mode") == 0) mode = value;
-    else if (strcmp(arguments[i], "path") == 0) path = value;
-    else if (strcmp(arguments[i], "warm") == 0) warm = atof(value);
-    else if (strcmp(arguments[i], "seconds") == 0) seconds = atof(value);
-    else if (!known) complain(arguments[i]);
+    if (strcmp(arguments[i], "mode") == 0)
+      mode = value;
+    else if (strcmp(arguments[i], "path") == 0)
+      path = value;
+    else if (strcmp(arguments[i], "warm") == 0)
+      warm = atof(value);
+    else if (strcmp(arguments[i], "seconds") == 0)
+      seconds = atof(value);
+    else if (!known)
+      complain(arguments[i]);
   }
   datagrams = strcmp(mode, "udp") == 0;
   reconnecting = strcmp(mode, "close") == 0;
@@ -340,7 +347,7 @@ int main(int count, char **arguments) {
       peers[i].active = i % (connections / active) == 0;
       open_peer(&peers[i]);
       if (datagrams) begin(&peers[i]);
-      /* No more at a time than fit into any server's backlog. */
+      /* Not more at a time than fit into the backlog of every server. */
       while (i + 1 - open_peers >= 128) turn();
     }
     while (open_peers < connections) turn();
@@ -367,7 +374,7 @@ int main(int count, char **arguments) {
   const double took = (double)(now() - started) / 1e9;
   const struct usage after = usage_of_server();
 
-  /* Everything that is under way comes back, then all connections end in order. */
+  /* Waits for all answers that are under way, then closes all connections gracefully. */
   leaving = true;
   if (!datagrams) {
     for (long i = 0; i < connections; i++)

@@ -1,6 +1,6 @@
 /*
- * pin CPU PROGRAM ARGUMENT…: runs a program on one processor, with as many descriptors as it may have, and not longer
- * than the benchmark itself.
+ * pin CPU PROGRAM ARGUMENT…: runs a program on one processor, with the highest allowed limit of descriptors. The
+ * program is killed when the benchmark ends.
  */
 #define _GNU_SOURCE
 #include <sched.h>

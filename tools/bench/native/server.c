@@ -1,7 +1,7 @@
 /*
- * The server that the others are compared with: server echo | lines. What a careful C programmer writes with epoll:
- * edge-triggered, reads drained up to a budget, answers written at once, what the kernel doesn't take queued per
- * connection, EPOLLOUT only while something is queued, no reading on while much is.
+ * The server that the others are compared with: server echo | lines. A careful C programmer would write it like this
+ * with epoll: edge-triggered; it reads up to a budget, and writes answers at once. Bytes that the kernel doesn't take
+ * are queued per connection. EPOLLOUT is set only while bytes are queued, and reading stops while many are.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -23,12 +23,12 @@ struct bytes {
 
 struct connection {
   int fd;
-  bool writing;    /* EPOLLOUT is on */
-  bool readable;   /* may have bytes that were not read, because of the budget or of the queue */
-  bool listed;     /* is in the list of those to go on with */
+  bool writing;  /* EPOLLOUT is on */
+  bool readable; /* the kernel may hold unread bytes, because of the budget or of the queue */
+  bool listed;   /* is in the list of unfinished connections */
   bool peer_ended;
   struct bytes queue;
-  struct bytes line; /* the beginning of a line whose end has not come */
+  struct bytes line; /* the beginning of a line whose end has not been received */
   struct connection *next;
 };
 
@@ -57,14 +57,14 @@ static void empty(struct bytes *bytes) {
 }
 
 static void finish(struct connection *connection) {
-  close(connection->fd); /* which ends its registration, too: nobody else has the descriptor */
+  close(connection->fd); /* ends the registration, too: there is no duplicate of the descriptor */
   connection->fd = -1;
   empty(&connection->queue);
   empty(&connection->line);
   if (!connection->listed) free(connection);
 }
 
-/* Bytes taken by the kernel, or −1 when the connection is broken. */
+/* Returns the number of bytes that the kernel took, or −1 if the connection is broken. */
 static ssize_t send_some(int fd, const char *data, size_t length) {
   size_t sent = 0;
   while (sent < length) {
@@ -101,7 +101,7 @@ static bool flush_queue(struct connection *connection) {
   return true;
 }
 
-/* Every line is answered with itself; the answers to what came together go out together. */
+/* Answers each line with itself. The answers to lines that were received together are sent together. */
 static bool answer_lines(struct connection *connection, const char *data, size_t length) {
   size_t filled = 0;
   for (;;) {
@@ -124,7 +124,7 @@ static bool answer_lines(struct connection *connection, const char *data, size_t
   return filled == 0 || answer(connection, answers, filled);
 }
 
-/* False when the connection is over. */
+/* Returns false if the connection has to be closed. */
 static bool read_on(struct connection *connection, bool ending) {
   connection->readable = true;
   for (int reads = 0; reads < READ_BUDGET; reads++) {
@@ -138,7 +138,7 @@ static bool read_on(struct connection *connection, bool ending) {
       return true;
     }
     if (!(by_lines ? answer_lines : answer)(connection, slab, (size_t)count)) return false;
-    /* A short read says that nothing is left; an end that came with it has no edge of its own. */
+    /* After a short read only an end can be left, which has no edge of its own if it arrived with the data. */
     if (count < SLAB && !ending) {
       connection->readable = false;
       return true;
@@ -172,8 +172,9 @@ static void go_on(void) {
     list = connection->next;
     connection->listed = false;
     if (connection->fd < 0) free(connection);
-    /* Whether an end came with what the budget left over isn't known any more: read until it shows. */
-    else handle(connection, EPOLLRDHUP);
+    /* An end may have arrived with the bytes that the budget left unread. Reading on as if it had finds out. */
+    else
+      handle(connection, EPOLLRDHUP);
   }
 }
 
@@ -181,14 +182,14 @@ static void accept_some(void) {
   for (int i = 0; i < ACCEPT_BUDGET; i++) {
     const int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-      /* The textbook's trick: drop one, so that its peer needn't wait and the event doesn't come for ever. */
+      /* Accept and close one connection: its peer need not wait, and the event is not reported forever. */
       close(reserve);
       close(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
       reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
       return;
     }
     if (fd < 0 && errno == EAGAIN) return;
-    if (fd < 0) continue; /* it failed before it could be accepted */
+    if (fd < 0) continue; /* the connection failed before it could be accepted */
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) die("calloc");
     connection->fd = fd;
@@ -209,9 +210,12 @@ int main(int count, char **arguments) {
     const int ready = epoll_wait(epoll, events, EVENTS, unfinished == NULL ? -1 : 0);
     if (ready < 0 && errno != EINTR) die("epoll_wait");
     for (int i = 0; i < ready; i++) {
-      if (events[i].data.ptr == NULL) leave_with_parent();
-      else if (events[i].data.ptr == &listener) accept_some();
-      else handle(events[i].data.ptr, events[i].events);
+      if (events[i].data.ptr == NULL)
+        leave_with_parent();
+      else if (events[i].data.ptr == &listener)
+        accept_some();
+      else
+        handle(events[i].data.ptr, events[i].events);
     }
     if (unfinished != NULL) go_on();
   }

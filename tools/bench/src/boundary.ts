@@ -1,6 +1,6 @@
 /**
- * What a call through the boundary costs over the system call itself: the same calls made by C, by the boundary's bare
- * functions and by the typed floor, on the same kind of descriptors, in turns within one run.
+ * Measures the cost of a call through the boundary beyond the system call itself. C, the boundary's bare functions and the
+ * typed floor make the same calls on the same kinds of descriptors, in turns within one run.
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -32,14 +32,14 @@ import { type Spread, spread } from './statistics.js'
 const CALLS = 20_000
 const ROUNDS = 31
 
-/** A call three ways: its name in boundary.c, the boundary's bare function, and the typed floor. */
+/** A call in three ways: its name in boundary.c, the boundary's bare function, and the function of the typed floor. */
 interface Case {
   readonly name: string
   readonly bare: () => unknown
   readonly typed: () => unknown
 }
 
-/** **Nanoseconds** for each call: in C, by the bare boundary and by the typed floor, and how much these are over C. */
+/** **Nanoseconds** per call in C, by the bare boundary and by the typed floor, and the differences of these from C. */
 export interface BoundaryLine {
   readonly name: string
   readonly c: Spread
@@ -53,7 +53,7 @@ export async function benchBoundary(): Promise<BoundaryLine[]> {
   const program = compile('boundary')
   const cases = await prepare()
   for (const { bare, typed } of cases) {
-    // Compiled before it counts.
+    // The JIT compiles the functions before the measurement.
     for (let warm = 0; warm < 3; warm++) {
       time(bare)
       time(typed)
@@ -166,7 +166,7 @@ function timeInC(program: string, name: string): number {
   return Number(stdout)
 }
 
-/** The median with half the width of the middle half. */
+/** Formats the median and half the interquartile range. */
 function around({ median, low, high }: Spread): string {
   return `${median.toFixed(0)} ±${((high - low) / 2).toFixed(0)}`
 }
@@ -175,7 +175,7 @@ function row(name: string, ...cells: string[]): string {
   return `  ${name.padEnd(26)}${cells.map((cell) => cell.padStart(12)).join('')}`
 }
 
-/** The file that packages keep to themselves, over the binary of this checkout. */
+/** Imports the boundary, which native-core doesn't export, with the binary of this checkout. */
 async function loadBoundary() {
   process.env.LINUX_SOCKETS_BINARY ??= join(root, 'packages/native-core/build/Release/native_core.node')
   const { native } = await import('../../../packages/native-core/src/native.js')

@@ -1,19 +1,19 @@
-/** What the programs are asked to do. */
+/** The task of a program. */
 export type Mode = 'echo' | 'lines' | 'datagrams' | 'relay' | 'file' | 'connect' | 'descriptors'
 
-/** What is measured. */
+/** A case of the benchmark. */
 export interface Case {
   readonly name: string
   readonly title: string
   readonly mode: Mode
-  /** For native/load.c; absent where the programs make their own. */
+  /** The arguments for native/load.c; absent if the programs make their own load. */
   readonly load?: Load
   /**
-   * That the cost is one for each GiB, not for each trip: how often what comes back to the load has gone through the
-   * server.
+   * How often each byte that the load receives has passed through the server. If it is set, costs are per GiB instead of per
+   * round trip.
    */
   readonly passes?: number
-  /** Whether the memory of its connections is measured, too. */
+  /** Whether to measure the memory of the connections, too. */
   readonly memory?: boolean
 }
 
@@ -42,7 +42,7 @@ export const cases: readonly Case[] = [
     name: 'idle',
     title: '10 000 connections, 100 of them active',
     mode: 'echo',
-    // Half of the descriptors that a process may have here leave the load its own.
+    // The load and the server need a descriptor each per connection, and a process here may have twice as many.
     load: { size: 64, connections: 10_000, active: 100 },
     memory: true,
   },
@@ -50,7 +50,7 @@ export const cases: readonly Case[] = [
     name: 'datagrams',
     title: 'UDP echo 64 B, 20 sockets with 4 each under way',
     mode: 'datagrams',
-    // As many as a receive buffer of the usual size holds, so that none is lost.
+    // A receive buffer of the default size holds all of them, so that none is lost.
     load: { mode: 'udp', size: 64, depth: 4, connections: 20 },
   },
   {
@@ -59,6 +59,12 @@ export const cases: readonly Case[] = [
     mode: 'relay',
     load: { size: 256 * 1024, connections: 8 },
     passes: 2,
+  },
+  {
+    name: 'relay-close',
+    title: 'proxy: connect, 64 B, close; 50 at a time',
+    mode: 'relay',
+    load: { mode: 'close', size: 64, connections: 50 },
   },
   {
     name: 'file',

@@ -3,19 +3,19 @@ import { join } from 'node:path'
 import type { Mode } from './case.js'
 import { compile, home } from './directory.js'
 
-/** Who is measured. */
+/** A server that is measured. */
 export interface Contender {
   readonly name: string
-  /** How its program is started for a mode, which may need an argument; undefined where it has none. */
+  /** Returns the command that starts the program for a mode, which may need an argument; undefined if there is no program. */
   readonly command: (mode: Mode, argument?: string) => readonly string[] | undefined
-  /** Whether it answers to questions for memory. */
+  /** Whether the program answers questions about its memory. */
   readonly tells: boolean
 }
 
-/** The programs besides this Node.js, by name: `node26`, `bun`, `deno`. */
+/** The paths of the runtimes other than this Node.js, by name: `node26`, `bun`, `deno`. */
 export type Runtimes = Readonly<Record<string, string>>
 
-/** All that can be measured here, C first; `missing` says what can't. */
+/** Returns the contenders that can be measured on this machine, C first. `missing` names the runtimes that it lacks. */
 export function contenders(runtimes: Runtimes): { readonly present: Contender[]; readonly missing: string[] } {
   const present: Contender[] = [{ name: 'c', command: commandInC, tells: false }]
   const missing: string[] = []
@@ -40,12 +40,12 @@ export function contenders(runtimes: Runtimes): { readonly present: Contender[];
   return { present, missing }
 }
 
-/** Whose program for a mode is which of `src/servers`. */
+/** The file in `src/servers` for each mode that a contender has a program for. */
 type Scripts = Readonly<Partial<Record<Mode, string>>>
 
 const onNode: Readonly<Record<string, Scripts>> = {
   reactor: both('reactor'),
-  streams: both('streams'),
+  streams: { ...both('streams'), relay: 'streams-relay' },
   net: both('net'),
   ours: { datagrams: 'datagrams', relay: 'relay', file: 'file', connect: 'connect', descriptors: 'descriptors' },
   node: { datagrams: 'node-datagrams', relay: 'node-relay', file: 'node-file', connect: 'node-connect' },
@@ -59,7 +59,7 @@ const onBun: Scripts = {
   connect: 'bun-connect',
 }
 
-/** Its datagrams are not stable. */
+/** Has no program for datagrams: Deno's are not stable. */
 const onDeno: Scripts = { ...both('deno'), relay: 'deno-relay', file: 'deno-file', connect: 'deno-connect' }
 
 function both(script: string): Scripts {

@@ -5,10 +5,10 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { threadId } from 'node:worker_threads'
 
-/** The repository. */
+/** The root of the repository. */
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
-/** The tool's own directory. */
+/** The directory of this tool. */
 export const home = join(root, 'tools/bench')
 
 /** Compiles `native/NAME.c` unless its program is newer, and returns the program's path. */
@@ -17,7 +17,7 @@ export function compile(name: string): string {
   const sources = [join(home, 'native', `${name}.c`), join(home, 'native/common.h')]
   if (sources.every((source) => changed(source) < changed(program))) return program
   make(program, (path) => {
-    // The one compiler that the repository needs anyway is g++.
+    // g++ is the only compiler that the repository needs anyway.
     const { status, stderr } = spawnSync(
       'g++',
       ['-x', 'c', '-O2', '-Wall', '-Wextra', '-pthread', '-o', path, sources[0] as string],
@@ -28,11 +28,11 @@ export function compile(name: string): string {
   return program
 }
 
-/** The path of a file with a MiB of bytes that repeat nowhere. */
+/** Makes a file of 1 MiB whose bytes follow no pattern, unless it exists, and returns its path. */
 export function sampleFile(): string {
   const file = join(cache(), 'sample')
   if (statSync(file, { throwIfNoEntry: false })?.size !== SAMPLE_SIZE) {
-    // The same in every file, as another process may make it at the same time.
+    // Always the same bytes, because another process may make the file at the same time.
     const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16), Buffer.alloc(16))
     make(file, (path) => writeFileSync(path, cipher.update(Buffer.alloc(SAMPLE_SIZE))))
   }
@@ -42,7 +42,7 @@ export function sampleFile(): string {
 /** **Bytes.** */
 const SAMPLE_SIZE = 1024 * 1024
 
-/** Others may make the same file at the same time, and may be running it: each finds it whole or not at all. */
+/** Makes a file atomically: other processes may make the same file at the same time, or may be running it. */
 function make(file: string, write: (path: string) => void): void {
   const own = `${file}.${process.pid}.${threadId}`
   write(own)

@@ -1,4 +1,4 @@
-/** `npm run bench`: measures our servers, and others, side by side. */
+/** `npm run bench`: measures our servers and others side by side. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'

@@ -2,15 +2,15 @@ import { spawnSync } from 'node:child_process'
 import { cpus, release } from 'node:os'
 import type { Runtimes } from './contender.js'
 
-/** Where and with what was measured, without which no number says anything. */
+/** The machine and the versions of a measurement; without them its numbers say nothing. */
 export interface Machine {
-  /** Of the day, in UTC. */
+  /** The day of the measurement in UTC: `2025-01-31`. */
   readonly date: string
   readonly kernel: string
   readonly processor: string
-  /** How many processors there are. */
+  /** The number of processors. */
   readonly processors: number
-  /** The versions of the runtimes by their names, as far as they are there. */
+  /** The versions, by name, of the runtimes that are present. */
   readonly runtimes: Readonly<Record<string, string>>
 }
 
@@ -33,7 +33,7 @@ export function described({ date, kernel, processor, processors, runtimes }: Mac
   return `${date}: Linux ${kernel}, ${processors} × ${processor}; ${versions.join(', ')}`
 }
 
-/** The first number that a runtime says of itself; undefined where it isn't there. */
+/** Returns the first version number in the output of `--version`; undefined if the program is missing. */
 function versionOf(program: string): string | undefined {
   const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' })
   return /\d+(\.\d+)+/.exec(stdout ?? '')?.[0]

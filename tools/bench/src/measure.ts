@@ -5,46 +5,46 @@ import { compile, sampleFile } from './directory.js'
 import { processors } from './processors.js'
 import { Program } from './program.js'
 
-/** One round of one contender, as native/load.c reports it, or the program that needs no load. */
+/** One round of one contender, as reported by native/load.c or by a program that needs no load. */
 export interface Round {
   readonly seconds: number
   readonly requests: number
-  /** Received by the load. */
+  /** **Bytes** that the load received. */
   readonly bytes: number
   /** **Nanoseconds** of the server's CPU time. */
   readonly cpu: number
-  /** Clock ticks in which the server was seen in user mode, and in the kernel. */
+  /** Clock ticks in which the kernel sampled the server in user mode; `system` are those in the kernel. */
   readonly user: number
   readonly system: number
-  /** **Nanoseconds**, as the load sees it. */
+  /** Latency in **nanoseconds**, measured by the load. */
   readonly p50?: number
   readonly p99?: number
   readonly p999?: number
   readonly max?: number
 }
 
-/** **Bytes** for each idle connection, without the kernel's. */
+/** **Bytes** for each idle connection, without the kernel's memory. */
 export interface Memory {
-  /** The growth of the process as the kernel sees it, what its collector keeps in reserve included. */
+  /** The growth of the process as the kernel sees it, including the reserve of the garbage collector. */
   readonly pss: number
-  /** Used by JavaScript objects, after a collection. */
+  /** The size of the JavaScript objects after a garbage collection. */
   readonly javascript?: number
-  /** Anonymous memory that isn't a heap of JavaScript: of C++, and of what buffers hold. */
+  /** Anonymous memory outside the JavaScript heap: that of C++, and the contents of buffers. */
   readonly native: number
 }
 
-/** What a contender did in all rounds of a case, or why it couldn't. */
+/** The results of a contender in all rounds of a case, or why it failed. */
 export type Outcome = { readonly rounds: Round[]; memory?: Memory } | { readonly failure: string }
 
 export interface Settings {
   readonly rounds: number
-  /** Of each measurement, and of the warm-up before it. */
+  /** The **seconds** of each measurement; `warm` are those of the warm-up before it. */
   readonly seconds: number
   readonly warm: number
   readonly progress: (text: string) => void
 }
 
-/** Measures a case: all who can do it are started and warmed up, then the rounds go through them in turns. */
+/** Measures a case: starts and warms up all contenders that have a program for it; then each round measures them in turn. */
 export async function measure(
   one: Case,
   servers: readonly Contender[],
@@ -75,7 +75,7 @@ export async function measure(
         running.set(contender, { program, port })
         outcomes.set(contender.name, { rounds: [] })
         settings.progress(`${contender.name} warms up`)
-        // Compilers in the runtimes need some thousand calls, and a second, before they are done.
+        // The JIT compilers of the runtimes need some thousand calls, and a second, before they are done.
         await round(one, program, port, { ...settings, warm: settings.warm * 2 })
       })
     }
@@ -101,7 +101,7 @@ export async function measure(
   return outcomes
 }
 
-/** What a program says first. */
+/** The first answer of a program. */
 interface Started {
   readonly port?: number
 }
@@ -110,7 +110,7 @@ function start(contender: Contender, [command, ...args]: readonly string[]): Pro
   return new Program(contender.name, processors().server, command as string, args)
 }
 
-/** What a proxy passes on to. */
+/** Starts the echo server behind a proxy. */
 function startBackend(): Program {
   return new Program('the backend', processors().load, compile('server'), ['echo'])
 }
@@ -136,11 +136,11 @@ function startLoad(settings: Load): Program {
   return new Program('the load', processors().load, compile('load'), args)
 }
 
-/** Of a server of its own, as memory that a process has had is used again, and then costs nothing. */
+/** Measures a fresh server, because a process reuses memory that it has had before, which would then cost nothing. */
 async function measureMemory(one: Case, contender: Contender): Promise<Memory> {
   await using server = start(contender, contender.command(one.mode) ?? [])
   const { port } = await server.answer<Started>()
-  // What is made once, by the first connections, is none of the others'.
+  // The first connections allocate what is allocated only once, which the others must not be charged for.
   const few = { ...one, load: { ...one.load, connections: 100, active: 100 } }
   await round(few, server, port, { seconds: 0.2, warm: 0 })
   const before = await memoryOf(server, contender.tells)

@@ -1,7 +1,7 @@
 import type { Line, Report } from './report.js'
 import type { Spread } from './statistics.js'
 
-/** Who is drawn, in this order; the colours are told apart on white and on black, and by those who see few. */
+/** The contenders to draw, in order. The colours can be told apart on white and on black, and by colour-blind readers. */
 const drawn: readonly Drawn[] = [
   { contenders: ['reactor', 'ours'], label: 'linux-sockets', colour: '#0072b2' },
   { contenders: ['streams'], label: 'linux-sockets as Duplex', colour: '#56b4e9' },
@@ -23,8 +23,8 @@ const LANE = 13
 const TOP = 76
 
 /**
- * The CPU time of each server over that of C, as an SVG picture that can be read on light and on dark pages: a bar to the
- * median, and a line over the middle half of the rounds.
+ * Draws the CPU time of each server divided by that of C, as an SVG picture for light and dark pages. A bar shows the median,
+ * and a line the interquartile range of the rounds.
  */
 export function plot(reports: readonly Report[]): string {
   const groups = reports
@@ -58,7 +58,7 @@ export function plot(reports: readonly Report[]): string {
       return entry
     })
   const height = ends + 28
-  // A page may be dark where the reader's system is light: the picture brings its own background.
+  // A page may be dark although the reader's system is light, so the picture has a background of its own.
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img" aria-label="${TITLE}">
 <style>
 text { fill: #1f2328 } .page { fill: #ffffff } .value, .detail { font-size: 10px } .one, .spread { stroke: #1f2328 } .one { stroke-dasharray: 3 3 } .spread { stroke-width: 1.5 }
@@ -75,7 +75,7 @@ ${shapes.join('\n')}
 
 const TITLE = 'CPU time for the same work, C with epoll = 1; less is better'
 
-/** What a case is about, and below it how much of it there is. */
+/** Draws the title of a case, with its last part, the amount, on a second line. */
 function labelOf(title: string, middle: number): string {
   const [, what = title, detail] = /^(.*)[,;] ([^,;]*)$/.exec(title) ?? []
   const line = (text: string, y: number, kind = '') =>

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 
-/** Two processors for the server and for the load: of different cores where there are such. Both the same where there is one. */
+/** Chooses processors for the server and the load: on different cores if there are two, the same one if there is only one. */
 export function processors(): { readonly server: number; readonly load: number } {
   const allowed = /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
   const all = parseList(allowed)
@@ -10,7 +10,7 @@ export function processors(): { readonly server: number; readonly load: number }
   return { server, load }
 }
 
-/** The kernel's way to write a set: `0-3,8`. */
+/** Parses the kernel's notation of a set of processors: `0-3,8`. */
 export function parseList(text: string): number[] {
   return text
     .trim()

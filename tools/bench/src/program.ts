@@ -4,8 +4,8 @@ import { createInterface, type Interface } from 'node:readline'
 import { compile } from './directory.js'
 
 /**
- * A program of the benchmark, on a processor of its own. It answers in lines of JSON, and is killed when this process
- * ends, however that happens.
+ * A program of the benchmark, which runs on one processor and answers in lines of JSON. It is killed when this process ends,
+ * in whatever way.
  */
 export class Program implements AsyncDisposable {
   readonly #name: string
@@ -27,7 +27,7 @@ export class Program implements AsyncDisposable {
     this.#process.stderr?.setEncoding('utf8').on('data', (text) => {
       this.#complaint += text
     })
-    // It may have ended by itself.
+    // The program may already have ended.
     this.#process.stdin?.on('error', () => {})
     this.#lines = createInterface({ input: this.#process.stdout as NonNullable<ChildProcess['stdout']> })
     this.#answers = this.#lines[Symbol.asyncIterator]()
@@ -37,7 +37,10 @@ export class Program implements AsyncDisposable {
     return this.#process.pid as number
   }
 
-  /** The next line of what it says. Throws with its complaint when there is none, after `timeout` milliseconds at the latest. */
+  /**
+   * Returns the next answer. Throws an error with the program's error output if the program ends without one. The program is
+   * killed after `timeout` **milliseconds**.
+   */
   async answer<T>(timeout = 60_000): Promise<T> {
     const timer = setTimeout(() => this.#process.kill('SIGKILL'), timeout)
     const { value, done } = await this.#answers.next()
@@ -47,7 +50,7 @@ export class Program implements AsyncDisposable {
     throw new Error(`${this.#name} has ended: ${this.#complaint.trim() || 'it said nothing'}`)
   }
 
-  /** Says something to it, and returns the answer. */
+  /** Sends a line to the program, and returns the answer. */
   ask<T>(text: string, timeout?: number): Promise<T> {
     this.#process.stdin?.write(`${text}\n`)
     return this.answer(timeout)
@@ -60,7 +63,7 @@ export class Program implements AsyncDisposable {
   }
 }
 
-/** The sanitizer's library that `npm run test:asan` preloads is for Node, which loads our binary. */
+/** Removes the sanitizer's library, which `npm run test:asan` preloads, unless the program is Node, which loads our binary. */
 function environmentFor(command: string): NodeJS.ProcessEnv {
   if (command === process.execPath) return process.env
   const { LD_PRELOAD: _, ...rest } = process.env

@@ -2,39 +2,39 @@ import type { Case } from './case.js'
 import type { Memory, Outcome, Round } from './measure.js'
 import { ratios, type Spread, spread } from './statistics.js'
 
-/** What is measured in each round: of throughput more is better, of the others less. */
+/** The figures of each round. For throughput more is better, for the others less. */
 export interface Figures<T> {
-  /** Round trips a second; in bulk, **MiB** a second. */
+  /** Round trips per second; in bulk cases **MiB per second**. */
   readonly throughput: T
-  /** **Microseconds** of the server's CPU time for each round trip; in bulk **milliseconds** for each GiB. */
+  /** **Microseconds** of the server's CPU time per round trip; in bulk cases **milliseconds** per GiB. */
   readonly cpu: T
-  /** **Microseconds** of latency; not known of programs that need no load. */
+  /** **Microseconds** of latency; undefined for programs that need no load. */
   readonly p50?: T
   readonly p99?: T
   readonly p999?: T
 }
 
-/** Whom the others are compared with: what Node.js has for the case is `node`. */
+/** A contender that the others are compared with. `node` stands for Node's own server in the case. */
 export type Measure = 'c' | 'node' | 'bun'
 
-/** What is known of a contender in a case after all rounds. */
+/** The results of a contender in a case after all rounds. */
 export interface Line extends Partial<Figures<Spread>> {
   readonly contender: string
-  /** Why there is nothing else. */
+  /** The reason why all other results are missing. */
   readonly failure?: string
-  /** Of `cpu`, in user mode and in the kernel. */
+  /** The part of `cpu` in user mode; `system` is the part in the kernel. */
   readonly user?: number
   readonly system?: number
-  /** The quotients of the figures by those of others in the same rounds. */
+  /** The figures divided by those of another contender in the same rounds. */
   readonly over?: Partial<Record<Measure, Figures<Spread>>>
   readonly memory?: Memory
 }
 
-/** A case and its lines. */
+/** The results of all contenders in a case. */
 export interface Report {
   readonly name: string
   readonly title: string
-  /** Whether it is about bytes, not about trips. */
+  /** Whether the figures are per byte instead of per round trip. */
   readonly bulk: boolean
   readonly lines: readonly Line[]
 }
@@ -78,7 +78,7 @@ function figuresOf({ passes }: Case, { cpu, requests, bytes, seconds, p50, p99, 
   return { ...work, p50: p50 / 1000, p99: p99 / 1000, p999: p999 / 1000 }
 }
 
-/** What `summary` makes of each of the figures that there are. */
+/** Applies `summary` to each figure that is present. */
 function each([first]: readonly Figures<number>[], summary: (name: Figure) => Spread): Figures<Spread> {
   const names = Object.keys(first ?? {}) as Figure[]
   return Object.fromEntries(names.map((name) => [name, summary(name)])) as unknown as Figures<Spread>
@@ -90,7 +90,7 @@ function valuesOf(rounds: readonly Figures<number>[], name: Figure): number[] {
 
 type Figure = keyof Figures<number>
 
-/** The report as text for a terminal. */
+/** Formats a report as text for a terminal. */
 export function table({ name, title, bulk, lines }: Report): string {
   const head = [
     '',
@@ -131,7 +131,7 @@ export function table({ name, title, bulk, lines }: Report): string {
         ],
   )
   const widths = [12, 9, 8, 7, 8, 12, 12, 12, 9, 8, 8, 8, 7, 8, 8]
-  // Not every case has all figures, nor every run all that they are compared with.
+  // Not every case has all figures, and not every run has all contenders that the others are compared with.
   const shown = head.map((_, i) => i === 0 || rows.some((row) => row.length === head.length && row[i] !== ''))
   const render = (row: readonly string[]) =>
     row.length === 2
@@ -147,7 +147,7 @@ function number(value: number | undefined, digits = 0): string {
   return value === undefined ? '' : value.toFixed(digits)
 }
 
-/** A quotient with half the width of its middle half. */
+/** Formats a quotient and half its interquartile range. */
 function around(value: Spread | undefined): string {
   return value === undefined ? '' : `${value.median.toFixed(2)} ±${((value.high - value.low) / 2).toFixed(2)}`
 }

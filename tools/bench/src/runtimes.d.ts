@@ -1,10 +1,10 @@
-/** As much of Bun and Deno as the servers need. */
+/** The parts of the APIs of Bun and Deno that the servers use. */
 
 interface BunSocket<Data> {
   data: Data
-  /** Above 0 while something may be written. */
+  /** Above 0 while the socket can be written to. */
   readonly readyState: number
-  /** Returns how many bytes the kernel has taken, −1 when the socket is closed. */
+  /** Returns how many bytes the kernel has taken, or −1 if the socket is closed. */
   write(bytes: Uint8Array): number
   pause(): void
   resume(): void
@@ -33,7 +33,7 @@ interface BunOptions<Data> {
 
 interface BunDatagrams {
   readonly port: number
-  /** Whether the kernel has taken it. */
+  /** Returns whether the kernel has taken the datagram. */
   send(bytes: Uint8Array, port: number, address: string): boolean
 }
 
@@ -54,7 +54,7 @@ declare const Bun: {
 interface DenoConnection {
   readonly readable: ReadableStream<Uint8Array>
   readonly writable: WritableStream<Uint8Array>
-  /** `null` at the end. */
+  /** Resolves with the number of bytes, or with `null` at the end. */
   read(bytes: Uint8Array): Promise<number | null>
   write(bytes: Uint8Array): Promise<number>
   closeWrite(): Promise<void>

@@ -1,11 +1,11 @@
-/** The middle of a set of values, and the borders of the middle half. */
+/** The median and the quartiles of a set of values. */
 export interface Spread {
   readonly median: number
   readonly low: number
   readonly high: number
 }
 
-/** Median and quartiles, interpolated between neighbours. Throws for no values. */
+/** Returns the median and the quartiles, interpolated between neighbours. Throws RangeError if there are no values. */
 export function spread(values: readonly number[]): Spread {
   if (values.length === 0) throw new RangeError('there are no values')
   const sorted = values.toSorted((a, b) => a - b)
@@ -19,7 +19,7 @@ export function spread(values: readonly number[]): Spread {
   return { median: at(0.5), low: at(0.25), high: at(0.75) }
 }
 
-/** How `values` compare with `others` of the same rounds: the spread of the quotients, which a slow round doesn't move. */
+/** Returns the spread of the quotients of `values` and `others` of the same rounds. A slow round doesn't move it. */
 export function ratios(values: readonly number[], others: readonly number[]): Spread {
   if (values.length !== others.length) throw new RangeError('the values are not of the same rounds')
   return spread(values.map((value, round) => value / (others[round] as number)))

@@ -19,7 +19,7 @@ picture = xml.dom.minidom.parseString(sys.argv[1])
 rects = [r for r in picture.getElementsByTagName('rect') if r.getAttribute('fill')]
 print(len(rects), [t.firstChild.data for t in picture.getElementsByTagName('text')])`
   const said = await runPython(script, svg)
-  // Its bar, and its square in the legend.
+  // The bar, and the square in the legend.
   expect(said).toMatch(/^2 /)
   expect(said).toContain("'small & <many>', '50 connections', '1.25'")
   expect(said).not.toContain('Node.js')

@@ -18,10 +18,10 @@ const { present, missing } = contenders({
 })
 const names = ['c', 'reactor', 'streams', 'net', 'bun', 'deno']
 
-/** Who has programs of its own for the cases that have no server called `reactor`. */
+/** The contenders in the cases that have no server called `reactor`. */
 const others = ['c', 'ours', 'node', 'bun', 'deno']
 
-/** Sends lines in pieces that begin and end anywhere, reads late and little at a time, and says whether all came back. */
+/** Sends lines in pieces that begin and end anywhere, reads slowly in small pieces, and prints whether all bytes came back. */
 const client = `
 import random, socket, sys, threading, time
 random.seed(7)
@@ -42,7 +42,7 @@ while chunk := s.recv(random.choice([1000, 65536])):
 print(back == lines, len(lines) > 500000)
 `
 
-/** Asks for a file three times in two pieces, reads late and little at a time, and says whether all came. */
+/** Requests a file three times in two pieces, reads slowly in small pieces, and prints whether all bytes came. */
 const fileClient = `
 import socket, sys
 file = open(sys.argv[2], 'rb').read()
@@ -65,14 +65,14 @@ function needOf(name: string): string | null {
   return `${name} isn’t there: ${missing.join(', ')} (npm run bench downloads it)`
 }
 
-/** Starts a contender's program for a mode; what it says first is its port. */
+/** Starts a contender's program for a mode. Its first answer has its port. */
 function start(name: string, mode: Mode, argument?: string): Program {
   const [command, ...args] = contenderOf(name).command(mode, argument) as [string, ...string[]]
   return new Program(name, processors().server, command, args)
 }
 
 describe.each(names)('%s', (name) => {
-  it.for(['echo', 'lines'] as const)('answers every byte of %s, however they are cut, and ends', async (mode, test) => {
+  it.for(['echo', 'lines'] as const)('answers every byte of %s, however split, and ends', async (mode, test) => {
     skipUnless(test, needOf(name))
     await using server = start(name, mode)
     const { port } = await server.answer<{ port: number }>()
@@ -80,8 +80,8 @@ describe.each(names)('%s', (name) => {
   })
 })
 
-describe.each(others)('%s', (name) => {
-  it('relays every byte, however they are cut, and both ends', async (test) => {
+describe.each([...others, 'streams'])('%s', (name) => {
+  it('relays every byte, however split, and both ends', async (test) => {
     skipUnless(test, needOf(name))
     await using backend = start('c', 'echo')
     const behind = await backend.answer<{ port: number }>()
@@ -89,8 +89,10 @@ describe.each(others)('%s', (name) => {
     const { port } = await server.answer<{ port: number }>()
     expect(await runPython(client, String(port))).toBe('True True\n')
   })
+})
 
-  it('sends every byte of a file as often as it is asked for, and ends', async (test) => {
+describe.each(others)('%s', (name) => {
+  it('sends every byte of a file as often as requested, and ends', async (test) => {
     skipUnless(test, needOf(name))
     await using server = start(name, 'file', sampleFile())
     const { port } = await server.answer<{ port: number }>()
@@ -98,7 +100,7 @@ describe.each(others)('%s', (name) => {
   })
 })
 
-it('refuses a server that answers something else', async () => {
+it('refuses a server that sends back other bytes', async () => {
   const script = `
 const server = require('node:net').createServer((s) => s.on('data', (d) => s.write(d.fill(1))).on('error', () => {}))
 server.listen(0, () => console.log(JSON.stringify({ port: server.address().port })))`
@@ -108,7 +110,7 @@ server.listen(0, () => console.log(JSON.stringify({ port: server.address().port 
   expect(outcomes.get('wrong')).toEqual({ failure: expect.stringContaining('other bytes came back') })
 })
 
-it('measures round trips, their latency and their cost', async () => {
+it('measures the number, the latency and the cost of round trips', async () => {
   const c = present.filter(({ name }) => name === 'c')
   for (const one of cases.filter(({ name }) => ['echo-64x50', 'lines', 'close'].includes(name))) {
     const settings = { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} }
@@ -123,13 +125,13 @@ it('measures round trips, their latency and their cost', async () => {
   }
 })
 
-it('measures what a connection holds on a server of its own', async () => {
+it('measures the memory of connections on a fresh server', async () => {
   const net = present.filter(({ name }) => name === 'net')
   const idle = cases.find(({ memory }) => memory) as (typeof cases)[number]
   const one = { ...idle, load: { size: 64, connections: 2000, active: 10 } }
   const outcome = (await measure(one, net, { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} })).get('net')
   const memory = outcome && 'rounds' in outcome ? outcome.memory : undefined
-  // A net.Socket with its streams.
+  // The size of a net.Socket with its streams.
   expect(memory?.javascript).toBeGreaterThan(500)
   expect(memory?.javascript).toBeLessThan(5000)
 })

@@ -14,7 +14,7 @@ export interface Manifest {
 
 /** A package of the workspace. */
 export interface Room {
-  /** From the root: `packages/tcp`. */
+  /** Relative to the root: `packages/tcp`. */
   readonly path: string
   readonly manifest: Manifest
 }
@@ -30,12 +30,12 @@ function rooms(floor: string): Room[] {
     .map((path) => ({ path, manifest: JSON.parse(read(join(path, 'package.json'))) as Manifest }))
 }
 
-/** The text of a file named from the root. */
+/** Returns the text of a file. The path is relative to the root. */
 export function read(file: string): string {
   return readFileSync(join(root, file), 'utf8')
 }
 
-/** The files below a directory named from the root, or none where it doesn't exist; not what git ignores. */
+/** Returns the files below a directory, or none if it doesn't exist, without built ones. Paths are relative to the root. */
 export function filesIn(directory: string): string[] {
   if (!existsSync(join(root, directory))) return []
   return readdirSync(join(root, directory), { recursive: true, withFileTypes: true })
@@ -44,7 +44,7 @@ export function filesIn(directory: string): string[] {
     .filter((file) => !/(^|\/)(node_modules|dist|build|build-asan|prebuilds|\.turbo)\//.test(file))
 }
 
-/** What a TypeScript file imports, in whichever way: `import`, `export … from`, `import()`, `require()`. */
+/** Returns what a TypeScript file imports by `import`, `export … from`, `import()` or `require()`. */
 export function importsOf(file: string): string[] {
   return ts.preProcessFile(read(file)).importedFiles.map(({ fileName }) => fileName)
 }

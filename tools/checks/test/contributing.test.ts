@@ -1,4 +1,4 @@
-// The diffs that CONTRIBUTING.md shows are of this repository: every line they add, and every line around, is there.
+// The diffs in CONTRIBUTING.md match this repository: every line that they add, and every line of context, is in its file.
 import { expect, it } from 'vitest'
 import { read } from '../src/workspace.js'
 
@@ -9,7 +9,7 @@ it('shows diffs of each kind of addition', () => {
   expect(diffs.length).toBe(5)
 })
 
-it.each(files.map((text) => [text.slice(0, text.indexOf('\n')), text] as const))('is true of %s', (file, text) => {
+it.each(files.map((text) => [text.slice(0, text.indexOf('\n')), text] as const))('quotes lines of %s', (file, text) => {
   const lines = text
     .split('\n')
     .slice(1)

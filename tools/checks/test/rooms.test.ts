@@ -1,4 +1,4 @@
-// Which room may import what: the table of “The rooms” in CONTRIBUTING.md, held against the tree.
+// Compares the code with the table of “The rooms” in CONTRIBUTING.md, which says what each room may import.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -14,7 +14,7 @@ describe.each(packages)('$path', ({ path, manifest }) => {
     expect(existsSync(join(root, path, file))).toBe(true)
   })
 
-  it('depends on native-core at most', () => {
+  it('depends on nothing but native-core', () => {
     expect(manifest.dependencies ?? {}).toEqual(manifest.name === core ? {} : { [core]: 'workspace:^' })
     expect(Object.keys(manifest)).not.toContain('peerDependencies')
     expect(Object.keys(manifest)).not.toContain('optionalDependencies')
@@ -25,7 +25,7 @@ describe.each(packages)('$path', ({ path, manifest }) => {
     expect(Object.keys(manifest.devDependencies ?? {}).filter((name) => names.includes(name))).toEqual([])
   })
 
-  it('is published as ES modules with one entry', () => {
+  it('is published as ES modules', () => {
     expect(manifest).toMatchObject({
       name: `@linux-sockets/${basename(path)}`,
       license: 'MIT',
@@ -36,7 +36,11 @@ describe.each(packages)('$path', ({ path, manifest }) => {
       repository: { directory: path },
     })
     expect(manifest.exports).toEqual({
-      '.': { types: './dist/index.d.ts', default: './dist/index.js' },
+      '.': entry('index'),
+      // For the siblings only.
+      ...(manifest.name === core && {
+        './internal': entry('internal'),
+      }),
       './package.json': './package.json',
     })
     expect(manifest.files).toEqual(manifest.name === core ? ['dist', 'prebuilds'] : ['dist'])
@@ -46,7 +50,7 @@ describe.each(packages)('$path', ({ path, manifest }) => {
     expect(Object.keys(manifest.scripts ?? {}).filter((name) => /^((pre|post)?install|prepare)$/.test(name))).toEqual(
       [],
     )
-    // npm would run node-gyp by itself where it sees a binding.gyp.
+    // npm would run node-gyp by itself if the package contained a binding.gyp.
     if (existsSync(join(root, path, 'binding.gyp'))) expect(manifest.gypfile).toBe(false)
   })
 
@@ -54,7 +58,10 @@ describe.each(packages)('$path', ({ path, manifest }) => {
     const allowed = Object.keys(manifest.dependencies ?? {})
     const foreign = imports(sources).filter(
       ({ name }) =>
-        !name.startsWith('./') && !name.startsWith('../') && !name.startsWith('node:') && !allowed.includes(name),
+        !name.startsWith('./') &&
+        !name.startsWith('../') &&
+        !name.startsWith('node:') &&
+        !allowed.includes(packageName(name)),
     )
     expect(foreign).toEqual([])
   })
@@ -95,12 +102,38 @@ describe('native-core', () => {
   })
 })
 
-it('native-core keeps no state outside of its environments', () => {
+it('native-core checks the result of each call to Node and libuv', () => {
+  const ignored = native.flatMap((file) => {
+    const code = read(file).replaceAll(/\/\/.*/g, '')
+    return [...code.matchAll(/(?<=[;{})]\s*)(?:napi|uv)_\w+(?=\()/g)].map(([call]) => call)
+  })
+  expect([...new Set(ignored)].sort()).toEqual([
+    // These end something, or can't fail in a way that the caller could handle.
+    'napi_async_destroy',
+    'napi_close_handle_scope',
+    'napi_delete_reference',
+    'napi_fatal_exception',
+    'napi_ref_threadsafe_function',
+    'napi_release_threadsafe_function',
+    'napi_remove_async_cleanup_hook',
+    'napi_unref_threadsafe_function',
+    // These return nothing, or always 0: https://docs.libuv.org/en/v1.x/prepare.html
+    'uv_close',
+    'uv_poll_stop',
+    'uv_prepare_init',
+    'uv_prepare_start',
+    'uv_prepare_stop',
+    'uv_unref',
+    'uv_update_time',
+  ])
+})
+
+it('native-core keeps no state outside its environments', () => {
   const objects = join(root, 'packages/native-core/build/Release/obj.target/native_core/native')
   const files = readdirSync(objects).filter((file) => file.endsWith('.o'))
   expect(files.length).toBe(native.filter((file) => file.endsWith('.cc')).length)
   const symbols = execFileSync('nm', ['--demangle', '--defined-only', ...files], { cwd: objects, encoding: 'utf8' })
-  // Initialised, zeroed or thread-local data that can be written to; tables of virtual functions can't.
+  // Writable data: initialised, zeroed or thread-local. Tables of virtual functions are not writable.
   const writable = symbols.split('\n').filter((line) => /^[\da-f]+ [bBdDsSgG] (?!vtable for )/.test(line))
   expect(writable).toEqual([])
 })
@@ -131,7 +164,7 @@ it.each([...packages, ...examples, ...tools])('$path declares what it imports', 
   expect(undeclared).toEqual([])
 })
 
-it('calls no file utils', () => {
+it('has no file called utils', () => {
   const files = ['packages', 'apps', 'tools', 'scripts'].flatMap(filesIn)
   expect(files.filter((file) => /^utils?\b/i.test(basename(file)))).toEqual([])
 })
@@ -139,6 +172,12 @@ it('calls no file utils', () => {
 it('names no registry in the lockfile', () => {
   expect(read('pnpm-lock.yaml')).not.toMatch(/https?:\/\//)
 })
+
+/** Returns an `exports` entry: one module for `import` and `require`, with declarations for each. */
+function entry(name: string): object {
+  const types = { require: `./dist/${name}.d.cts`, default: `./dist/${name}.d.ts` }
+  return { types, default: `./dist/${name}.js` }
+}
 
 function imports(files: string[]): { file: string; name: string }[] {
   return files.filter((file) => /\.m?ts$/.test(file)).flatMap((file) => importsOf(file).map((name) => ({ file, name })))

@@ -1,6 +1,6 @@
 import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { AF_INET, type Ipv4Address, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
 import {
   type Need,
   needProgram,
@@ -12,7 +12,7 @@ import {
 } from '@linux-sockets/testkit'
 import { onTestFinished } from 'vitest'
 
-/** Starts Redis in a directory of its own, and stops it when the running test ends. Returns its port. */
+/** Starts Redis in a directory of its own, and returns its port. Redis is stopped when the running test ends. */
 export async function startRedis(): Promise<number> {
   const port = reservePort()
   const redis = spawnProgram('redis-server', [
@@ -23,7 +23,7 @@ export async function startRedis(): Promise<number> {
   return port
 }
 
-/** Where Debian keeps PostgreSQL's programs; the newest version. */
+/** Returns the directory where Debian keeps the programs of the newest installed version of PostgreSQL. */
 export function postgresPrograms(): string | undefined {
   try {
     const versions = readdirSync('/usr/lib/postgresql').sort((a, b) => Number(a) - Number(b))
@@ -33,14 +33,14 @@ export function postgresPrograms(): string | undefined {
   }
 }
 
-/** PostgreSQL as Debian installs it. */
+/** Needs PostgreSQL as Debian installs it. */
 export function needPostgres(): Need {
   return postgresPrograms() === undefined ? 'postgresql is not installed' : null
 }
 
 /**
- * Starts PostgreSQL with a new cluster, as its own user because it refuses to run as root, and stops it when the running test ends. Its
- * user and database are called `postgres`.
+ * Starts PostgreSQL with a new cluster, and returns its port. PostgreSQL refuses to run as root, so it runs as its own user. It
+ * is stopped when the running test ends. Its user and its database are called `postgres`.
  */
 export async function startPostgres(): Promise<number> {
   const port = reservePort()
@@ -61,18 +61,21 @@ export async function startPostgres(): Promise<number> {
     ['-D', data, ...settings.flatMap((setting) => ['-c', setting])],
     options,
   )
-  // Killed, it would leave its shared memory.
+  // If it were killed, it would leave its shared memory behind.
   stopWith(postgres, 'SIGINT')
   await waitForLine(postgres, /ready to accept connections/)
   return port
 }
 
-/** nginx, which is not in everybody's `PATH`. */
+/** Needs nginx, which is not in the `PATH` of every user. */
 export function needNginx(): Need {
   return existsSync('/usr/sbin/nginx') ? null : needProgram('nginx')
 }
 
-/** Starts nginx with what stands inside of `http { server { listen …; } }`, and stops it when the running test ends. */
+/**
+ * Starts nginx, and returns its port. `server` and `http` are directives for these two blocks of its configuration. nginx is
+ * stopped when the running test ends.
+ */
 export async function startNginx(server: string, http = '', listenOptions = ''): Promise<number> {
   const port = reservePort()
   const directory = temporaryDirectory()
@@ -92,21 +95,21 @@ export async function startNginx(server: string, http = '', listenOptions = ''):
   const nginx = spawnProgram('nginx', ['-p', directory, '-c', file, '-e', 'stderr'], {
     env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` },
   })
-  // Written when it listens already.
+  // nginx prints its version after it has started to listen.
   await waitForLine(nginx, /nginx\/\d/)
   return port
 }
 
 /**
- * A port that the kernel gives to nobody while the running test has it, but to a server, which sets `SO_REUSEADDR` as
- * this does: a socket that doesn't listen lets another one listen.
+ * Reserves a port for the running test: the kernel won't choose it for another socket. A server that sets `SO_REUSEADDR`, as
+ * this socket does, can still bind and listen, because this socket doesn't listen.
  */
 function reservePort(): number {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   onTestFinished(() => socket.close())
   setOption(socket, SO_REUSEADDR, true)
   socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-  return (socket.localAddress as Ipv4Address).port
+  return socket.localAddress.port
 }
 
 function postgresUser(): { uid: number; gid: number } {
@@ -115,7 +118,7 @@ function postgresUser(): { uid: number; gid: number } {
   return { uid: Number(entry[1]), gid: Number(entry[2]) }
 }
 
-/** Registered after the program was started, so it comes before the killing. */
+/** Stops a program with a signal when the test ends. Registered after the program was started, so it runs before the kill. */
 function stopWith({ process, finished }: Program, signal: NodeJS.Signals): void {
   onTestFinished(async () => {
     process.kill(signal)

@@ -1,42 +1,35 @@
 import http from 'node:http'
+import type net from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type Ipv4Address, type Listener, type Socket, type SocketStream, setOption } from '@linux-sockets/native-core'
-import { connect, listen, TCP_NODELAY } from '@linux-sockets/tcp'
+import { type Ipv4Address, type Socket, type SocketStream, setOption } from '@linux-sockets/native-core'
+import { connect, listen, type Server, serve, TCP_NODELAY } from '@linux-sockets/tcp'
 import { onTestFinished } from 'vitest'
 
 const prepare = (socket: Socket) => setOption(socket, TCP_NODELAY, true)
 
-/** A listener of ours and what it has accepted, closed when the running test ends. */
+/** A listener of our packages, which is closed with all its connections when the running test ends. */
 export interface Listening {
-  readonly listener: Listener<SocketStream>
+  readonly listener: Server
   readonly port: number
 }
 
-/** Feeds a server with the connections to a listener of ours. */
-export function listenFor(
-  server: { emit(event: string, ...args: unknown[]): boolean },
-  allowHalfOpen = false,
-): Listening {
-  const listener = listen(loopback(0), { prepare, stream: { allowHalfOpen } })
-  const streams = new Set<SocketStream>()
-  listener.run((stream) => {
-    streams.add(stream)
-    stream.on('close', () => streams.delete(stream))
-    server.emit('connection', stream)
-  })
+/** Has one of Node's servers serve the connections of one of our listeners. */
+export function listenFor(server: net.Server): Listening {
+  const listener = listen(loopback(0))
+  serve(listener, server)
   onTestFinished(() => {
     listener.close()
-    for (const stream of streams) stream.destroy()
+    for (const stream of listener.connections) stream.destroy()
   })
-  return { listener, port: (listener.address as Ipv4Address).port }
+  return { listener, port: listener.address.port }
 }
 
-/** A stream of ours to a port of this machine. */
-export function connectTo(port: number, allowHalfOpen = false): Promise<SocketStream> {
-  return connect(loopback(port), { timeout: 10_000, prepare, stream: { allowHalfOpen } })
+/** Connects one of our streams to a port of this machine. */
+export function connectTo(port: number): Promise<SocketStream> {
+  return connect(loopback(port), { timeout: 10_000, prepare })
 }
 
-/** An agent that asks a port of this machine through our sockets, however the request names its host. */
+/** Makes an agent that sends requests to a port of this machine through our sockets, whatever host they name. */
 export function agentTo(port: number): http.Agent {
   class Agent extends http.Agent {
     override createConnection(

@@ -22,7 +22,7 @@ const LARGE = 8 * 1024 * 1024 + 1
 it.for(['http', 'https', 'http2'] as const)('curl sends and gets back a large file over %s', async (kind, test) => {
   skipUnless(test, needProgram('curl'), needProgram('openssl'))
   const certificate = await temporaryCertificate()
-  const { port } = listenFor(serverOf(kind, certificate), kind !== 'http')
+  const { port } = listenFor(serverOf(kind, certificate))
   const directory = temporaryDirectory()
   const [sent, received] = [join(directory, 'sent'), join(directory, 'received')]
   const data = randomBytes(LARGE)
@@ -43,12 +43,12 @@ it('curl keeps its connection', async (test) => {
   expect(listener.statistics.accepted).toBe(1)
 })
 
-it('curl asks for many at once over one connection of HTTP/2', async (test) => {
+it('curl makes many requests at once over one HTTP/2 connection', async (test) => {
   skipUnless(test, needProgram('curl'), needProgram('openssl'))
   const certificate = await temporaryCertificate()
   const directory = temporaryDirectory()
   const server = http2.createSecureServer(certificate, (request, response) => response.end(request.url.repeat(20_000)))
-  const { port, listener } = listenFor(server, true)
+  const { port, listener } = listenFor(server)
   await curl([
     ...['--cacert', certificate.certFile, '--http2', '--parallel', '--output', join(directory, '#1')],
     `https://localhost:${port}/[10-39]`,
@@ -57,16 +57,16 @@ it('curl asks for many at once over one connection of HTTP/2', async (test) => {
   expect(listener.statistics.accepted).toBe(1)
 })
 
-it('curl refuses a certificate that it does not know, and we go on', async (test) => {
+it('curl refuses a certificate that it does not know, and our server goes on', async (test) => {
   skipUnless(test, needProgram('curl'), needProgram('openssl'))
   const certificate = await temporaryCertificate()
-  const { port } = listenFor(serverOf('https', certificate), true)
+  const { port } = listenFor(serverOf('https', certificate))
   const url = `https://localhost:${port}/`
   await expect(curl([url])).rejects.toThrow(/ended with 60/)
   expect(await curl(['--cacert', certificate.certFile, '--data', 'hello', url])).toBe('hello')
 })
 
-/** Answers with what it is sent. */
+/** Makes a server that sends back the body of each request. */
 function serverOf(kind: 'http' | 'https' | 'http2', pair: { key: Buffer; cert: Buffer }) {
   if (kind === 'http2') return http2.createSecureServer(pair, (request, response) => request.pipe(response))
   const echo: http.RequestListener = (request, response) => request.pipe(response)

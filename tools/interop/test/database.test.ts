@@ -76,7 +76,7 @@ function redisTo(port: number): Redis {
   return redis
 }
 
-/** pg tells its stream to connect, and waits until it is. */
+/** Makes a client over one of our streams, which is connected already. pg calls `connect` on it, and waits for the event. */
 async function postgresTo(port: number): Promise<pg.Client> {
   const stream = await connectTo(port)
   const connect = () => void process.nextTick(() => stream.emit('connect'))

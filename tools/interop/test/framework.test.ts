@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
-import { guardDescriptors } from '@linux-sockets/testkit'
+import https from 'node:https'
+import { json } from 'node:stream/consumers'
+import { guardDescriptors, needProgram, skipUnless, temporaryCertificate } from '@linux-sockets/testkit'
 import { fastify } from 'fastify'
 import { Agent, type buildConnector, fetch, request } from 'undici'
 import { expect, it, onTestFinished } from 'vitest'
@@ -10,7 +12,7 @@ import { agentTo, connectTo, listenFor } from '../src/listening.js'
 
 guardDescriptors()
 
-it('Fastify serves undici, with requests at once and large bodies', async () => {
+it('Fastify serves undici, with concurrent requests and large bodies', async () => {
   const port = await fastifyEcho()
   const dispatcher = undiciTo(port)
   const origin = 'http://localhost'
@@ -28,7 +30,27 @@ it('Fastify serves undici, with requests at once and large bodies', async () => 
   expect(await Promise.all(echoes)).toEqual(bodies.map(sha256))
 })
 
-it('undici pipelines, and gives up what is aborted', async () => {
+it.for([false, true])('Fastify logs its clients, and closes the listener; over TLS %s', async (secure, test) => {
+  skipUnless(test, needProgram('openssl'))
+  const pair = await temporaryCertificate()
+  const lines: string[] = []
+  const options = { logger: { stream: { write: (line: string) => void lines.push(line) } } }
+  const app = fastify(secure ? ({ ...options, https: pair } as typeof options) : options)
+  app.get('/', async ({ ip, socket }) => ({ ip, port: socket.remotePort }))
+  await app.ready()
+  const { listener, port } = listenFor(app.server)
+  expect(app.server.listening).toBe(true)
+  const get = secure ? https.get : http.get
+  const asked = get({ host: 'localhost', family: 4, port, ca: pair.cert })
+  const [response] = (await once(asked, 'response')) as [http.IncomingMessage]
+  expect(await json(response)).toEqual({ ip: '127.0.0.1', port: asked.socket?.localPort })
+  const log = lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === 'incoming request')
+  expect(log.req).toMatchObject({ remoteAddress: '127.0.0.1', remotePort: asked.socket?.localPort })
+  await app.close()
+  expect([listener.closed, listener.connections.size]).toEqual([true, 0])
+})
+
+it('undici pipelines requests, and gives up an aborted one', async () => {
   const server = http.createServer((asked, response) => {
     if (asked.url !== '/never') response.end(asked.url)
   })
@@ -45,7 +67,25 @@ it('undici pipelines, and gives up what is aborted', async () => {
   expect(await (await fetch('http://localhost/after', { dispatcher })).text()).toBe('/after')
 })
 
-it('ws carries messages of all sizes, compressed and not, pings and a close', async () => {
+it('ws over TLS knows the address of its client', async (test) => {
+  skipUnless(test, needProgram('openssl'))
+  const pair = await temporaryCertificate()
+  const server = https.createServer(pair)
+  const sockets = new WebSocketServer({ server })
+  sockets.on('connection', (socket, request) => {
+    const { remoteAddress, remotePort } = request.socket
+    socket.send(JSON.stringify({ remoteAddress, remotePort }))
+  })
+  const client = new WebSocket(`wss://localhost:${listenFor(server).port}/`, { ca: pair.cert, family: 4 })
+  const upgraded = once(client, 'upgrade')
+  const [message] = (await once(client, 'message')) as [Buffer]
+  const [{ socket }] = (await upgraded) as [http.IncomingMessage]
+  expect(JSON.parse(String(message))).toEqual({ remoteAddress: '127.0.0.1', remotePort: socket.localPort })
+  client.close()
+  await once(client, 'close')
+})
+
+it('ws carries messages of all sizes, compressed or not, pings and a close', async () => {
   const server = http.createServer()
   const sockets = new WebSocketServer({ server, perMessageDeflate: true })
   sockets.on('connection', (socket) => {
@@ -69,11 +109,7 @@ it('ws carries messages of all sizes, compressed and not, pings and a close', as
 })
 
 async function fastifyEcho(): Promise<number> {
-  const server = http.createServer()
-  const app = fastify({
-    bodyLimit: 64 * 1024 * 1024,
-    serverFactory: (handler) => server.on('request', handler),
-  })
+  const app = fastify({ bodyLimit: 64 * 1024 * 1024 })
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
@@ -81,7 +117,7 @@ async function fastifyEcho(): Promise<number> {
   app.post('/echo', async ({ body }, reply) => reply.type('application/octet-stream').send(body))
   await app.ready()
   onTestFinished(() => app.close())
-  return listenFor(server).port
+  return listenFor(app.server).port
 }
 
 function undiciTo(port: number, options: Agent.Options = {}): Agent {

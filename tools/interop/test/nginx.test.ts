@@ -20,9 +20,9 @@ guardDescriptors()
 
 const LARGE = 8 * 1024 * 1024 + 1
 
-it('nginx asks us, over connections that it keeps', async (test) => {
+it('nginx passes requests to our server over connections that it keeps open', async (test) => {
   skipUnless(test, needNginx())
-  // nginx sends no more of a request once the answer has begun.
+  // nginx stops sending a request once the response has begun.
   const server = http.createServer(async (request, response) => response.end(await buffer(request)))
   const { port, listener } = listenFor(server)
   const upstream = `upstream ours { server 127.0.0.1:${port}; keepalive 4; }`
@@ -35,7 +35,7 @@ it('nginx asks us, over connections that it keeps', async (test) => {
   expect(listener.statistics.accepted).toBe(1)
 })
 
-it('nginx gives up an answer of ours that ends half-way', async (test) => {
+it('nginx breaks off a response when our server breaks it off', async (test) => {
   skipUnless(test, needNginx())
   const server = http.createServer((_request, response) => {
     response.writeHead(200, { 'content-length': 1000 })
@@ -62,13 +62,13 @@ it('nginx serves over TLS', async (test) => {
   const { cert, certFile, keyFile } = await temporaryCertificate()
   const pair = `ssl_certificate ${certFile}; ssl_certificate_key ${keyFile}; ssl_protocols TLSv1.3;`
   const port = await startNginx(`${pair} location / { return 200 $ssl_protocol; }`, '', 'ssl')
-  const socket = tls.connect({ socket: await connectTo(port, true), ca: cert, servername: 'localhost' })
+  const socket = tls.connect({ socket: await connectTo(port), ca: cert, servername: 'localhost' })
   await once(socket, 'secureConnect')
   socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
   expect(String(await buffer(socket))).toMatch(/^HTTP\/1\.1 200 .*\r\n\r\nTLSv1\.3$/s)
 })
 
-/** The digest of the answer. */
+/** Sends a request, and returns the digest of the response's body. */
 async function ask(agent: http.Agent, options: http.RequestOptions, body?: Buffer): Promise<string> {
   const request = http.request({ host: 'localhost', agent, ...options })
   request.end(body)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { temporaryDirectory } from './directory.js'
 import { runProgram } from './program.js'
 
-/** A key and a certificate for it that it has signed itself, in PEM, and where they are as files. */
+/** A key and its self-signed certificate, both in PEM, and the paths of their files. */
 export interface Certificate {
   readonly key: Buffer
   readonly cert: Buffer
@@ -11,7 +11,7 @@ export interface Certificate {
   readonly certFile: string
 }
 
-/** For `localhost` and 127.0.0.1, made by `openssl`, for the running test alone. */
+/** Makes a certificate for `localhost` and 127.0.0.1 with `openssl`. Its files are removed when the running test ends. */
 export async function temporaryCertificate(): Promise<Certificate> {
   const directory = temporaryDirectory()
   const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]

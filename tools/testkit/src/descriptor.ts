@@ -11,28 +11,28 @@ import { beforeAll, beforeEach, expect } from 'vitest'
 /** An entry of /proc/self/fd. */
 export interface OpenDescriptor {
   readonly fd: number
-  /** What it is open on: a path, `socket:[4711]`, `anon_inode:[eventpoll]`, … */
+  /** The target of the link in /proc: a path, `socket:[4711]`, `anon_inode:[eventpoll]`, … */
   readonly target: string
 }
 
-/** Every open descriptor of this process, of all its threads. */
+/** Returns every open descriptor of this process, including those that other threads opened. */
 export function openDescriptors(): OpenDescriptor[] {
   return readdirSync('/proc/self/fd').flatMap((name) => {
     try {
       return { fd: Number(name), target: readlinkSync(`/proc/self/fd/${name}`) }
     } catch {
-      return [] // the one that readdir itself had open
+      return [] // the descriptor that readdir itself had open
     }
   })
 }
 
 /**
- * Every test of this file must leave exactly the descriptors open that it found: none leaked, and none closed that
- * wasn't its own. Call it once, first thing in the file, so that what tests register with `onTestFinished` runs before
- * the descriptors are looked at.
+ * Fails every test of this file that does not leave open exactly the descriptors that it found: a test must leak none and
+ * close none that isn't its own. Call this once, before anything else in the file, so that the callbacks that tests register
+ * with `onTestFinished` run before the descriptors are compared.
  *
- * The runtime gets two seconds to close what a test has let go of. It isn't made to collect garbage: a descriptor that
- * only a finalizer closes has leaked.
+ * The runtime gets two seconds to close the descriptors that a test has released. Garbage collection is not forced: a
+ * descriptor that only a finalizer closes has leaked.
  */
 export function guardDescriptors(): void {
   beforeAll(openLazyDescriptors)
@@ -59,7 +59,7 @@ export function expectNonBlocking(fd: number | { readonly fd: number }): void {
   expect(statusFlags(fd) & O_NONBLOCK, 'O_NONBLOCK').toBe(O_NONBLOCK)
 }
 
-/** Collects garbage and lets finalizers run, which takes them a turn of the loop. */
+/** Collects garbage, then waits one turn of the event loop so that finalizers run. */
 export async function collectGarbage(): Promise<void> {
   setFlagsFromString('--expose-gc')
   runInNewContext('gc')()
@@ -69,7 +69,7 @@ export async function collectGarbage(): Promise<void> {
 const O_NONBLOCK = 0o4000
 const O_CLOEXEC = 0o2000000
 
-/** The kernel shows the close-on-exec mark among the status flags, though it isn't one. */
+/** The kernel shows the close-on-exec flag among the status flags, although it is a descriptor flag. */
 function statusFlags(fd: number | { readonly fd: number }): number {
   const info = readFileSync(`/proc/self/fdinfo/${typeof fd === 'number' ? fd : fd.fd}`, 'utf8')
   return Number.parseInt(/^flags:\s*(\d+)$/m.exec(info)?.[1] ?? '', 8)
@@ -93,12 +93,12 @@ function compare(before: Set<string>, after: Set<string>): Difference {
   }
 }
 
-/** In a Worker the process is vitest's own, whose main thread reads source files whenever it likes. */
+/** In a Worker the process is vitest's own, and its main thread may read source files at any time. */
 function isServersOwn(descriptor: string): boolean {
   return !isMainThread && descriptor.includes(' → /') && !descriptor.includes(' → /dev/')
 }
 
-/** The descriptors, once two looks a turn apart agree. */
+/** Returns the descriptors once two readings, one turn of the event loop apart, are equal. */
 async function settledDescriptors(): Promise<Set<string>> {
   let last = descriptorSet()
   for (let look = 0; look < 100; look++) {
@@ -114,7 +114,7 @@ function descriptorSet(): Set<string> {
   return new Set(openDescriptors().map(({ fd, target }) => `${fd} → ${target}`))
 }
 
-/** libuv opens some descriptors when a loop first needs them, and keeps them: a spare one for accept, a pipe for signals. */
+/** Has libuv open the descriptors that a loop opens at first use and keeps: a spare one for accept, a pipe for signals. */
 async function openLazyDescriptors(): Promise<void> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 
-/** A directory for the running test alone, removed when it ends. */
+/** Makes a directory for the running test, which is removed when the test ends. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'linux-sockets-'))
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }))

@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 
-/** The shape of Node's own errors from system calls. */
+/** An error with the properties of Node's own errors from system calls. */
 export interface SystemErrorLike extends Error {
   readonly code: string
   readonly errno: number
@@ -8,7 +8,7 @@ export interface SystemErrorLike extends Error {
 }
 
 /**
- * Fails unless `action` throws, or its promise rejects with, an error of this `code` that also has `errno` and
+ * Fails unless `action` throws an error, or its promise rejects with an error, that has this `code` as well as `errno` and
  * `syscall`. Returns that error.
  */
 export function expectErrno(action: () => Promise<unknown>, code: string): Promise<SystemErrorLike>

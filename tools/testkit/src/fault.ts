@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { temporaryDirectory } from './directory.js'
 
 /**
- * Calls `action` while strace(1) makes system calls of this very thread fail, and returns what `action` does and how
- * many calls have failed. A fault is what `--inject` takes: `'socket:error=EMFILE:when=1'`. The counting begins with the
- * action; calls that Node itself makes on this thread count too.
+ * Calls `action` while strace(1) makes system calls of this thread fail. Returns the outcome of `action` and the number of
+ * calls that failed. A fault has the syntax of strace's `--inject`: `'socket:error=EMFILE:when=1'`. Calls are counted from
+ * the start of the action, including those that Node itself makes on this thread.
  */
 export async function withFault<T>(
   fault: string,
@@ -16,15 +16,17 @@ export async function withFault<T>(
   const log = join(temporaryDirectory(), 'strace')
   const [syscall] = fault.split(':') as [string]
   const thread = readlinkSync('/proc/thread-self').split('/').at(-1) as string
-  // Open all the time, so that no open(2) or close(2) of ours is traced.
-  const status = openSync(`/proc/self/task/${thread}/status`, 'r')
-  const args = ['-qq', '-o', log, '-e', `trace=${syscall}`, '-e', `inject=${fault}`, '-p', thread]
+  // Stays open while strace is attached, so that none of our own open(2) and close(2) calls is traced.
+  const seen = openSync(log, 'w+')
+  const args = ['-qq', '-o', log, '-e', `trace=${syscall},geteuid`, '-e', `inject=${fault}`, '-p', thread]
   const tracer = spawn('strace', args, { stdio: 'ignore' })
   const ended = once(tracer, 'close')
   try {
-    // Nothing else of this thread may run between the attaching and the action.
-    for (let wait = 0; tracerIn(status) !== tracer.pid; wait++) {
+    // This thread may run nothing else between the attaching and the action. It isn't enough to wait until strace is
+    // attached: strace sees the first calls only some time later.
+    for (let wait = 0; readSync(seen, oneByte) === 0; wait++) {
       if (wait === 5000) throw new Error('strace did not attach')
+      process.geteuid?.()
       Atomics.wait(pause, 0, 0, 1)
     }
     const [outcome] = await Promise.allSettled([(async () => action())()])
@@ -33,15 +35,9 @@ export async function withFault<T>(
     return { outcome, injected: readFileSync(log, 'utf8').split('(INJECTED)').length - 1 }
   } finally {
     tracer.kill()
-    closeSync(status)
+    closeSync(seen)
   }
 }
 
+const oneByte = Buffer.alloc(1)
 const pause = new Int32Array(new SharedArrayBuffer(4))
-
-function tracerIn(status: number): number {
-  const text = Buffer.alloc(4096)
-  const length = readSync(status, text, 0, text.length, 0)
-  const [, pid] = /^TracerPid:\t(\d+)/m.exec(text.toString('latin1', 0, length)) as string[]
-  return Number(pid)
-}

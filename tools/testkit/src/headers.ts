@@ -1,17 +1,17 @@
 import { spawnSync } from 'node:child_process'
 import { haveProgram, type Need } from './need.js'
 
-/** A name or an expression of C, and the number that it must have: `['AI_PASSIVE', 1]`, `['sizeof(struct ucred)', 12]`. */
+/** A C name or expression, and the value that it must have: `['AI_PASSIVE', 1]`, `['sizeof(struct ucred)', 12]`. */
 export type HeaderNumber = readonly [expression: string, value: number | bigint]
 
-/** A C compiler is in the `PATH`. */
+/** Needs a C compiler in the `PATH`. */
 export function needCompiler(): Need {
   return compiler() === undefined ? 'no C compiler (cc, gcc, clang) is installed' : null
 }
 
 /**
- * Compiles a `_Static_assert` of every number against the system's headers. Throws when one is wrong, naming all that
- * are. Names that these headers don't know, being older, are no error, but returned: print them, or expect none.
+ * Compiles a `_Static_assert` of every number against the system's headers. Throws an error that names all wrong numbers, if
+ * there are any. Returns the names that these headers don't define because they are older: print them, or expect none.
  *
  *     expectHeaderNumbers(['sys/socket.h', 'linux/tcp.h'], [['TCP_NODELAY', 1]])
  */
@@ -30,7 +30,7 @@ export function expectHeaderNumbers(headers: readonly string[], numbers: readonl
     complaints[Number(line) - 1] += `${text}\n`
   }
   const complained = numbers.map(([expression, value], i) => ({ expression, value, text: complaints[i] as string }))
-  // Enumerators are no macros, so that #ifdef can't tell what a header knows; the compiler can.
+  // Enumerators are not macros, so #ifdef can't tell whether a header defines them; the compiler can.
   const unknown = complained.filter(({ expression, text }) => NAME.test(expression) && /undeclared/.test(text))
   const wrong = complained.filter((entry) => entry.text !== '' && !unknown.includes(entry))
   if (wrong.some(({ text }) => !/static.assert/i.test(text)) || (status !== 0 && unknown.length + wrong.length === 0)) {
@@ -43,7 +43,7 @@ export function expectHeaderNumbers(headers: readonly string[], numbers: readonl
   return unknown.map(({ expression }) => expression)
 }
 
-/** The macros that the system's headers define with a value, by their names: `TCP_NODELAY`. Enumerators are no macros. */
+/** Returns the names of the macros that headers define with a value: `TCP_NODELAY`. Enumerators are not macros. */
 export function headerMacros(headers: readonly string[]): string[] {
   const command = compiler()
   if (command === undefined) throw new Error('no C compiler (cc, gcc, clang) is installed')
@@ -56,7 +56,7 @@ export function headerMacros(headers: readonly string[]): string[] {
   return [...stdout.matchAll(/^#define (\w+) ./gm)].map((match) => match[1] as string)
 }
 
-/** The numbers that a module exports, or those whose names match. */
+/** Returns the numbers that a module exports under matching names; by default under any name. */
 export function numbersOf(module: object, names = NAME): HeaderNumber[] {
   return Object.entries(module).filter(
     (entry): entry is [string, number | bigint] =>
@@ -71,16 +71,16 @@ function compiler(): string | undefined {
   return ['cc', 'gcc', 'clang'].find(haveProgram)
 }
 
-/** Every name must be heard, not the first twenty. */
+/** The compiler must report every name, not only the first twenty. */
 function errorLimit(command: string): string {
   const isClang = spawnSync(command, ['--version'], { encoding: 'utf8' }).stdout.includes('clang')
   return isClang ? '-ferror-limit=0' : '-fmax-errors=0'
 }
 
-/** Each assertion is the line of its own number, in a file called “number”. */
+/** Each assertion gets the index of its number as its line, in a file called “number”. */
 function program(headers: readonly string[], numbers: readonly HeaderNumber[]): string {
   const assertions = numbers.map(([expression, value]) => {
-    if (/["\n;]/.test(expression)) throw new TypeError(`${JSON.stringify(expression)} is no expression of C`)
+    if (/["\n;]/.test(expression)) throw new TypeError(`${JSON.stringify(expression)} is not a C expression`)
     const [type, suffix] = value > 0x7fff_ffff_ffff_ffffn ? ['unsigned long long', 'ULL'] : ['long long', 'LL']
     return `_Static_assert((${type})(${expression}) == ${value}${suffix}, "${expression}");`
   })

@@ -1,7 +1,8 @@
 /**
- * What the tests of every package share. Private: it never appears in a published package's `dependencies`, and it
- * imports none of them, because native-core's own tests stand on it.
+ * Helpers that the tests of all packages share. The package is private: no published package has it in its `dependencies`,
+ * and it imports none of them, because native-core's own tests use it.
  */
+export { testShortAnswers } from './answer.js'
 export { type Certificate, temporaryCertificate } from './certificate.js'
 export {
   collectGarbage,
@@ -12,7 +13,13 @@ export {
   openDescriptors,
 } from './descriptor.js'
 export { temporaryDirectory } from './directory.js'
-export { type DocumentedProgram, documentedPrograms, runDocumented, testDocumented } from './documentation.js'
+export {
+  type DocumentedProgram,
+  documentedPrograms,
+  programsOf,
+  runDocumented,
+  testDocumented,
+} from './documentation.js'
 export { expectErrno, type SystemErrorLike } from './errno.js'
 export { withFault } from './fault.js'
 export { expectHeaderNumbers, type HeaderNumber, headerMacros, needCompiler, numbersOf } from './headers.js'
@@ -23,8 +30,16 @@ export {
   type NamespaceOptions,
   needNamespaces,
 } from './namespace.js'
-export { haveProgram, type Need, needFile, needProgram, needRoot, skipUnless } from './need.js'
+export { haveProgram, type Need, needFile, needNode, needProgram, needRoot, skipUnless } from './need.js'
 export { type Finished, type Program, runProgram, runPython, spawnProgram, waitForLine } from './program.js'
+export {
+  beginning,
+  optionRefusals,
+  type Refusal,
+  refusalsOf,
+  testRefusals,
+  unknownName,
+} from './refusal.js'
 export {
   type Effect,
   type Expectation,
@@ -38,3 +53,4 @@ export {
   rowTester,
   type Sample,
 } from './row.js'
+export { expectRest, SAYS_ALIVE, testWatch, turns, until, type WatchMeans, type WatchUnderTest } from './watch.js'

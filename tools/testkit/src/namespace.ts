@@ -6,16 +6,16 @@ import { onTestFinished } from 'vitest'
 import { haveProgram, type Need } from './need.js'
 import { type Program, runProgram, spawnProgram } from './program.js'
 
-/** A network namespace: a host of its own, with its own interfaces and routes. */
+/** A network namespace. It acts like a separate host, with its own interfaces and routes. */
 export interface Namespace {
   readonly name: string
-  /** Runs a program in it to its end and returns what it wrote. */
+  /** Runs a program in the namespace to its end, and returns its standard output. */
   run(command: string, args?: readonly string[], options?: Parameters<typeof runProgram>[2]): Promise<string>
-  /** Starts a program in it; killed when the running test ends. */
+  /** Starts a program in the namespace. The program is killed when the running test ends. */
   spawn(command: string, args?: readonly string[], options?: SpawnOptions): Program
 }
 
-/** Network namespaces can be made here, which takes root and the `ip` program. */
+/** Needs permission to make network namespaces, which takes root and the `ip` program. */
 export function needNamespaces(): Need {
   if (!haveProgram('ip')) return 'ip (iproute2) is not installed'
   const name = nextName()
@@ -25,16 +25,16 @@ export function needNamespaces(): Need {
   return null
 }
 
-/** What a namespace has of its own beside its network. */
+/** The files that a namespace has of its own. */
 export interface NamespaceOptions {
   /**
-   * Files that its programs find in /etc in place of the machine's, by their names: `{ 'resolv.conf': 'nameserver …' }`.
-   * Files that the machine lacks can't be replaced. ip-netns(8)
+   * Files, by name, that its programs see in /etc in place of the machine's: `{ 'resolv.conf': 'nameserver …' }`. Only files
+   * that the machine has can be replaced. ip-netns(8)
    */
   readonly etc?: Readonly<Record<string, string>>
 }
 
-/** Makes a network namespace whose loopback is up. It is deleted when the running test ends, and its interfaces with it. */
+/** Makes a network namespace with loopback up. When the running test ends, it is deleted together with its interfaces. */
 export function createNamespace({ etc = {} }: NamespaceOptions = {}): Namespace {
   const name = nextName()
   ip('netns', 'add', name)
@@ -55,8 +55,8 @@ export function createNamespace({ etc = {} }: NamespaceOptions = {}): Namespace 
 }
 
 /**
- * Joins two namespaces by a cable: a veth pair whose two ends are both called `interfaceName`, up, with these addresses
- * (`10.0.0.1/24`, `fd00::1/64`), ready to be used at once.
+ * Connects two namespaces by a veth pair. Both ends are called `interfaceName`, are up, have the given addresses
+ * (`10.0.0.1/24`, `fd00::1/64`), and can be used at once.
  */
 export function connectNamespaces(
   left: { readonly namespace: Namespace; readonly addresses: readonly string[] },
@@ -68,7 +68,7 @@ export function connectNamespaces(
   for (const { namespace, addresses } of [left, right]) {
     ip('-n', namespace.name, 'link', 'set', interfaceName, 'up')
     for (const address of addresses) {
-      // An IPv6 address can't be bound to for its first second, while duplicates of it are looked for.
+      // The kernel looks for duplicates of an IPv6 address for a second, during which no socket can be bound to it.
       const ready = address.includes(':') ? ['nodad'] : []
       ip('-n', namespace.name, 'address', 'add', address, 'dev', interfaceName, ...ready)
     }

@@ -2,7 +2,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { TestContext } from 'vitest'
 
-/** `null` when the machine has what a test needs, else the reason why it hasn't. */
+/** `null` if the machine has what a test needs, otherwise the reason to skip the test. */
 export type Need = string | null
 
 /**
@@ -18,7 +18,7 @@ export function skipUnless(test: TestContext, ...needs: Need[]): void {
   test.skip(reason)
 }
 
-/** Whether a program is in the `PATH`. */
+/** Returns whether a program is in the `PATH`. */
 export function haveProgram(name: string): boolean {
   return (process.env.PATH ?? '').split(delimiter).some((directory) => {
     try {
@@ -30,17 +30,22 @@ export function haveProgram(name: string): boolean {
   })
 }
 
-/** A program in the `PATH`. */
+/** Needs a program in the `PATH`. */
 export function needProgram(name: string): Need {
   return haveProgram(name) ? null : `${name} is not installed`
 }
 
-/** A file of the machine's. */
+/** Needs a file, by its path. */
 export function needFile(path: string): Need {
   return existsSync(path) ? null : `${path} does not exist`
 }
 
-/** User id 0. */
+/** Needs user id 0. */
 export function needRoot(): Need {
   return process.getuid?.() === 0 ? null : 'not root'
+}
+
+/** Needs this major version of Node.js or a newer one. */
+export function needNode(major: number): Need {
+  return Number.parseInt(process.versions.node, 10) >= major ? null : `Node.js ${major} is newer than this one`
 }

@@ -14,16 +14,16 @@ export interface Finished {
 /** A running program. */
 export interface Program {
   readonly process: ChildProcess
-  /** What it has written so far. */
+  /** The standard output so far. */
   readonly stdout: string
   readonly stderr: string
-  /** Fulfilled when it has ended and closed its output; rejected when it couldn't be started. */
+  /** Fulfilled when the program has ended and closed its output; rejected if it couldn't be started. */
   readonly finished: Promise<Finished>
 }
 
 /**
- * Starts a program whose output is collected; it is killed when the running test ends. Standard input is a pipe, and
- * `options.stdio` may add descriptors from 3 on.
+ * Starts a program and collects its output. The program is killed when the running test ends. Its standard input is a pipe,
+ * and `options.stdio` may add descriptors from 3 on.
  */
 export function spawnProgram(command: string, args: readonly string[] = [], options: SpawnOptions = {}): Program {
   const env = environmentFor([command, ...args], options.env)
@@ -55,8 +55,8 @@ export function spawnProgram(command: string, args: readonly string[] = [], opti
 }
 
 /**
- * The sanitizer's library that `npm run test:asan` preloads is for Node, which loads our binary; with it curl, for one,
- * waits in `setlocale` for ever.
+ * Removes the sanitizer's library, which `npm run test:asan` preloads, from the environment of programs other than Node. Only
+ * Node loads our binary, and some programs don't work with the library: curl, for one, waits in `setlocale` forever.
  */
 function environmentFor(commandLine: readonly string[], environment = process.env): NodeJS.ProcessEnv {
   if (commandLine.includes(process.execPath)) return environment
@@ -64,7 +64,7 @@ function environmentFor(commandLine: readonly string[], environment = process.en
   return rest
 }
 
-/** Runs a program to its end and returns what it wrote. Throws, with its complaint, when it fails. */
+/** Runs a program to its end, and returns its output. Throws an error with its error output if it fails. */
 export async function runProgram(
   command: string,
   args: readonly string[] = [],
@@ -77,12 +77,12 @@ export async function runProgram(
   return stdout
 }
 
-/** Runs a Python script to its end and returns what it printed. Throws, with the traceback, when it fails. */
+/** Runs a Python script to its end, and returns its output. Throws an error with the traceback if it fails. */
 export function runPython(script: string, ...args: string[]): Promise<string> {
   return runProgram('python3', ['-u', '-c', script, ...args])
 }
 
-/** The first whole line of a program's output that matches. Throws when it ends without one, or after `timeout` milliseconds. */
+/** Returns the first whole line of output that matches. Throws if the program ends without one, or after `timeout` ms. */
 export async function waitForLine(program: Program, pattern: RegExp, timeout = 20_000): Promise<string> {
   const deadline = Date.now() + timeout
   let running = true

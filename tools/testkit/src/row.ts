@@ -3,7 +3,7 @@ import { release } from 'node:os'
 import { expect, it, type TestContext } from 'vitest'
 import { type Need, skipUnless } from './need.js'
 
-/** As native-core's `ReadableOption`, without importing it. */
+/** Has the shape of native-core's `ReadableOption`, which this package can't import. */
 interface Readable<T> {
   readonly name: string
   readonly size: number
@@ -12,7 +12,7 @@ interface Readable<T> {
   readonly decode: (view: DataView, length: number) => T
 }
 
-/** As native-core's `WritableOption`. */
+/** Has the shape of native-core's `WritableOption`. */
 interface Writable<T> {
   readonly name: string
   readonly size: number
@@ -25,29 +25,29 @@ interface Writable<T> {
 type AnyWritable = Writable<any>
 type AnyReadable = Readable<unknown>
 
-/** A kind of socket that an option is tried on. */
+/** A kind of socket to test an option with. */
 export interface Kind<S> {
-  /** Opens a new one. The test closes it; what else it opens it must see to itself (`onTestFinished`). */
+  /** Opens a new socket, which the test closes. It must close everything else that it opens (`onTestFinished`). */
   readonly open: () => S
-  /** What the machine must have. */
+  /** The requirement of this kind, if it has one; otherwise the test is skipped. */
   readonly need?: () => Need
 }
 
 /**
- * For a row that can be read and written: the kind of socket, what to set, and what is read afterwards where that isn't
- * the same. A function, where what is written and what is read are two things, sees for itself.
+ * For a row that can be read and written: the kind of socket, the value to set, and the value that is then read if it is a
+ * different one. Where the two can't be compared, a function checks the socket instead.
  */
 export type Sample<S, Get, Set> =
   | readonly [kind: Kind<S>, set: Set & Get]
   | readonly [kind: Kind<S>, set: Set, get: Get | ((socket: S) => void)]
 
-/** For a row that can only be read: a look at its value. */
+/** For a row that can only be read: a check of its value. */
 export type Expectation<S, Get> = readonly [kind: Kind<S>, expectation: (value: Get, socket: S) => void]
 
-/** For a row that can only be written: a value, and how its effect is seen. */
+/** For a row that can only be written: a value, and a check of its effect. */
 export type Effect<S, Set> = readonly [kind: Kind<S>, set: Set, effect: (socket: S) => void]
 
-/** An entry for each row that a module exports. Leaving one out doesn't compile. */
+/** An entry for each row that a module exports. A table without one of them doesn't compile. */
 export type RowTable<S, M> = {
   readonly [K in keyof M as M[K] extends AnyReadable | AnyWritable ? K : never]: Entry<S, M[K]>
 }
@@ -61,19 +61,19 @@ type Entry<S, Row> =
       ? Effect<S, Set>
       : never
 
-/** How rows are read and written: native-core's `getOption` and `setOption`. */
+/** The functions that read and write rows: native-core's `getOption` and `setOption`. */
 export interface RowAccess<S> {
   readonly getOption: <T>(socket: S, row: Readable<T>) => T
   readonly setOption: <T>(socket: S, row: Writable<T>, value: T) => void
 }
 
-/** A test of every row of a module, from its table. */
+/** Tests every row of a module, given its table. */
 export type RowTester<S> = <M extends object>(rows: M, table: RowTable<S, NoInfer<M>>) => void
 
 /**
- * Makes a function that tests every row of a module on the running kernel, from its table: what is set is read back and
- * differs from what was there before, what can only be read is as expected, what can only be written has its effect.
- * That nothing is left out is up to the tables' types.
+ * Makes a function that tests every row of a module on the running kernel, given its table. A value that is set must be read
+ * back and differ from the one before; a row that can only be read must have the expected value; a row that can only be
+ * written must have its effect. The types of the tables make sure that no row is left out.
  *
  *     const testRows = rowTester<Socket>({ getOption, setOption })
  *     testRows(rows, { TCP_NODELAY: [tcp4, true], … })
@@ -82,14 +82,14 @@ export function rowTester<S extends { close(): void }>(access: RowAccess<S>): Ro
   return (rows, table) => testTable(access, rows, table)
 }
 
-/** Of a module's exports those that are rows. */
+/** Returns the rows among a module's exports. */
 export function rowsOf(module: object): { readonly name: string; readonly level: number; readonly option: number }[] {
   const isRow = (value: unknown): value is AnyReadable =>
     typeof value === 'object' && value !== null && 'option' in value
   return Object.values(module).filter(isRow)
 }
 
-/** The running kernel is at least this version: `'6.14'`. */
+/** Needs a kernel of at least this version: `'6.14'`. */
 export function needLinux(version: string): Need {
   const [major = 0, minor = 0] = version.split('.').map(Number)
   const [runningMajor = 0, runningMinor = 0] = release()
@@ -99,7 +99,7 @@ export function needLinux(version: string): Need {
   return isNew ? null : `Linux ${version} is needed, this is ${release()}`
 }
 
-/** This process has a capability: `'CAP_NET_ADMIN'`. */
+/** Needs a process with this capability: `'CAP_NET_ADMIN'`. */
 export function needCapability(name: keyof typeof CAPABILITIES): Need {
   const effective = /^CapEff:\s*([\da-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
   return (BigInt(`0x${effective}`) >> BigInt(CAPABILITIES[name])) & 1n ? null : `${name} is needed`
@@ -157,7 +157,7 @@ function setAndRead<S>(
   const before = getOption(socket, row)
   setOption(socket, row, set)
   expect(getOption(socket, row)).toEqual(get)
-  expect(get, 'the sample is to differ from the initial value').not.toEqual(before)
+  expect(get, 'the sample must differ from the initial value').not.toEqual(before)
 }
 
 function setAndSee<S>({ setOption }: RowAccess<S>, socket: S, row: AnyWritable, sample: readonly unknown[]): void {

@@ -12,11 +12,11 @@ it('lists the open descriptors', () => {
   expect(openDescriptors()).not.toContainEqual({ fd, target: '/dev/null' })
 })
 
-it('waits for the runtime to close what was let go of', () => {
+it('waits for the runtime to close a released descriptor', () => {
   createServer().listen(0, '127.0.0.1').close()
 })
 
-it('runs after what the test itself registered', () => {
+it('runs after the callbacks that the test itself registered', () => {
   const fd = openSync('/dev/null', 'r')
   onTestFinished(() => closeSync(fd))
 })
@@ -27,11 +27,11 @@ it.fails('notices a leak', () => {
   leaked = openSync('/dev/null', 'r')
 })
 
-it.fails('notices that something else was closed', () => {
+it.fails('notices that a descriptor of another owner was closed', () => {
   closeSync(leaked)
 })
 
-it('sees the close-on-exec mark that Node gives its descriptors', () => {
+it('sees the close-on-exec flag that Node sets on its descriptors', () => {
   const fd = openSync('/dev/null', 'r')
   onTestFinished(() => closeSync(fd))
   expectCloexec(fd)

@@ -20,7 +20,7 @@ it('lets any other error through', () => {
   expect(() => expectErrno(() => openSync('/nowhere', 'r'), 'EINVAL')).toThrow('ENOENT')
 })
 
-it('wants errno and syscall as well', () => {
+it('requires errno and syscall as well', () => {
   const incomplete = Object.assign(new Error('half'), { code: 'EBADF' })
   expect(() =>
     expectErrno(() => {

@@ -17,7 +17,7 @@ describe('expectHeaderNumbers', () => {
     expect(unknown).toEqual([])
   })
 
-  it('fails for a wrong number, and names all that are', (test) => {
+  it('fails for a wrong number, and names all wrong ones', (test) => {
     skipUnless(test, needCompiler())
     const check = () =>
       expectHeaderNumbers(
@@ -32,14 +32,14 @@ describe('expectHeaderNumbers', () => {
     expect(check).toThrow('wrong against the headers: SO_TYPE is not 4, sizeof(struct msghdr) is not 12')
   })
 
-  it('returns what the headers don’t know, and still sees what is wrong after it', (test) => {
+  it('returns the names that the headers don’t define, and still sees wrong numbers after them', (test) => {
     skipUnless(test, needCompiler())
     const unknown = ['SO_OF_THE_FUTURE', 1000] as const
     expect(expectHeaderNumbers(['sys/socket.h'], [unknown])).toEqual(['SO_OF_THE_FUTURE'])
     expect(() => expectHeaderNumbers(['sys/socket.h'], [unknown, ['SO_TYPE', 4]])).toThrow('SO_TYPE is not 4')
   })
 
-  it('fails where it can’t tell', (test) => {
+  it('fails where it can’t check', (test) => {
     skipUnless(test, needCompiler())
     expect(() => expectHeaderNumbers(['no/such/header.h'], [['SOL_SOCKET', 1]])).toThrow('No such file')
     expect(() => expectHeaderNumbers([], [['sizeof(struct of_the_future)', 1]])).toThrow('of_the_future')
@@ -47,7 +47,7 @@ describe('expectHeaderNumbers', () => {
   })
 })
 
-it('numbersOf picks the numbers among what a module exports', () => {
+it('numbersOf picks the numbers among the exports of a module', () => {
   const module = { AF_INET: 2, AF_NAME: 'inet', MASK: 2n ** 63n, open() {} }
   expect(numbersOf(module)).toEqual([
     ['AF_INET', 2],

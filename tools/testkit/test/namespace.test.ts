@@ -14,7 +14,7 @@ import {
 
 guardDescriptors()
 
-it('knows which programs there are', () => {
+it('knows which programs are installed', () => {
   expect(haveProgram('sh')).toBe(true)
   expect(needProgram('no-such-program')).toBe('no-such-program is not installed')
 })

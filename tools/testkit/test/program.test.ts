@@ -4,7 +4,7 @@ import { guardDescriptors, runProgram, runPython, spawnProgram, temporaryDirecto
 
 guardDescriptors()
 
-it('returns what a program wrote', async () => {
+it('returns the output of a program', async () => {
   expect(await runProgram('cat', [], { input: 'hello' })).toBe('hello')
 })
 
@@ -12,7 +12,7 @@ it('passes arguments to a Python script', async () => {
   expect(await runPython('import sys; print(sys.argv[1:])', 'a', 'b c')).toBe("['a', 'b c']\n")
 })
 
-it('throws what a failing program complained of', async () => {
+it('throws the error output of a failing program', async () => {
   await expect(runPython('raise SystemExit("no")')).rejects.toThrow('python3 ended with 1: no')
   await expect(runProgram('/nowhere')).rejects.toThrow('ENOENT')
 })

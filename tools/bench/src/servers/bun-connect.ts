@@ -1,4 +1,4 @@
-/** Bun's own sockets: connections to a listener of this process, which closes them. */
+/** Bun's own sockets: connects to a listener of this process, which closes the connections. */
 import { atATime, drive } from './drive.js'
 
 const { port } = Bun.listen({

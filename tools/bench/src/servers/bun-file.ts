@@ -1,14 +1,14 @@
-/** Bun's own sockets and files: each 64 bytes that come are answered with a file. */
+/** Bun's own sockets and files: sends a file for each 64 bytes received. */
 import { BunOutput } from './bun-output.js'
 import { argument, REQUEST, ready } from './control.js'
 
 interface Client {
   readonly output: BunOutput
-  /** Bytes of requests that were not answered. */
+  /** **Bytes** of requests that are not answered yet. */
   asked: number
   answering: boolean
   ended: boolean
-  /** Goes on with the answer that waits for the kernel. */
+  /** Continues the answer once the kernel has taken the queued bytes, or the socket is closed. */
   goOn: (() => void) | undefined
 }
 

@@ -1,9 +1,9 @@
-/** What Bun's sockets don't do by themselves: a queue for what the kernel doesn't take. */
+/** A queue for bytes that the kernel doesn't take, which Bun's sockets don't have themselves. */
 export class BunOutput {
   readonly #queue: Uint8Array[] = []
   #ended = false
 
-  /** False when some of it has to wait, until `flush` returns true. */
+  /** Writes bytes. Returns false if some of them are queued; wait until `flush` returns true. */
   write(socket: BunSocket<unknown>, bytes: Uint8Array): boolean {
     const sent = this.#queue.length === 0 ? Math.max(0, socket.write(bytes)) : 0
     if (sent === bytes.length) return true
@@ -11,7 +11,7 @@ export class BunOutput {
     return false
   }
 
-  /** For the socket's `drain`: whether nothing waits any more. */
+  /** Call it on the socket's `drain`. Returns whether the queue is empty. */
   flush(socket: BunSocket<unknown>): boolean {
     for (let bytes = this.#queue[0]; bytes !== undefined; bytes = this.#queue[0]) {
       const sent = Math.max(0, socket.write(bytes))
@@ -25,7 +25,7 @@ export class BunOutput {
     return true
   }
 
-  /** Ends the socket's side behind all that waits. */
+  /** Shuts down the sending side once all queued bytes are written. */
   end(socket: BunSocket<unknown>): void {
     this.#ended = true
     this.flush(socket)

@@ -1,10 +1,10 @@
-/** Bun's own sockets: what comes goes on to a connection of its own, and back. */
+/** Bun's own sockets: relays each connection to a new connection to the backend, both ways. */
 import { BunOutput } from './bun-output.js'
 import { argument, ready } from './control.js'
 
 interface Side {
   readonly output: BunOutput
-  /** Where its bytes go; until it is known, the socket is paused. */
+  /** The socket that the bytes go to; until it is known, this one is paused. */
   other?: BunSocket<Side>
 }
 

@@ -1,4 +1,4 @@
-/** Ours: connections to a listener of this process, which closes them. */
+/** Ours: connects to a listener of this process, which closes the connections. */
 import { connect, listen } from '@linux-sockets/tcp'
 import { atATime, drive } from './drive.js'
 

@@ -1,21 +1,21 @@
-/** How a server in JavaScript talks with the benchmark: on any of the runtimes. */
+/** Communication of a server in JavaScript, on any of the runtimes, with the benchmark. */
 import process from 'node:process'
 import { getHeapStatistics } from 'node:v8'
 
-/** What the server does with the bytes: sends them back, or answers each line with itself. */
+/** The task of the server: to send all bytes back, or to answer each line with itself. */
 export const mode = process.argv[2] as 'echo' | 'lines'
 
-/** Of a proxy, the port of what is behind it; of a server of files, a path. */
+/** For a proxy, the port of the backend; for a file server, the path of the file. */
 export const argument = process.argv[3] as string
 
-/** **Bytes** that ask for a file. */
+/** **Bytes** of a request for a file. */
 export const REQUEST = 64
 
 /** Tells the benchmark the port, answers its questions for memory, and ends when the benchmark ends. */
 export function ready(port: number): void {
   process.stdin.setEncoding('utf8')
   process.stdin.on('data', () => {
-    // What the first collection finalizes, the second frees.
+    // The second collection frees the memory of objects that the first one finalized.
     collect()
     setTimeout(() => {
       collect()
@@ -34,7 +34,7 @@ function collect(): void {
   else Bun.gc(true)
 }
 
-/** Its heap isn't V8's, and isn't told from its other memory. */
+/** Bun's heap isn't V8's, and can't be told apart from its other memory. */
 function isBun(): boolean {
   return 'Bun' in globalThis
 }

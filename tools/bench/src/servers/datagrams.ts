@@ -1,12 +1,12 @@
-/** Ours: datagrams in batches, sent back to where they came from without looking at the address. */
-import { AF_INET, DatagramChannel, type InetAddress, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
+/** Ours: datagrams in batches, sent back to their senders without decoding the addresses. */
+import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
 import { ready } from './control.js'
 
 const socket = Socket.open(AF_INET, SOCK_DGRAM)
 socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
 const channel = new DatagramChannel(socket, {
   datagram: ({ data, sockaddr }) => channel.send(data, sockaddr),
-  // A receiver that is gone.
+  // The receiver no longer exists.
   error: () => {},
 })
-ready((socket.localAddress as InetAddress).port)
+ready(socket.localAddress.port)

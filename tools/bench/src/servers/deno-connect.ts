@@ -1,4 +1,4 @@
-/** Deno's own connections to a listener of this process, which closes them. */
+/** Deno's own connections: connects to a listener of this process, which closes the connections. */
 import { atATime, drive } from './drive.js'
 
 const listener = Deno.listen({ hostname: '127.0.0.1', port: 0 })

@@ -1,4 +1,4 @@
-/** Deno's own streams: each 64 bytes that come are answered with a file. */
+/** Deno's own streams: sends a file for each 64 bytes received. */
 import { argument, REQUEST, ready } from './control.js'
 
 const listener = Deno.listen({ hostname: '127.0.0.1', port: 0 })
@@ -20,7 +20,7 @@ async function answer(connection: DenoConnection): Promise<void> {
       }
     }
   } catch {
-    // Broken by its peer.
+    // The peer has broken the connection.
   }
   connection.close()
 }

@@ -1,4 +1,4 @@
-/** Deno's own connections: what comes goes on to a connection of its own, and back. */
+/** Deno's own connections: relays each connection to a new connection to the backend, both ways. */
 import { argument, ready } from './control.js'
 
 const listener = Deno.listen({ hostname: '127.0.0.1', port: 0 })
@@ -12,13 +12,13 @@ async function relay(client: DenoConnection): Promise<void> {
   try {
     await Promise.all([pass(client, backend), pass(backend, client)])
   } catch {
-    // Broken by a peer.
+    // A peer has broken its connection.
   }
   client.close()
   backend.close()
 }
 
-/** By hand: a connection's `readable` closes the whole connection when it ends, so `pipeTo` would cut off what is on its way back. */
+/** Doesn't use `pipeTo`: a connection's `readable` closes the whole connection when it ends, which would cut answers off. */
 async function pass(from: DenoConnection, to: DenoConnection): Promise<void> {
   const buffer = new Uint8Array(64 * 1024)
   for (;;) {

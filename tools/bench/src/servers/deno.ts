@@ -2,7 +2,7 @@
 import { mode, ready } from './control.js'
 import { LineAnswers } from './lines.js'
 
-/** **Bytes.** A read holds its buffer until something comes: each connection has its own, as large as its messages need. */
+/** **Bytes.** A read holds its buffer until bytes arrive, so each connection has its own, as large as its messages need. */
 const SMALLEST = 1024
 const LARGEST = 64 * 1024
 
@@ -24,7 +24,7 @@ async function answer(connection: DenoConnection): Promise<void> {
       if (count === buffer.length && count < LARGEST) buffer = new Uint8Array(count * 8)
     }
   } catch {
-    // Broken by its peer.
+    // The peer has broken the connection.
   }
   connection.close()
 }

@@ -1,4 +1,4 @@
-/** Ours: a descriptor passed through a pair of Unix sockets, received and closed. */
+/** Ours: passes a descriptor through a pair of Unix sockets, receives it and closes it. */
 import { eventfd } from '@linux-sockets/native-core'
 import { receiveDescriptors, sendDescriptors, unixPair } from '@linux-sockets/unix-fdpass'
 import { drive } from './drive.js'

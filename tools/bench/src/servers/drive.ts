@@ -1,8 +1,11 @@
-/** How a program that needs no load from outside talks with the benchmark; native/drive.c does the same. */
+/** Communication with the benchmark of a program that needs no load from another one; native/drive.c does the same. */
 import process from 'node:process'
 import { createInterface } from 'node:readline'
 
-/** For each question `WARM SECONDS`, works that long and says what it did. `workUntil` returns how often, and is given a time of `performance.now()`. */
+/**
+ * For each line `WARM SECONDS`, works that long and prints the result. `workUntil` is given the time to end at, on the clock of
+ * `performance.now()`, and returns how often it did its work.
+ */
 export async function drive(workUntil: (end: number) => number | Promise<number>): Promise<void> {
   say({})
   for await (const question of createInterface({ input: process.stdin })) {
@@ -18,7 +21,7 @@ export async function drive(workUntil: (end: number) => number | Promise<number>
   process.exit(0)
 }
 
-/** Has so many of `task` under way until `end`, and returns how many there were. */
+/** Keeps `count` calls of `task` under way until `end`, and returns how many have completed. */
 export async function atATime(count: number, end: number, task: () => Promise<void>): Promise<number> {
   let done = 0
   const work = async () => {

@@ -1,6 +1,6 @@
-/** Ours: each 64 bytes that come are answered with a file. */
+/** Ours: sends a file for each 64 bytes received. */
 import { open } from 'node:fs/promises'
-import { type InetAddress, type SocketStream, setOption } from '@linux-sockets/native-core'
+import { type SocketStream, setOption } from '@linux-sockets/native-core'
 import { listen, sendFile, TCP_NODELAY } from '@linux-sockets/tcp'
 import { argument, REQUEST, ready } from './control.js'
 
@@ -10,7 +10,7 @@ const server = listen(
   { prepare: (socket) => setOption(socket, TCP_NODELAY, true), stream: { allowHalfOpen: true } },
 )
 server.run(answer)
-ready((server.address as InetAddress).port)
+ready(server.address.port)
 
 async function answer(stream: SocketStream): Promise<void> {
   let asked = 0

@@ -1,8 +1,8 @@
 const LF = 0x0a
 
 /**
- * Answers each line with itself, for runtimes without framing of their own: returns what to send for a chunk, and keeps
- * a line whose end has not come. What it returns is free to be kept; the chunk isn't needed any more.
+ * Answers each line with itself, for runtimes without framing of their own: returns the bytes to send for a chunk, and keeps
+ * the beginning of an unfinished line. The caller may keep the result, and may reuse the chunk.
  */
 export class LineAnswers {
   #rest: Buffer | undefined

@@ -1,4 +1,4 @@
-/** Node's own connections to a listener of this process, which closes them. */
+/** Node's own connections: connects to a listener of this process, which closes the connections. */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { atATime, drive } from './drive.js'

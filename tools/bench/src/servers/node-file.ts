@@ -1,4 +1,4 @@
-/** Node's own streams: each 64 bytes that come are answered with a file. */
+/** Node's own streams: sends a file for each 64 bytes received. */
 import { once } from 'node:events'
 import { createReadStream, openSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'

@@ -1,10 +1,11 @@
-/** Node's own streams: what comes goes on to a connection of its own, and back. */
+/** Node's own streams: relays each connection to a new connection to the backend, both ways. */
 import { type AddressInfo, connect, createServer } from 'node:net'
-import { pipeline } from 'node:stream/promises'
 import { argument, ready } from './control.js'
 
-const server = createServer({ noDelay: true, allowHalfOpen: true }, async (socket) => {
+const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
   const backend = connect({ port: Number(argument), host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
-  await Promise.all([pipeline(socket, backend), pipeline(backend, socket)])
+  socket.on('error', () => backend.destroy())
+  backend.on('error', () => socket.destroy())
+  socket.pipe(backend).pipe(socket)
 })
 server.listen(0, '127.0.0.1', 4096, () => ready((server.address() as AddressInfo).port))

@@ -1,6 +1,6 @@
 /** Ours: the epoll reactor. */
 import { type Connection, type Framing, lines, Reactor } from '@linux-sockets/epoll'
-import { AF_INET, type InetAddress, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
 import { TCP_NODELAY } from '@linux-sockets/tcp'
 import { mode, ready } from './control.js'
 
@@ -12,18 +12,15 @@ const reactor = new Reactor()
 const server =
   mode === 'echo'
     ? reactor.serve(socket, { data: answer, drain: resume })
-    : reactor.serve<Framing>(
-        socket,
-        {
-          data(connection, chunk) {
-            const filled = answerLines(connection.state, chunk)
-            if (filled > 0) answer(connection, answers.subarray(0, filled))
-          },
-          drain: resume,
+    : reactor.serve(socket, {
+        state: () => lines(),
+        data(connection, chunk) {
+          const filled = answerLines(connection.state, chunk)
+          if (filled > 0) answer(connection, answers.subarray(0, filled))
         },
-        { state: () => lines() },
-      )
-ready((server.address as InetAddress).port)
+        drain: resume,
+      })
+ready(server.address.port)
 
 function answer<State>(connection: Connection<State>, bytes: Buffer): void {
   if (!connection.write(bytes)) connection.pause()
@@ -33,7 +30,7 @@ function resume<State>(connection: Connection<State>): void {
   connection.resume()
 }
 
-/** The answers to what came together go out together. A chunk completes no more than its own length and one limit. */
+/** Answers to lines that arrive in one chunk are sent together. They are at most as long as the chunk and one line limit. */
 const answers = Buffer.alloc(256 * 1024)
 
 function answerLines(framing: Framing, chunk: Buffer): number {

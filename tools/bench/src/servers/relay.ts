@@ -1,5 +1,5 @@
-/** Ours: what comes goes on to a connection of its own, and back, through the kernel. */
-import { type InetAddress, type Socket, setOption } from '@linux-sockets/native-core'
+/** Ours: relays each connection to a new connection to the backend, both ways, within the kernel. */
+import { type Socket, setOption } from '@linux-sockets/native-core'
 import { connect, listen, relay, TCP_NODELAY } from '@linux-sockets/tcp'
 import { argument, ready } from './control.js'
 
@@ -12,4 +12,4 @@ const backend = { family: 'ipv4', address: '127.0.0.1', port: Number(argument) }
 server.run(async (stream) => {
   await relay(stream, await connect(backend, options))
 })
-ready((server.address as InetAddress).port)
+ready(server.address.port)

@@ -1,5 +1,5 @@
 /** Ours: connections as `Duplex`. */
-import { type InetAddress, type SocketStream, setOption } from '@linux-sockets/native-core'
+import { type SocketStream, setOption } from '@linux-sockets/native-core'
 import { listen, TCP_NODELAY } from '@linux-sockets/tcp'
 import { mode, ready } from './control.js'
 import { LineAnswers } from './lines.js'
@@ -9,7 +9,7 @@ const server = listen(
   { prepare: (socket) => setOption(socket, TCP_NODELAY, true) },
 )
 server.run(mode === 'echo' ? echo : answerLines)
-ready((server.address as InetAddress).port)
+ready(server.address.port)
 
 function echo(stream: SocketStream): void {
   stream.on('data', (chunk) => {
