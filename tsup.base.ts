@@ -7,7 +7,6 @@ export const library = (options: Options = {}) =>
     format: 'esm',
     target: 'node20',
     dts: true,
-    sourcemap: true,
     clean: true,
     ...options,
   })

@@ -11,6 +11,7 @@ const rooms = ['packages', 'apps', 'tools']
 
 export default defineConfig({
   test: {
+    globalSetup: join(import.meta.dirname, 'scripts/fresh.mjs'),
     // A test that waits in vain is to fail, but one that has to wait for the processor isn't: these are for the former.
     testTimeout: 30_000,
     hookTimeout: 60_000,

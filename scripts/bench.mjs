@@ -1,4 +1,4 @@
-// Sets up, provides the runtimes to compare with, and runs the benchmarks.
+// Sets up, downloads the runtimes to compare with, and runs the benchmarks.
 import { join } from 'node:path'
 import { provide } from './provide.mjs'
 import { root, run } from './run.mjs'

@@ -1,4 +1,4 @@
-// Sets up, installs what our sockets are to talk with from Debian's packages, and tests them with it.
+// Sets up, installs the Debian packages of the programs that our sockets talk to, and tests the sockets with them.
 // Arguments go to vitest: npm run test:interop -- nginx
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path'
 import { fail, run, say } from './run.mjs'
 import { setup } from './setup.mjs'
 
-/** Package, and where one finds that it is installed. */
+/** For each package, the programs or paths that show that it is installed. */
 const needed = {
   'redis-server': ['redis-server'],
   postgresql: ['/usr/lib/postgresql'],
@@ -27,7 +27,7 @@ function install(missing) {
       `The servers to talk with are missing. As root:\n\n    apt-get update && apt-get install -y ${missing.join(' ')}\n`,
     )
   say(`Installing ${missing.join(', ')}.`)
-  // In runlevel 1 no service is started: the tests start their own.
+  // In runlevel 1 the packages start no services: the tests start their own.
   const env = { DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
   run('apt-get', ['update', '-q'], { env })
   run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], { env })

@@ -1,21 +1,23 @@
-// The binary of native-core.
+// Builds and checks the binary of native-core.
 //   node scripts/native.mjs build    compiles it for this machine, into build/Release
 //   node scripts/native.mjs pack     copies it to where the published package carries it, prebuilds/<platform>
-//   node scripts/native.mjs verify   fails unless the published package would carry it for every platform, in a form that loads there
-import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+//   node scripts/native.mjs lint     fails if the formatter or the compiler complains about C or C++ of this repository
+//   node scripts/native.mjs format   formats the C and C++ of this repository
+//   node scripts/native.mjs verify   fails unless the published package would have a loadable binary for every platform
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { fail, root, run, say } from './run.mjs'
+import { fail, root, run, say, tryRun } from './run.mjs'
 
 export const core = join(root, 'packages/native-core')
 
 const platforms = ['linux-x64', 'linux-x64-musl', 'linux-arm64', 'linux-arm64-musl']
 
-/** What the oldest systems that Node.js itself runs on have: it needs glibc 2.28, beside which libstdc++ 3.4.25 came. */
+/** The versions on the oldest systems that Node.js runs on: it needs glibc 2.28, which came with libstdc++ 3.4.25. */
 const newestSymbols = { GLIBC_2: 28, 'GLIBCXX_3.4': 25 }
 
 /**
- * Compiles what `directory` holds the binding.gyp of. make knows what changed, so an up-to-date binary costs a second.
+ * Compiles the project whose binding.gyp is in `directory`. make knows what changed: an up-to-date binary takes a second.
  * @param {string[]} variables gyp variables, as `--name=value`
  */
 export function compile(directory = core, variables = []) {
@@ -25,7 +27,7 @@ export function compile(directory = core, variables = []) {
   run(nodeGyp, ['build', '--jobs=max', ...options], { env: { MAKEFLAGS: 's' } })
 }
 
-/** Most ways to install Node bring its headers along; without them node-gyp downloads them. */
+/** Most Node installations include the headers; if they are missing, node-gyp downloads them. */
 function headers() {
   const prefix = resolve(dirname(process.execPath), '..')
   return existsSync(join(prefix, 'include/node/node_api.h')) ? ['--nodedir', prefix] : []
@@ -36,6 +38,49 @@ function pack() {
   mkdirSync(dirname(target), { recursive: true })
   copyFileSync(join(core, 'build/Release/native_core.node'), target)
   say(`Copied the binary to prebuilds/${platform()}.`)
+}
+
+/** Warnings that `lint` treats as errors. binding.gyp has none: another compiler may warn of more, and must still build. */
+const warnings = [
+  '-Wall',
+  '-Wextra',
+  '-Wcast-qual',
+  '-Wconversion',
+  '-Wduplicated-cond',
+  '-Wformat=2',
+  '-Wlogical-op',
+  '-Wnon-virtual-dtor',
+  '-Wnull-dereference',
+  '-Wold-style-cast',
+  '-Wshadow',
+  '-Wsign-conversion',
+]
+
+/** Checks the formatting and the warnings, with the Node headers that the last build used. */
+function lint() {
+  const [, nodedir] = /"nodedir": "(.*)"/.exec(readFileSync(join(core, 'build/config.gypi'), 'utf8'))
+  const own = sources(/\.cc$/).filter((file) => file.startsWith(core))
+  const dialect = ['-std=c++17', '-fno-exceptions', '-fno-rtti', '-DNAPI_VERSION=8', `-isystem${nodedir}/include/node`]
+  const failed = [
+    ['clang-format', ['--dry-run', '--Werror', ...sources()]],
+    [process.env.CXX ?? 'g++', ['-fsyntax-only', '-Werror', ...warnings, ...dialect, ...own]],
+  ].filter(([command, args]) => tryRun(command, args) !== 0)
+  if (failed.length > 0) fail('`npm run format` mends what the formatter complains of.')
+}
+
+function format() {
+  run('clang-format', ['-i', ...sources()])
+}
+
+/** Returns the C and C++ files of the repository whose names match. */
+function sources(name = /\.(c|cc|h)$/) {
+  const rooms = ['packages', 'tools'].flatMap((floor) =>
+    readdirSync(join(root, floor)).map((room) => join(root, floor, room, 'native')),
+  )
+  return rooms
+    .filter((directory) => existsSync(directory))
+    .flatMap((directory) => readdirSync(directory).map((file) => join(directory, file)))
+    .filter((file) => name.test(file))
 }
 
 function verify() {
@@ -64,7 +109,7 @@ function platform() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const command = { build: () => compile(), pack, verify }[process.argv[2]]
-  if (command === undefined) fail('build, pack or verify?')
+  const command = { build: () => compile(), pack, lint, format, verify }[process.argv[2]]
+  if (command === undefined) fail('build, pack, lint, format or verify?')
   command()
 }

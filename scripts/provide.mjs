@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { cache, say, tryRun } from './run.mjs'
 
-/** Where the runtimes' programs are on npm: package, path. */
+/** The npm package of each runtime, and the path of the program in it. */
 const packages = {
   node: [`node-linux-${process.arch}`, 'bin/node'],
   bun: [`@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : 'x64'}`, 'bin/bun'],
@@ -10,7 +10,8 @@ const packages = {
 }
 
 /**
- * The path of a runtime's program, which is downloaded unless it was before. Nothing need be there: the download may fail.
+ * Returns the path of a runtime's program, and downloads it if it is missing. The download may fail; the file then doesn't
+ * exist.
  * @param {keyof typeof packages} name
  */
 export function provide(name, version = 'latest') {

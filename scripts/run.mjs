@@ -5,24 +5,24 @@ import { delimiter, join, resolve } from 'node:path'
 export const root = resolve(import.meta.dirname, '..')
 export const cache = join(root, 'node_modules/.cache/linux-sockets')
 
-/** Says what is done. */
+/** Prints one step of the work. */
 export function say(text) {
   process.stdout.write(`▸ ${text}\n`)
 }
 
-/** Ends the program with one sentence. */
+/** Prints an error message, and ends the process with exit code 1. */
 export function fail(text) {
   process.stderr.write(`✗ ${text}\n`)
   process.exit(1)
 }
 
-/** Runs a program in the repository with its output shown. Ends with the program's exit code when it fails. */
+/** Runs a program in the repository and shows its output. If it fails, ends this process with the program's exit code. */
 export function run(command, args, options) {
   const code = tryRun(command, args, options)
   if (code !== 0) process.exit(code)
 }
 
-/** Runs a program in the repository with its output shown; returns its exit code. */
+/** Runs a program in the repository, shows its output, and returns its exit code. */
 export function tryRun(command, args, { env = {}, cwd = root, timeout } = {}) {
   const { status, signal, error } = spawnSync(command, args, {
     cwd,
@@ -35,8 +35,8 @@ export function tryRun(command, args, { env = {}, cwd = root, timeout } = {}) {
   return status ?? 1
 }
 
-/** The environment of everything that is run: the repository's own tools first, nothing sent home, a home that can be written to. */
-function environment() {
+/** Returns the environment for programs: the repository's tools first in the path, no telemetry, a writable home directory. */
+export function environment() {
   const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' }
   env.PATH = [join(root, 'node_modules/.bin'), env.PATH].join(delimiter)
   if (!isWritable(env.HOME)) {

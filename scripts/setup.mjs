@@ -1,20 +1,17 @@
-// Brings a clone to the state in which everything runs. Needs nothing but Node; takes a second or two when nothing changed.
+// Prepares a clone so that everything in it runs. Needs only Node; takes a second or two when nothing changed.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { compile } from './native.mjs'
+import { build } from './build.mjs'
 import { cache, fail, root, run, say } from './run.mjs'
 
 export function setup() {
   checkPlatform()
   checkCompiler()
   install()
-  say('Building native-core’s binary.')
-  compile()
-  say('Building the packages.')
-  run('turbo', ['run', 'build', '--concurrency=2', '--output-logs=errors-only'])
+  build()
 }
 
 function checkPlatform() {
@@ -35,8 +32,8 @@ function checkCompiler() {
     )
 }
 
-/** Installs what the lockfile names, unless that is what is installed. */
-function install() {
+/** Installs the dependencies in the lockfile, unless they are installed already. */
+export function install() {
   const stamp = join(cache, 'installed')
   const state = installState()
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === state) return
@@ -49,7 +46,7 @@ function install() {
   writeFileSync(stamp, state)
 }
 
-/** A digest of everything that decides what an install puts on the disk. */
+/** Returns a digest of everything that determines the result of an install. */
 function installState() {
   const manifests = ['packages', 'apps', 'tools'].flatMap((floor) =>
     readdirSync(join(root, floor)).map((room) => join(floor, room, 'package.json')),

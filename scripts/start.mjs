@@ -1,4 +1,4 @@
-// The main job: sets up and runs the tour.
+// Sets up, and runs the tour.
 import { join } from 'node:path'
 import { root, run } from './run.mjs'
 import { setup } from './setup.mjs'

@@ -1,16 +1,52 @@
+import { spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, tryRun } from './run.mjs'
+import { environment, root, tryRun } from './run.mjs'
 
-export const inProcesses = ['--pool=forks', '--maxWorkers=2']
+const vitest = join(root, 'node_modules/vitest/vitest.mjs')
 
-/** In a Worker every test sees the descriptors of the whole process, so the files take turns. */
-export const inWorkers = ['--pool=threads', '--maxWorkers=1']
+/** Selects the suites of the packages. Not by what to leave out: of several `--project=!…` each admits the rest. */
+export const packages = readdirSync(join(root, 'packages')).map((name) => `--project=${name}`)
+
+/** Runs more files at a time than most CI machines have processors, because tests wait about as much as they compute. */
+const inProcesses = ['--pool=forks', '--maxWorkers=3']
+
+/** A test in a Worker sees the descriptors of the whole process, so the files of a process run one after the other. */
+const inWorkers = ['--pool=threads', '--maxWorkers=1']
 
 /**
- * Runs the suites and returns vitest's exit code. No result is ever cached: tests talk to the kernel.
+ * Runs the suites, each file in a process of its own, and returns vitest's exit code. Results are never cached, because they
+ * depend on the kernel.
  * @param {string[]} args for vitest
  * @param {{ node?: string, env?: Record<string, string> }} options
  */
 export function runSuites(args, { node = process.execPath, env } = {}) {
-  return tryRun(node, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args], { env })
+  return tryRun(node, [vitest, 'run', ...inProcesses, ...args], { env })
+}
+
+/**
+ * Runs the suites inside Workers of two processes at a time, and returns whether all passed. The output of the second process
+ * is printed after that of the first.
+ * @param {string[]} args for vitest
+ * @param {Record<string, string>} env
+ */
+export async function runInWorkers(args, env = {}) {
+  const printed = []
+  const codes = [1, 2].map(
+    (shard) =>
+      new Promise((resolve, reject) => {
+        const all = [vitest, 'run', ...inWorkers, `--shard=${shard}/2`, '--passWithNoTests', ...args]
+        const output = shard === 1 ? 'inherit' : 'pipe'
+        const child = spawn(process.execPath, all, {
+          cwd: root,
+          env: { ...environment(), ...env },
+          stdio: ['ignore', output, output],
+        })
+        child.on('error', reject).on('close', resolve)
+        for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => printed.push(chunk))
+      }),
+  )
+  const all = await Promise.all(codes)
+  process.stdout.write(Buffer.concat(printed))
+  return all.every((code) => code === 0)
 }

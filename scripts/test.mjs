@@ -2,11 +2,11 @@
 // Arguments go to vitest: npm test -- option.test
 import { fail, say } from './run.mjs'
 import { setup } from './setup.mjs'
-import { inProcesses, inWorkers, runSuites } from './suites.mjs'
+import { runInWorkers, runSuites } from './suites.mjs'
 
 const args = process.argv.slice(2)
 setup()
 say('Testing in processes.')
-if (runSuites([...inProcesses, ...args]) !== 0) fail('Tests failed in processes.')
+if (runSuites(args) !== 0) fail('Tests failed in processes.')
 say('Testing again inside Workers.')
-if (runSuites([...inWorkers, ...args]) !== 0) fail('Tests failed inside Workers.')
+if (!(await runInWorkers(args))) fail('Tests failed inside Workers.')
