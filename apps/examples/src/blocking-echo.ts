@@ -10,20 +10,15 @@ import { buffer } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
 import {
-  AF_INET,
   formatAddress,
   getOption,
   type InetAddress,
-  SHUT_RD,
-  SO_ACCEPTCONN,
-  SO_RCVTIMEO,
-  SO_REUSEADDR,
-  SO_SNDTIMEO,
-  SOCK_STREAM,
   Socket,
   type SystemError,
   setOption,
 } from '@linux-sockets/native-core'
+import { AF_INET, SHUT_RD, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_ACCEPTCONN, SO_RCVTIMEO, SO_REUSEADDR, SO_SNDTIMEO } from '@linux-sockets/native-core/options'
 import { connect } from '@linux-sockets/tcp'
 
 /** The number of connections that are served at a time. */

@@ -8,17 +8,9 @@
 import { once } from 'node:events'
 import { pathToFileURL } from 'node:url'
 import { type Connection, type Framing, type Handlers, lines, Reactor, type Server, Timer } from '@linux-sockets/epoll'
-import {
-  type AddressLike,
-  AF_INET,
-  formatAddress,
-  SO_RCVBUF,
-  SO_REUSEADDR,
-  SO_SNDBUF,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { type AddressLike, formatAddress, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF } from '@linux-sockets/native-core/options'
 
 /** The longest line, in bytes. */
 const LINE_LIMIT = 2048

@@ -8,17 +8,9 @@
 import { once } from 'node:events'
 import { pathToFileURL } from 'node:url'
 import { Reactor, type ServeOptions, type Server } from '@linux-sockets/epoll'
-import {
-  AF_INET6,
-  formatAddress,
-  IPV6_V6ONLY,
-  raiseDescriptorLimit,
-  SO_BINDTODEVICE,
-  SO_REUSEADDR,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { formatAddress, raiseDescriptorLimit, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET6, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { IPV6_V6ONLY, SO_BINDTODEVICE, SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import { size } from './report.js'
 
 /** How long a peer may send nothing, and how long it may read none of the bytes sent to it, in milliseconds. */

@@ -7,7 +7,8 @@
  */
 import { pathToFileURL } from 'node:url'
 import { candidates, resolve } from '@linux-sockets/addr'
-import { AF_INET, formatAddress, type InetAddress, SOCK_STREAM, Socket, writable } from '@linux-sockets/native-core'
+import { formatAddress, type InetAddress, Socket, writable } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { connect, listen } from '@linux-sockets/tcp'
 
 /** Connects to the first address that answers, and reports each event in a line. */

@@ -10,16 +10,9 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { Reactor, wake } from '@linux-sockets/epoll'
-import {
-  AF_INET,
-  formatAddress,
-  type InetAddress,
-  OwnedFd,
-  SO_REUSEPORT,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { formatAddress, type InetAddress, OwnedFd, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_REUSEPORT } from '@linux-sockets/native-core/options'
 import { size } from './report.js'
 
 const CLIENTS = 64

@@ -5,14 +5,10 @@
  *     node dist/multicast.js
  */
 import { pathToFileURL } from 'node:url'
-import {
-  DatagramChannel,
-  formatAddress,
-  IP_MULTICAST_IF,
-  interfaceIndexOf,
-  interfaceNameOf,
-  setOption,
-} from '@linux-sockets/native-core'
+import { formatAddress, setOption } from '@linux-sockets/native-core'
+import { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
+import { DatagramChannel } from '@linux-sockets/native-core/streams'
 import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
 
 /** An address from the block for use within a site (RFC 2365). */

@@ -16,7 +16,9 @@ import {
   type Server,
   Timer,
 } from '@linux-sockets/epoll'
-import { type AddressLike, AF_INET, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { type AddressLike, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_REUSEADDR } from '@linux-sockets/native-core/options'
 
 /** The longest message, in bytes. */
 const MESSAGE_LIMIT = 1024 * 1024

@@ -10,29 +10,31 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import {
-  AF_INET,
-  AF_INET6,
-  AF_NETLINK,
-  AF_UNIX,
   decodeAddress,
   errno,
   formatAddress,
   formatIpv4,
   formatIpv6,
   type InetAddress,
+  Socket,
+  SystemError,
+  type UnixAddress,
+} from '@linux-sockets/native-core'
+import {
+  AF_INET,
+  AF_INET6,
+  AF_NETLINK,
+  AF_UNIX,
   IPPROTO_TCP,
   IPPROTO_UDP,
-  interfaceNameOf,
   MSG_PEEK,
   MSG_TRUNC,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_SEQPACKET,
   SOCK_STREAM,
-  Socket,
-  SystemError,
-  type UnixAddress,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/constants'
+import { interfaceNameOf } from '@linux-sockets/native-core/interfaces'
 import { TCP_INFO, type TcpInfo } from '@linux-sockets/tcp'
 
 const KINDS = ['tcp', 'udp', 'unix'] as const

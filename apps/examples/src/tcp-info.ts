@@ -9,7 +9,8 @@
 import { once } from 'node:events'
 import { setInterval } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { SO_MAX_PACING_RATE, setOption } from '@linux-sockets/native-core'
+import { setOption } from '@linux-sockets/native-core'
+import { SO_MAX_PACING_RATE } from '@linux-sockets/native-core/options'
 import { connect, listen, type TcpInfo, tcpInfo } from '@linux-sockets/tcp'
 import { size } from './report.js'
 

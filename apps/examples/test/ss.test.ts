@@ -1,7 +1,8 @@
 /** Compares our `ss` with the real one on the sockets of a separate namespace. */
 import { fstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { AF_NETLINK, Socket } from '@linux-sockets/native-core'
+import { Socket } from '@linux-sockets/native-core'
+import { AF_NETLINK } from '@linux-sockets/native-core/constants'
 import {
   createNamespace,
   guardDescriptors,

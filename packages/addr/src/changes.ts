@@ -1,4 +1,5 @@
-import { AF_NETLINK, readable, SOCK_RAW, Socket, SystemError } from '@linux-sockets/native-core'
+import { readable, Socket, SystemError } from '@linux-sockets/native-core'
+import { AF_NETLINK, SOCK_RAW } from '@linux-sockets/native-core/constants'
 import { checkOptions, checkSignal, closeQuietly, onAbort } from '@linux-sockets/native-core/internal'
 import type { AddressOnInterface, NetworkInterface } from './interfaces.js'
 import { type Link, readAddress, readInterfaces, readLink } from './link.js'

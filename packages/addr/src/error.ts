@@ -1,3 +1,5 @@
+import { SystemError } from '@linux-sockets/native-core'
+import { checkInt32 } from '@linux-sockets/native-core/internal'
 import {
   EAI_ADDRFAMILY,
   EAI_AGAIN,
@@ -12,9 +14,7 @@ import {
   EAI_SERVICE,
   EAI_SOCKTYPE,
   EAI_SYSTEM,
-  SystemError,
-} from '@linux-sockets/native-core'
-import { checkInt32 } from '@linux-sockets/native-core/internal'
+} from '@linux-sockets/native-core/resolve'
 
 /**
  * The errors of getaddrinfo(3) and getnameinfo(3): their numbers and messages.

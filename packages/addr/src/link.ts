@@ -1,4 +1,5 @@
-import { AF_INET, AF_INET6, AF_UNSPEC, formatIpv4, formatIpv6 } from '@linux-sockets/native-core'
+import { formatIpv4, formatIpv6 } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, AF_UNSPEC } from '@linux-sockets/native-core/constants'
 import type { AddressOnInterface, NetworkInterface } from './interfaces.js'
 import { attributes, dump, type NetlinkMessage, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK } from './netlink.js'
 

@@ -1,5 +1,6 @@
-import { errno, type Lookup, SystemError } from '@linux-sockets/native-core'
+import { errno, SystemError } from '@linux-sockets/native-core'
 import { checkInteger, checkSignal, type NamesOf, onAbort } from '@linux-sockets/native-core/internal'
+import type { Lookup } from '@linux-sockets/native-core/resolve'
 import { AddressInfoError } from './error.js'
 
 /** The options of a lookup, which limit how long to wait for it. */

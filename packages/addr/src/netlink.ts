@@ -1,4 +1,5 @@
-import { AF_NETLINK, errno, MSG_TRUNC, SOCK_RAW, Socket, SystemError } from '@linux-sockets/native-core'
+import { errno, Socket, SystemError } from '@linux-sockets/native-core'
+import { AF_NETLINK, MSG_TRUNC, SOCK_RAW } from '@linux-sockets/native-core/constants'
 
 // rtnetlink(7): messages of the kernel about interfaces. Numbers are in host order, little-endian on x64 and arm64.
 

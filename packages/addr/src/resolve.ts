@@ -1,11 +1,5 @@
-import {
-  AF_INET,
-  AF_INET6,
-  AF_UNSPEC,
-  type InetAddress,
-  lookupAddresses,
-  SOCK_STREAM,
-} from '@linux-sockets/native-core'
+import type { InetAddress } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, AF_UNSPEC, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   checkFlags,
   checkInt32,
@@ -15,6 +9,7 @@ import {
   type NamesOf,
   quote,
 } from '@linux-sockets/native-core/internal'
+import { lookupAddresses } from '@linux-sockets/native-core/resolve'
 import { LOOKUP_OPTIONS, type LookupOptions, settle } from './lookup.js'
 
 /** The hints of `resolve`, which narrow the lookup and limit how long it may take. */

@@ -1,5 +1,6 @@
-import { type AddressLike, encodeAddress, formatAddress, lookupNames } from '@linux-sockets/native-core'
+import { type AddressLike, encodeAddress, formatAddress } from '@linux-sockets/native-core'
 import { checkFlags, checkOptions } from '@linux-sockets/native-core/internal'
+import { lookupNames } from '@linux-sockets/native-core/resolve'
 import { LOOKUP_OPTIONS, type LookupOptions, settle } from './lookup.js'
 
 /** The names of an address, from `reverse`. */

@@ -1,12 +1,5 @@
-import {
-  type AddressLike,
-  AF_INET,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  SOCK_DGRAM,
-  SOCK_STREAM,
-  Socket,
-} from '@linux-sockets/native-core'
+import { type AddressLike, Socket } from '@linux-sockets/native-core'
+import { AF_INET, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   expectHeaderNumbers,
   guardDescriptors,

@@ -1,11 +1,5 @@
-import {
-  AF_INET,
-  AF_INET6,
-  type InetAddress,
-  inetPton,
-  type UnixAbstractAddress,
-  type UnixPathAddress,
-} from '@linux-sockets/native-core'
+import { type InetAddress, inetPton, type UnixAbstractAddress, type UnixPathAddress } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6 } from '@linux-sockets/native-core/constants'
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {

@@ -3,11 +3,11 @@ import {
   encodeAddress,
   familyOf,
   type InetAddress,
-  SOCK_STREAM,
   Socket,
   type SocketAddress,
   type UnixAddress,
 } from '@linux-sockets/native-core'
+import { SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   addressOf,
   bindToConnect,

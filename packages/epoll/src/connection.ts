@@ -1,7 +1,16 @@
 import {
+  type AsFd,
+  errno,
+  formatAddress,
+  getOption,
+  Socket,
+  type SocketAddress,
+  SystemError,
+  setNonBlocking,
+} from '@linux-sockets/native-core'
+import {
   AF_INET,
   AF_INET6,
-  type AsFd,
   EPOLLERR,
   EPOLLET,
   EPOLLHUP,
@@ -9,19 +18,8 @@ import {
   EPOLLOUT,
   EPOLLPRI,
   EPOLLRDHUP,
-  errno,
-  formatAddress,
-  getOption,
   SHUT_WR,
-  SO_DOMAIN,
-  SO_ERROR,
-  Socket,
-  type SocketAddress,
-  SocketStream,
-  type SocketStreamOptions,
-  SystemError,
-  setNonBlocking,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/constants'
 import {
   checkBytes,
   checkHandlers,
@@ -37,6 +35,8 @@ import {
   refuseSelfConnection,
   resetOnClose,
 } from '@linux-sockets/native-core/internal'
+import { SO_DOMAIN, SO_ERROR } from '@linux-sockets/native-core/options'
+import { SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import { Deadlines, type Limits, limitsOf, type TimeoutKind, type Timeouts } from './deadline.js'
 import { WriteQueue } from './queue.js'
 import type { Reactor } from './reactor.js'

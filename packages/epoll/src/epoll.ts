@@ -1,18 +1,12 @@
+import { type AsFd, type FdLike, ioctl, type OwnedFd } from '@linux-sockets/native-core'
 import {
-  type AsFd,
   EPIOCGPARAMS,
   EPIOCSPARAMS,
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
   EPOLL_CTL_MOD,
-  EPOLL_EVENT_WORDS,
-  epollControl,
-  epollCreate,
-  epollWait,
-  type FdLike,
-  ioctl,
-  type OwnedFd,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/constants'
+import { EPOLL_EVENT_WORDS, epollControl, epollCreate, epollWait } from '@linux-sockets/native-core/epoll'
 import {
   checkBoolean,
   checkFlags,

@@ -3,7 +3,8 @@
  * loop. The reactor drains each socket, sends at once or queues the rest in a bounded queue, and asks for EPOLLOUT only
  * while something is queued.
  *
- *     import { AF_INET, formatAddress, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+ *     import { formatAddress, Socket } from '@linux-sockets/native-core'
+ *     import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
  *     import { Reactor } from '@linux-sockets/epoll'
  *
  *     const reactor = new Reactor()

@@ -1,12 +1,8 @@
 import {
   type AddressLike,
   type AsFd,
-  EPOLLET,
-  EPOLLEXCLUSIVE,
-  EPOLLIN,
   eventfd,
   type FdLike,
-  type ListenerStatistics,
   type OwnedFd,
   readv,
   type Socket,
@@ -14,6 +10,7 @@ import {
   type WatchFunction,
   writev,
 } from '@linux-sockets/native-core'
+import { EPOLLET, EPOLLEXCLUSIVE, EPOLLIN } from '@linux-sockets/native-core/constants'
 import {
   checkFunction,
   checkHandlers,
@@ -22,6 +19,7 @@ import {
   fdOf,
   watchOn,
 } from '@linux-sockets/native-core/internal'
+import type { ListenerStatistics } from '@linux-sockets/native-core/streams'
 import { type AddressFor, CONNECT_OPTIONS, type ConnectOptions, connectSocket } from './connect.js'
 import {
   Connection,

@@ -1,13 +1,4 @@
-import {
-  type ErrnoName,
-  Listener,
-  type ListenerStatistics,
-  type Socket,
-  type SocketAddress,
-  type SocketStream,
-  type SystemError,
-  type Watch,
-} from '@linux-sockets/native-core'
+import type { ErrnoName, Socket, SocketAddress, SystemError, Watch } from '@linux-sockets/native-core'
 import {
   checkBoolean,
   checkFunction,
@@ -19,6 +10,7 @@ import {
   type NamesOf,
   orUndefined,
 } from '@linux-sockets/native-core/internal'
+import { Listener, type ListenerStatistics, type SocketStream } from '@linux-sockets/native-core/streams'
 import {
   CONNECTION_OPTIONS,
   Connection,

@@ -41,7 +41,9 @@ export async function startServer(
 
 const around = (script: string) => `
   import { createInterface } from 'node:readline'
-  import { AF_INET, SOCK_STREAM, Socket, setOption, SO_SNDBUF } from '@linux-sockets/native-core'
+  import { Socket, setOption } from '@linux-sockets/native-core'
+  import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+  import { SO_SNDBUF } from '@linux-sockets/native-core/options'
   import { Reactor } from '@linux-sockets/epoll'
   const listening = Socket.open(AF_INET, SOCK_STREAM)
   listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })

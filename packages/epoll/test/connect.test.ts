@@ -4,20 +4,15 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import {
-  AF_INET,
   type AsFd,
   getOption,
-  IPPROTO_MPTCP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
   type Ipv4Address,
-  SO_KEEPALIVE,
-  SO_PROTOCOL,
-  SOCK_STREAM,
   Socket,
   type SocketAddress,
   setOption,
 } from '@linux-sockets/native-core'
+import { AF_INET, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_KEEPALIVE, SO_PROTOCOL } from '@linux-sockets/native-core/options'
 import { expectErrno, guardDescriptors, type Need, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type Connection, type ConnectOptions, type Handlers, Reactor } from '../src/index.js'

@@ -1,21 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash, randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import {
-  AF_INET,
-  AF_UNIX,
-  EPOLLOUT,
-  MSG_OOB,
-  readable,
-  SHUT_WR,
-  SO_LINGER,
-  SO_SNDBUF,
-  SOCK_STREAM,
-  Socket,
-  sendMessage,
-  setOption,
-  writable,
-} from '@linux-sockets/native-core'
+import { readable, Socket, sendMessage, setOption, writable } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, EPOLLOUT, MSG_OOB, SHUT_WR, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_LINGER, SO_SNDBUF } from '@linux-sockets/native-core/options'
 import {
   collectGarbage,
   guardDescriptors,
@@ -399,7 +387,9 @@ describe('Connection', () => {
 
   it('loses no edge when handlers throw', async () => {
     const script = `
-      import { AF_UNIX, SHUT_WR, SOCK_STREAM, SO_SNDBUF, Socket, readable, setOption } from '@linux-sockets/native-core'
+      import { Socket, readable, setOption } from '@linux-sockets/native-core'
+      import { AF_UNIX, SHUT_WR, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+      import { SO_SNDBUF } from '@linux-sockets/native-core/options'
       import { Connection, Reactor } from '@linux-sockets/epoll'
       const thrown = new Set()
       process.on('uncaughtException', (error) => thrown.add(error.message))
@@ -700,7 +690,8 @@ describe('Connection', () => {
     ['unref().ref()', 'setTimeout(() => peer.close(), 50).unref()', 'close,exit'],
   ] as const)('becomes a stream that keeps the process alive if it did: %s', async ([call, later, said]) => {
     const script = `
-      import { AF_UNIX, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Connection, Reactor } from '@linux-sockets/epoll'
       const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
       const calls = []

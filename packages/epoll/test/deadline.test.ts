@@ -1,4 +1,6 @@
-import { AF_UNIX, SHUT_WR, SO_SNDBUF, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { Socket, setOption } from '@linux-sockets/native-core'
+import { AF_UNIX, SHUT_WR, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_SNDBUF } from '@linux-sockets/native-core/options'
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
@@ -151,7 +153,8 @@ describe('timeouts', () => {
 
   it('keep the process alive only if the connection does', async () => {
     const script = (reference: string) => `
-      import { AF_UNIX, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Connection, Reactor } from '@linux-sockets/epoll'
       const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
       const handlers = { data() {}, error: (_, { code }) => console.log(code, peer.closed) }

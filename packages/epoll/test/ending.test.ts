@@ -2,19 +2,16 @@ import { closeSync, openSync } from 'node:fs'
 import { connect, type Socket as NetSocket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import {
-  AF_INET,
-  AF_UNIX,
   formatAddress,
   type Ipv4Address,
   isNonBlocking,
   readable,
-  SO_LINGER,
-  SO_SNDBUF,
-  SOCK_STREAM,
   Socket,
   setNonBlocking,
   setOption,
 } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_LINGER, SO_SNDBUF } from '@linux-sockets/native-core/options'
 import {
   collectGarbage,
   createNamespace,

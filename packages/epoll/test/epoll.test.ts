@@ -1,10 +1,10 @@
 import { on, once } from 'node:events'
 import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
+import { type AsFd, eventfd, pipe, Socket, writev } from '@linux-sockets/native-core'
 import {
   AF_INET,
   AF_UNIX,
-  type AsFd,
   EPOLLERR,
   EPOLLET,
   EPOLLEXCLUSIVE,
@@ -15,14 +15,10 @@ import {
   EPOLLPRI,
   EPOLLRDHUP,
   EPOLLWAKEUP,
-  eventfd,
   MSG_OOB,
-  pipe,
   SHUT_WR,
   SOCK_STREAM,
-  Socket,
-  writev,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/constants'
 import {
   expectCloexec,
   expectErrno,

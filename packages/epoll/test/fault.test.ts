@@ -5,17 +5,8 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
-import {
-  AF_INET,
-  AF_UNIX,
-  EPOLLIN,
-  type InetAddress,
-  type Ipv4Address,
-  readable,
-  SOCK_STREAM,
-  Socket,
-  type SystemError,
-} from '@linux-sockets/native-core'
+import { type InetAddress, type Ipv4Address, readable, Socket, type SystemError } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, EPOLLIN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   expectErrno,
   guardDescriptors,
@@ -280,7 +271,8 @@ describe('an accept that fails', () => {
 
   it('for good is an uncaught exception without the option `error`', async () => {
     const script = `
-      import { AF_INET, SHUT_RDWR, SOCK_STREAM, Socket, dup } from '@linux-sockets/native-core'
+      import { Socket, dup } from '@linux-sockets/native-core'
+      import { AF_INET, SHUT_RDWR, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Reactor } from '@linux-sockets/epoll'
       const listening = Socket.open(AF_INET, SOCK_STREAM)
       listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -301,7 +293,8 @@ describe('an accept that fails', () => {
 describe('a reactor in run', () => {
   /** A script in which the reactor takes the lead many times, and prints each. */
   const script = `
-    import { EPOLLIN, Socket } from '@linux-sockets/native-core'
+    import { Socket } from '@linux-sockets/native-core'
+    import { EPOLLIN } from '@linux-sockets/native-core/constants'
     import { Reactor } from '@linux-sockets/epoll'
     const reactor = new Reactor()
     const [a, b] = Socket.pair()

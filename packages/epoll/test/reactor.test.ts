@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import { AF_UNIX, EPOLLET, EPOLLIN, EPOLLOUT, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import { Socket } from '@linux-sockets/native-core'
+import { AF_UNIX, EPOLLET, EPOLLIN, EPOLLOUT, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { expectErrno, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { Connection, type Handlers, Reactor, Timer, wake } from '../src/index.js'
@@ -123,7 +124,8 @@ describe('Reactor', () => {
 
   it('turns an exception of a handler into an uncaught exception, and loses no edge', async () => {
     const script = `
-      import { AF_UNIX, EPOLLET, EPOLLIN, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { AF_UNIX, EPOLLET, EPOLLIN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Reactor } from '@linux-sockets/epoll'
       const thrown = []
       process.on('uncaughtException', (error) => thrown.push(error.message))
@@ -144,7 +146,8 @@ describe('Reactor', () => {
   it('keeps the process alive while something is registered, and no longer', async () => {
     const script = `
       import { setTimeout } from 'node:timers/promises'
-      import { AF_UNIX, EPOLLIN, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { AF_UNIX, EPOLLIN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Reactor } from '@linux-sockets/epoll'
       const reactor = new Reactor()
       const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
@@ -206,7 +209,8 @@ describe('Reactor', () => {
     const script = `
       import { readdirSync } from 'node:fs'
       import { setImmediate } from 'node:timers/promises'
-      import { EPOLLIN, eventfd, setResourceLimit } from '@linux-sockets/native-core'
+      import { eventfd, setResourceLimit } from '@linux-sockets/native-core'
+      import { EPOLLIN } from '@linux-sockets/native-core/constants'
       import { Reactor } from '@linux-sockets/epoll'
       setResourceLimit({ soft: readdirSync('/proc/self/fd').length + 10 })
       const fillers = []
@@ -242,7 +246,8 @@ describe('Reactor', () => {
 
   it('lets the process end although something is registered, if that is unreferenced', async () => {
     const script = `
-      import { AF_UNIX, EPOLLIN, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { AF_UNIX, EPOLLIN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Reactor } from '@linux-sockets/epoll'
       const reactor = new Reactor()
       const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)

@@ -1,4 +1,5 @@
-import { EPOLLIN, Socket } from '@linux-sockets/native-core'
+import { Socket } from '@linux-sockets/native-core'
+import { EPOLLIN } from '@linux-sockets/native-core/constants'
 import {
   guardDescriptors,
   optionRefusals,

@@ -1,15 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
-import {
-  type AddressLike,
-  AF_INET,
-  AF_UNIX,
-  SO_RCVBUF,
-  SO_SNDBUF,
-  SOCK_STREAM,
-  Socket,
-  type SystemError,
-  setOption,
-} from '@linux-sockets/native-core'
+import { type AddressLike, Socket, type SystemError, setOption } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_RCVBUF, SO_SNDBUF } from '@linux-sockets/native-core/options'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { type Connection, type Handlers, Reactor } from '../src/index.js'

@@ -11,26 +11,19 @@ import { connect as connectTls, createServer as createTlsServer } from 'node:tls
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import {
-  AF_INET,
-  AF_INET6,
-  AF_UNIX,
   type AsFd,
-  EPOLLEXCLUSIVE,
-  EPOLLIN,
   getOption,
   getOptionInt,
   type InetAddress,
-  IPV6_V6ONLY,
   OwnedFd,
-  SO_LINGER,
-  SO_REUSEADDR,
-  SOCK_STREAM,
   Socket,
   setOption,
   setOptionInt,
   type UnixAddress,
   writable,
 } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, AF_UNIX, EPOLLEXCLUSIVE, EPOLLIN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { IPV6_V6ONLY, SO_LINGER, SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryCertificate } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import { Connection, type Handlers, Reactor, type Server, wake } from '../src/index.js'
@@ -167,7 +160,8 @@ describe('serve', () => {
     const script = `
       import { once } from 'node:events'
       import { connect } from 'node:net'
-      import { AF_INET, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
       import { Reactor } from '@linux-sockets/epoll'
       const thrown = []
       process.on('uncaughtException', (error) => thrown.push(error.message))

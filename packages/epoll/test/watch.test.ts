@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
-import { EPOLLET, EPOLLIN, eventfd, OwnedFd, Socket } from '@linux-sockets/native-core'
+import { eventfd, OwnedFd, Socket } from '@linux-sockets/native-core'
+import { EPOLLET, EPOLLIN } from '@linux-sockets/native-core/constants'
 import { expectRest, guardDescriptors, spawnProgram, testWatch } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { Reactor } from '../src/index.js'

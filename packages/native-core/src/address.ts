@@ -170,6 +170,16 @@ export function decodeAddress(sockaddr: Uint8Array): SocketAddress {
   return decode(sockaddr)
 }
 
+/**
+ * The socket family of an encoded address: `sa_family`, `AF_…`.
+ * @throws TypeError, RangeError if there are too few bytes for a family
+ */
+export function familyOf(sockaddr: Uint8Array): number {
+  checkBytes(sockaddr, 'sockaddr')
+  if (sockaddr.length < 2) throw new RangeError(`a sockaddr has at least 2 bytes, not ${sockaddr.length}`)
+  return (sockaddr[0] as number) | ((sockaddr[1] as number) << 8)
+}
+
 function decode(sockaddr: Uint8Array): SocketAddress {
   if (sockaddr.length < 2) throw new RangeError(`a sockaddr has at least 2 bytes, not ${sockaddr.length}`)
   const family = (sockaddr[0] as number) | ((sockaddr[1] as number) << 8)

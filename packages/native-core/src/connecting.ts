@@ -1,4 +1,4 @@
-import { copySlot, formatAddress, slot } from './address.js'
+import { copySlot, familyOf, formatAddress, slot } from './address.js'
 import { AF_INET, AF_INET6 } from './constants.js'
 import { errno } from './errno.js'
 import { SystemError } from './error.js'
@@ -7,7 +7,6 @@ import { native } from './native.js'
 import { setOption } from './option.js'
 import { IP_BIND_ADDRESS_NO_PORT } from './options/ip.js'
 import { orUndefined, resetOnClose } from './quietly.js'
-import { familyOf } from './sockaddr.js'
 import type { Socket } from './socket.js'
 
 // Steps that every way to connect needs. For the packages' own use.

@@ -1,5 +1,5 @@
 import { checkBytes, checkCodec, checkInt32, checkInteger, checkObject, checkString, describe } from './argument.js'
-import { type Codec, type Decoder, type Encoder, int } from './codec.js'
+import { type Codec, type Decoder, type Encoder, int } from './codecs/codec.js'
 import { SCM_RIGHTS, SOL_SOCKET } from './constants.js'
 
 /**

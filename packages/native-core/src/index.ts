@@ -1,13 +1,16 @@
 /**
- * The Linux socket API for Node.js: the system calls themselves, and what every package of `@linux-sockets` needs —
- * descriptors with owners, errors, addresses, options, control messages, readiness, streams.
+ * The Linux socket API for Node.js: the system calls themselves, and what every package of `@linux-sockets` needs. This is
+ * the root: descriptors with owners, errors, addresses, sockets, messages, options and readiness. The other parts are
+ * subpaths: `/constants`, `/options`, `/codecs`, `/filter`, `/interfaces`, `/resolve`, `/epoll`, `/streams`.
  *
- *     import { AF_INET, readable, setOption, SO_RCVBUF, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
+ *     import { readable, setOption, Socket } from '@linux-sockets/native-core'
+ *     import { AF_INET, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+ *     import { SO_RCVBUF } from '@linux-sockets/native-core/options'
  *
  *     const socket = Socket.open(AF_INET, SOCK_DGRAM)
  *     setOption(socket, SO_RCVBUF, 1 << 20)
  *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
- *     socket.sendTo(Buffer.from('hello'), socket.localAddress)
+ *     socket.sendTo(Buffer.from('hello'), socket.localName)
  *     await readable(socket)
  *     const buffer = Buffer.alloc(1500)
  *     const datagram = socket.recvFrom(buffer)
@@ -19,6 +22,7 @@ export {
   type AddressOf,
   decodeAddress,
   encodeAddress,
+  familyOf,
   formatAddress,
   type InetAddress,
   type Ipv4Address,
@@ -36,15 +40,10 @@ export {
   type VsockAddress,
 } from './address.js'
 export { BATCH_MAX, ReceiveBatch, type ReceiveBatchOptions, SendBatch, type SendBatchOptions } from './batch.js'
-export * from './bridge.js'
-export * from './byteorder.js'
-export * from './codec.js'
-export * from './constants.js'
 export {
   type ControlMessage,
   type ControlName,
   type ControlType,
-  control,
   controlLength,
   controlMessage,
   controlSpace,
@@ -53,7 +52,6 @@ export {
   readControl,
   SCM_PIDFD,
 } from './control.js'
-export { EPOLL_EVENT_WORDS, epollControl, epollCreate, epollWait } from './epoll.js'
 export { type ErrnoName, errno, errnoName, errnoText } from './errno.js'
 export { SystemError } from './error.js'
 export {
@@ -70,15 +68,15 @@ export {
   setNonBlocking,
   writev,
 } from './fd.js'
-export * from './filter.js'
-export * from './flow/datagram.js'
-export * from './flow/exactly.js'
-export { Listener, type ListenerOptions, type ListenerStatistics } from './flow/listener.js'
-export { type NetAddress, SocketStream, type SocketStreamOptions, type Surrendered } from './flow/stream.js'
-export * from './interface.js'
+export { inetNtop, inetPton } from './interface.js'
 export { formatIpv4, formatIpv6, inetAton, parseIpv4, parseIpv6 } from './ip.js'
-export * from './limit.js'
-export { type Attachment, attachEpoll } from './loop.js'
+export {
+  effectiveBacklog,
+  getResourceLimit,
+  type ResourceLimit,
+  raiseDescriptorLimit,
+  setResourceLimit,
+} from './limit.js'
 export {
   descriptorSpace,
   type IncomingMessage,
@@ -88,15 +86,21 @@ export {
   SCM_MAX_FD,
   sendMessage,
 } from './message.js'
-export * from './option.js'
-export * from './options/ip.js'
-export * from './options/ipv6.js'
-export * from './options/socket.js'
-export * from './resolve.js'
-export * from './sockaddr.js'
+export {
+  getOption,
+  getOptionBytes,
+  getOptionInt,
+  type OptionName,
+  peerPidfd,
+  type ReadableOption,
+  setOption,
+  setOptionBytes,
+  setOptionInt,
+  type WritableOption,
+} from './option.js'
 export { type Datagram, Socket, type SocketOptions } from './socket.js'
 export { parseAddress } from './text.js'
-export * from './transfer.js'
+export { sendfile, splice, tee } from './transfer.js'
 export {
   type ReadyOptions,
   readable,

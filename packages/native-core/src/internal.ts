@@ -22,10 +22,10 @@ export {
   quote,
 } from './argument.js'
 export { bindToConnect, portOf, refuseSelfConnection } from './connecting.js'
+export { type Interest, InterestList } from './epoll/interest.js'
 export { closeQuietly, fdOf, onRelease } from './fd.js'
-export { checkListenerOptions } from './flow/listener.js'
-export { checkStreamOptions, dropNotices, netAddress } from './flow/stream.js'
-export { type Interest, InterestList } from './interest.js'
 export { orUndefined, resetOnClose } from './quietly.js'
+export { checkListenerOptions } from './streams/listener.js'
+export { checkStreamOptions, dropNotices, netAddress } from './streams/stream.js'
 export { addressOf, splitPort } from './text.js'
 export { watchOn } from './watch.js'

@@ -1,5 +1,5 @@
 import { checkBytes, checkCodec, checkInt32, checkString, describe } from './argument.js'
-import { type Codec, type Decoder, type Encoder, int } from './codec.js'
+import { type Codec, type Decoder, type Encoder, int } from './codecs/codec.js'
 import { IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET } from './constants.js'
 import { errno } from './errno.js'
 import { check, fail } from './error.js'

@@ -2,10 +2,10 @@ import { AsyncResource } from 'node:async_hooks'
 import { onAbort } from './abort.js'
 import { checkFlags, checkFunction, checkInteger, checkOptions, checkSignal, type NamesOf } from './argument.js'
 import { EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from './constants.js'
+import { type Interest, InterestList } from './epoll/interest.js'
 import { errno } from './errno.js'
 import { SystemError } from './error.js'
 import { type FdLike, fdOf } from './fd.js'
-import { type Interest, InterestList } from './interest.js'
 
 /** A watch on a descriptor, from `watch`. */
 export interface Watch extends Disposable {

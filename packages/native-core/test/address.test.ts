@@ -21,29 +21,31 @@ import {
   AF_PACKET,
   AF_UNIX,
   AF_VSOCK,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+  VMADDR_CID_ANY,
+  VMADDR_PORT_ANY,
+} from '../src/constants.js'
+import {
   type Datagram,
   decodeAddress,
   encodeAddress,
   familyOf,
   formatAddress,
-  IPV6_FLOWINFO_SEND,
   type Ipv6Address,
-  interfaceIndexOf,
   type PacketAddress,
   readable,
-  SOCK_DGRAM,
-  SOCK_RAW,
-  SOCK_SEQPACKET,
-  SOCK_STREAM,
   Socket,
   type SocketAddress,
   setOption,
   UNIX_NAME_MAX,
   UNIX_PATH_MAX,
   type UnixAbstractAddress,
-  VMADDR_CID_ANY,
-  VMADDR_PORT_ANY,
 } from '../src/index.js'
+import { interfaceIndexOf } from '../src/interfaces/index.js'
+import { IPV6_FLOWINFO_SEND } from '../src/options/index.js'
 import { compileSources, runModule } from './outside.js'
 
 guardDescriptors()
@@ -418,7 +420,7 @@ fcntl.ioctl(tun, TUNSETPERSIST, 1)`
     await namespace.run('python3', ['-c', device])
     const script = `
       import { execFileSync } from 'node:child_process'
-      import { AF_PACKET, decodeAddress, encodeAddress, interfaceAddresses, interfaceIndexOf, SOCK_DGRAM, Socket } from './index.js'
+      import { AF_PACKET, decodeAddress, encodeAddress, interfaceAddresses, interfaceIndexOf, SOCK_DGRAM, Socket } from './everything.js'
       const socket = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
       const ifindex = interfaceIndexOf('tun6')
       socket.bind({ family: 'packet', protocol: 0x88b5, ifindex })

@@ -9,40 +9,39 @@ import {
   skipUnless,
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
+import { control, int } from '../src/codecs/index.js'
 import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
+  IPPROTO_IP,
+  MSG_CTRUNC,
+  MSG_PEEK,
+  MSG_TRUNC,
+  MSG_WAITFORONE,
+  SCM_RIGHTS,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+} from '../src/constants.js'
+import {
   BATCH_MAX,
-  control,
   controlMessage,
   controlSpace,
   descriptorSpace,
   encodeAddress,
   type InetAddress,
-  IP_PKTINFO,
-  IP_RECVTTL,
-  IPPROTO_IP,
-  int,
   isNonBlocking,
-  MSG_CTRUNC,
-  MSG_PEEK,
-  MSG_TRUNC,
-  MSG_WAITFORONE,
   type OwnedFd,
   pipe,
   ReceiveBatch,
   readable,
   readControl,
   SCM_PIDFD,
-  SCM_RIGHTS,
   SendBatch,
-  SO_PASSPIDFD,
-  SOCK_DGRAM,
-  SOL_SOCKET,
   Socket,
   setOption,
 } from '../src/index.js'
+import { IP_PKTINFO, IP_RECVTTL, SO_PASSPIDFD } from '../src/options/index.js'
 import { closeLater, udp, unixPair } from './datagram.js'
 
 guardDescriptors()

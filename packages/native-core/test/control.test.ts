@@ -1,18 +1,14 @@
 import { expectHeaderNumbers, guardDescriptors, needCompiler, runPython, skipUnless } from '@linux-sockets/testkit'
 import { expect, it } from 'vitest'
+import { bool, control, int, raw, text } from '../src/codecs/index.js'
 import {
-  bool,
   type ControlMessage,
-  control,
   controlLength,
   controlMessage,
   controlSpace,
   decodeControl,
   encodeControl,
-  int,
-  raw,
   readControl,
-  text,
 } from '../src/index.js'
 
 guardDescriptors()

@@ -1,6 +1,7 @@
 /** Datagram sockets for the tests of messages and batches, closed when the running test ends. */
 import { onTestFinished } from 'vitest'
-import { AF_INET, AF_UNIX, SOCK_DGRAM, Socket } from '../src/index.js'
+import { AF_INET, AF_UNIX, SOCK_DGRAM } from '../src/constants.js'
+import { Socket } from '../src/index.js'
 
 export function closeLater(...sockets: Socket[]): void {
   onTestFinished(() => {

@@ -12,6 +12,7 @@ import {
   waitForLine,
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
+import { control, raw } from '../src/codecs/index.js'
 import {
   AF_CAN,
   AF_INET,
@@ -19,6 +20,21 @@ import {
   AF_NETLINK,
   AF_PACKET,
   AF_VSOCK,
+  IPPROTO_ICMP,
+  IPPROTO_IPV6,
+  IPPROTO_RAW,
+  IPV6_FL_A_GET,
+  IPV6_FL_F_CREATE,
+  IPV6_FL_S_EXCL,
+  MSG_PEEK,
+  MSG_TRUNC,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_STREAM,
+  VMADDR_CID_LOCAL,
+  VMADDR_PORT_ANY,
+} from '../src/constants.js'
+import {
   attachFilter,
   BPF_ABS,
   BPF_H,
@@ -29,42 +45,30 @@ import {
   BPF_LD,
   BPF_RET,
   BPF_STMT,
-  control,
+} from '../src/filter.js'
+import {
   type Datagram,
   getOption,
-  IP_HDRINCL,
-  IPPROTO_ICMP,
-  IPPROTO_IPV6,
-  IPPROTO_RAW,
-  IPV6_CHECKSUM,
-  IPV6_FL_A_GET,
-  IPV6_FL_F_CREATE,
-  IPV6_FL_S_EXCL,
-  IPV6_FLOWINFO,
-  IPV6_FLOWINFO_SEND,
-  IPV6_FLOWLABEL_MGR,
   type Ipv6Address,
-  interfaceAddresses,
-  interfaceIndexOf,
-  MSG_PEEK,
-  MSG_TRUNC,
   type NetlinkAddress,
   type PacketAddress,
   parseIpv4,
-  raw,
   readable,
   readControl,
-  SO_PROTOCOL,
-  SOCK_DGRAM,
-  SOCK_RAW,
-  SOCK_STREAM,
   Socket,
   setOption,
   setOptionBytes,
-  VMADDR_CID_LOCAL,
-  VMADDR_PORT_ANY,
   writable,
 } from '../src/index.js'
+import { interfaceAddresses, interfaceIndexOf } from '../src/interfaces/index.js'
+import {
+  IP_HDRINCL,
+  IPV6_CHECKSUM,
+  IPV6_FLOWINFO,
+  IPV6_FLOWINFO_SEND,
+  IPV6_FLOWLABEL_MGR,
+  SO_PROTOCOL,
+} from '../src/options/index.js'
 import { compileSources, runModule, spawnModule } from './outside.js'
 
 guardDescriptors()
@@ -87,7 +91,7 @@ describe('ICMP', () => {
     const namespace = createNamespace()
     await namespace.run('sh', ['-c', 'echo 0 0 > /proc/sys/net/ipv4/ping_group_range'])
     const { stdout, stderr } = await runModule(
-      `import { ${domain}, ${protocol}, readable, SOCK_DGRAM, SOCK_RAW, Socket } from './index.js'
+      `import { ${domain}, ${protocol}, readable, SOCK_DGRAM, SOCK_RAW, Socket } from './everything.js'
        try { Socket.open(${domain}, SOCK_RAW, ${protocol}) } catch ({ code }) { console.log(code) }
        const socket = Socket.open(${domain}, SOCK_DGRAM, ${protocol})
        const [identifier, sequence] = [4711, 7]
@@ -247,7 +251,7 @@ describe('netlink', () => {
     const namespace = createNamespace()
     const { stdout, stderr } = await runModule(
       `import { execFileSync } from 'node:child_process'
-       import { AF_NETLINK, readable, SOCK_RAW, Socket } from './index.js'
+       import { AF_NETLINK, readable, SOCK_RAW, Socket } from './everything.js'
        const socket = Socket.open(AF_NETLINK, SOCK_RAW, ${NETLINK_ROUTE})
        socket.bind({ family: 'netlink', pid: 0, groups: ${RTMGRP_LINK} })
        execFileSync('ip', ['link', 'set', 'lo', 'down'])
@@ -312,7 +316,7 @@ describe('packet sockets', () => {
     connectNamespaces({ namespace: here, addresses: [] }, { namespace: there, addresses: [] })
     const open = `
       import { readFileSync } from 'node:fs'
-      import { AF_PACKET, interfaceAddresses, interfaceIndexOf, readable, SOCK_DGRAM, Socket } from './index.js'
+      import { AF_PACKET, interfaceAddresses, interfaceIndexOf, readable, SOCK_DGRAM, Socket } from './everything.js'
       const ifindex = interfaceIndexOf('veth0')
       const address = interfaceAddresses().find(({ name }) => name === 'veth0').address.address
       const hex = (bytes) => Buffer.from(bytes).toString('hex')
@@ -352,7 +356,7 @@ describe('CAN', () => {
     await namespace.run('ip', ['link', 'set', 'vcan0', 'up'])
     // struct sockaddr_can after the family: two bytes of padding, the interface's index, 16 bytes for other protocols.
     const { stdout, stderr } = await runModule(
-      `import { AF_CAN, interfaceIndexOf, readable, SOCK_RAW, Socket } from './index.js'
+      `import { AF_CAN, interfaceIndexOf, readable, SOCK_RAW, Socket } from './everything.js'
        const data = Buffer.alloc(22)
        data.writeInt32LE(interfaceIndexOf('vcan0'), 2)
        const [a, b] = [0, 1].map(() => Socket.open(AF_CAN, SOCK_RAW, ${CAN_RAW}))

@@ -14,13 +14,9 @@ import {
 import { describe, expect, it } from 'vitest'
 import {
   AF_INET,
-  type AsFd,
-  dup,
   EPIOCGPARAMS,
   EPIOCSPARAMS,
   EPOLLIN,
-  epollCreate,
-  eventfd,
   F_DUPFD,
   F_DUPFD_CLOEXEC,
   F_GETFD,
@@ -29,18 +25,24 @@ import {
   F_SETFD,
   F_SETPIPE_SZ,
   FD_CLOEXEC,
-  fcntl,
-  ioctl,
-  isNonBlocking,
   O_NONBLOCK,
-  OwnedFd,
-  pipe,
-  readv,
   SIOCATMARK,
   SIOCINQ,
   SIOCOUTQ,
   SIOCOUTQNSD,
   SOCK_STREAM,
+} from '../src/constants.js'
+import { epollCreate } from '../src/epoll/index.js'
+import {
+  type AsFd,
+  dup,
+  eventfd,
+  fcntl,
+  ioctl,
+  isNonBlocking,
+  OwnedFd,
+  pipe,
+  readv,
   Socket,
   setNonBlocking,
   watch,
@@ -95,7 +97,7 @@ describe('OwnedFd', () => {
     const { stdout, stderr, code } = await runModule(`
       import { closeSync } from 'node:fs'
       import { setImmediate } from 'node:timers/promises'
-      import { EPOLLIN, eventfd, readable, watch } from './index.js'
+      import { EPOLLIN, eventfd, readable, watch } from './everything.js'
       const [other, owned] = [eventfd(), eventfd()]
       watch(other, EPOLLIN, () => {}).unref()
       watch(owned, EPOLLIN, () => {}, { ended: () => console.log('ended') })
@@ -117,7 +119,7 @@ describe('OwnedFd', () => {
     const { code, stdout } = await runModule(
       `
       import { closeSync } from 'node:fs'
-      import { EPOLLIN, eventfd, Socket, watch } from './index.js'
+      import { EPOLLIN, eventfd, Socket, watch } from './everything.js'
       const copies = []
       const ended = (fd) => new Promise((resolve) => watch(fd, EPOLLIN, () => {}, { ended: resolve }))
       const start = () => {
@@ -212,7 +214,7 @@ describe('OwnedFd', () => {
       `
       import { existsSync } from 'node:fs'
       import { setImmediate } from 'node:timers/promises'
-      import { Socket } from './index.js'
+      import { Socket } from './everything.js'
       const warnings = []
       process.on('warning', ({ code, message }) => warnings.push(code + ' ' + message))
       const isOpen = (fd) => existsSync('/proc/self/fd/' + fd)

@@ -1,8 +1,7 @@
 import { expectErrno, guardDescriptors, needProgram, skipUnless, spawnProgram } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '../src/constants.js'
 import {
-  AF_INET,
-  AF_UNIX,
   attachFilter,
   attachProgram,
   attachReusePortFilter,
@@ -18,22 +17,15 @@ import {
   BPF_RET,
   BPF_STMT,
   BPF_W,
-  descriptorSpace,
   detachFilter,
   detachReusePortFilter,
   type FilterInstruction,
   getFilter,
-  type OwnedFd,
-  readable,
   SKF_AD_CPU,
   SKF_AD_OFF,
-  SO_LOCK_FILTER,
-  SO_REUSEPORT,
-  SOCK_DGRAM,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '../src/index.js'
+} from '../src/filter.js'
+import { descriptorSpace, type OwnedFd, readable, Socket, setOption } from '../src/index.js'
+import { SO_LOCK_FILTER, SO_REUSEPORT } from '../src/options/index.js'
 
 guardDescriptors()
 

@@ -2,7 +2,7 @@ import { guardDescriptors } from '@linux-sockets/testkit'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { decodeAddress, encodeAddress, type SocketAddress } from '../src/address.js'
 import { ReceiveBatch } from '../src/batch.js'
-import * as codecs from '../src/codec.js'
+import * as codecs from '../src/codecs/codec.js'
 import { AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, SOCK_DGRAM } from '../src/constants.js'
 import {
   type ControlMessage,

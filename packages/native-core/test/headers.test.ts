@@ -4,12 +4,12 @@ import { expect, it } from 'vitest'
 import * as constants from '../src/constants.js'
 import { errno } from '../src/errno.js'
 import * as filter from '../src/filter.js'
-import * as core from '../src/index.js'
 import * as interfaces from '../src/interface.js'
 import * as ip from '../src/options/ip.js'
 import * as ipv6 from '../src/options/ipv6.js'
 import * as socket from '../src/options/socket.js'
-import * as resolve from '../src/resolve.js'
+import * as resolve from '../src/resolve/resolve.js'
+import * as core from './everything.js'
 
 /** The C library's headers first: the kernel's make way for them. */
 const includes = [

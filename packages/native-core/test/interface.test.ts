@@ -1,16 +1,9 @@
 import { networkInterfaces } from 'node:os'
 import { expectErrno, guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import {
-  AF_INET,
-  AF_INET6,
-  AF_UNIX,
-  inetNtop,
-  inetPton,
-  interfaceAddresses,
-  interfaceIndexOf,
-  interfaceNameOf,
-} from '../src/index.js'
+import { AF_INET, AF_INET6, AF_UNIX } from '../src/constants.js'
+import { inetNtop, inetPton } from '../src/index.js'
+import { interfaceAddresses, interfaceIndexOf, interfaceNameOf } from '../src/interfaces/index.js'
 
 guardDescriptors()
 

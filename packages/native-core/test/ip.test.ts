@@ -1,16 +1,7 @@
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import {
-  AF_INET,
-  AF_INET6,
-  formatIpv4,
-  formatIpv6,
-  inetAton,
-  inetNtop,
-  inetPton,
-  parseIpv4,
-  parseIpv6,
-} from '../src/index.js'
+import { AF_INET, AF_INET6 } from '../src/constants.js'
+import { formatIpv4, formatIpv6, inetAton, inetNtop, inetPton, parseIpv4, parseIpv6 } from '../src/index.js'
 
 guardDescriptors()
 

@@ -47,7 +47,7 @@ describe('setResourceLimit', () => {
   // In processes of their own: a limit applies to the whole process.
   it('sets the soft limit, keeps what is left out, and raises it again', async () => {
     const { stdout, stderr } = await runModule(`
-      import { getResourceLimit, raiseDescriptorLimit, setResourceLimit } from './index.js'
+      import { getResourceLimit, raiseDescriptorLimit, setResourceLimit } from './everything.js'
       const { hard } = getResourceLimit()
       setResourceLimit({ soft: 100 })
       console.log(JSON.stringify(getResourceLimit()) === JSON.stringify({ soft: 100, hard }))
@@ -69,7 +69,7 @@ describe('setResourceLimit', () => {
     skipUnless(test, needRoot())
     const RLIMIT_CORE = 4
     const { stdout } = await runModule(`
-      import { getResourceLimit, setResourceLimit } from './index.js'
+      import { getResourceLimit, setResourceLimit } from './everything.js'
       setResourceLimit({ soft: Infinity, hard: Infinity }, ${RLIMIT_CORE})
       const { soft, hard } = getResourceLimit(${RLIMIT_CORE})
       console.log(soft, hard)

@@ -13,18 +13,23 @@ import {
 import { describe, expect, it } from 'vitest'
 import {
   AF_UNIX,
+  MSG_CTRUNC,
+  MSG_DONTWAIT,
+  MSG_PEEK,
+  MSG_TRUNC,
+  SCM_RIGHTS,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../src/constants.js'
+import {
   controlSpace,
   descriptorSpace,
   encodeAddress,
   encodeControl,
   errno,
   type IncomingMessage,
-  IP_PKTINFO,
   isNonBlocking,
-  MSG_CTRUNC,
-  MSG_DONTWAIT,
-  MSG_PEEK,
-  MSG_TRUNC,
   OwnedFd,
   pipe,
   ReceiveBatch,
@@ -33,16 +38,12 @@ import {
   recvMessage,
   SCM_MAX_FD,
   SCM_PIDFD,
-  SCM_RIGHTS,
-  SO_PASSPIDFD,
-  SOCK_DGRAM,
-  SOCK_STREAM,
-  SOL_SOCKET,
   Socket,
   sendMessage,
   setOption,
   setOptionInt,
 } from '../src/index.js'
+import { IP_PKTINFO, SO_PASSPIDFD } from '../src/options/index.js'
 import { closeLater, udp, unixPair } from './datagram.js'
 import { compileSources, runModule } from './outside.js'
 
@@ -407,7 +408,7 @@ sys.stdin.read()`,
     const { stdout, stderr } = await runModule(
       `
       import { closeSync, openSync, readdirSync } from 'node:fs'
-      import * as core from './index.js'
+      import * as core from './everything.js'
       const [a, b] = core.Socket.pair(core.AF_UNIX, core.SOCK_DGRAM)
       core.setOption(b, core.SO_PASSPIDFD, true)
       core.sendMessage(a, { data: Buffer.from('x') })

@@ -9,38 +9,36 @@ import {
   skipUnless,
 } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
+import { bool, type Codec, int, raw, ro, rw, wo } from '../src/codecs/index.js'
 import {
   AF_INET,
   AF_UNIX,
-  bool,
-  type Codec,
-  getOption,
-  getOptionBytes,
-  getOptionInt,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPPROTO_TCP,
-  int,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../src/constants.js'
+import {
+  getOption,
+  getOptionBytes,
+  getOptionInt,
   OwnedFd,
   peerPidfd,
-  raw,
-  ro,
-  rw,
+  Socket,
+  setOption,
+  setOptionBytes,
+  setOptionInt,
+} from '../src/index.js'
+import {
   SO_BINDTODEVICE,
   SO_KEEPALIVE,
   SO_MAX_PACING_RATE,
   SO_RCVBUF,
   SO_REUSEADDR,
   SO_TYPE,
-  SOCK_DGRAM,
-  SOCK_STREAM,
-  SOL_SOCKET,
-  Socket,
-  setOption,
-  setOptionBytes,
-  setOptionInt,
-  wo,
-} from '../src/index.js'
+} from '../src/options/index.js'
 import { compileSources, runModule } from './outside.js'
 
 guardDescriptors()
@@ -213,7 +211,7 @@ describe('the raw form', () => {
     skipUnless(test, needProgram('strace'))
     const { stdout, stderr } = await runModule(
       `
-      import { AF_INET, SOCK_STREAM, Socket, setOptionBytes } from './index.js'
+      import { AF_INET, SOCK_STREAM, Socket, setOptionBytes } from './everything.js'
       const socket = Socket.open(AF_INET, SOCK_STREAM)
       const detached = new Uint8Array(4)
       structuredClone(detached.buffer, { transfer: [detached.buffer] })

@@ -1,7 +1,7 @@
 /** Runs Node programs and Workers that import the sources, outside of vitest, where TypeScript must be compiled first. */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isMainThread, Worker } from 'node:worker_threads'
 import { type Finished, type Need, type Program, spawnProgram } from '@linux-sockets/testkit'
@@ -39,21 +39,24 @@ let compiled = ''
 export function compileSources(): void {
   beforeAll(() => {
     compiled = mkdtempSync(join(tmpdir(), 'linux-sockets-src-'))
-    mkdirSync(join(compiled, 'options'))
-    mkdirSync(join(compiled, 'flow'))
     writeFileSync(join(compiled, 'package.json'), '{ "type": "module" }')
     const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
     for (const file of files) {
-      const { outputText } = ts.transpileModule(readFileSync(join(source, file), 'utf8'), { compilerOptions })
-      writeFileSync(join(compiled, file.replace(/\.ts$/, '.js')), outputText)
+      mkdirSync(dirname(join(compiled, file)), { recursive: true })
+      writeFileSync(join(compiled, file.replace(/\.ts$/, '.js')), transpile(readFileSync(join(source, file), 'utf8')))
     }
+    const everything = readFileSync(join(import.meta.dirname, 'everything.ts'), 'utf8')
+    writeFileSync(join(compiled, 'everything.js'), transpile(everything).replaceAll('../src/', './'))
   }, 60_000)
   afterAll(() => rmSync(compiled, { recursive: true }))
 }
 
-const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022 }
+function transpile(text: string): string {
+  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022 }
+  return ts.transpileModule(text, { compilerOptions }).outputText
+}
 
-/** Starts a Node program that imports the sources from './index.js'. Node's `options` stand before the script. */
+/** Starts a Node program that imports the sources from './everything.js'. Node's `options` stand before the script. */
 export function spawnModule(script: string, { options = [] as string[], wrapper = [] as string[] } = {}): Program {
   const file = join(compiled, `program-${programs++}.js`)
   writeFileSync(file, script)
@@ -63,14 +66,14 @@ export function spawnModule(script: string, { options = [] as string[], wrapper 
 
 let programs = 0
 
-/** Runs a Node program that imports the sources from './index.js' to its end. */
+/** Runs a Node program that imports the sources from './everything.js' to its end. */
 export function runModule(script: string, settings?: Parameters<typeof spawnModule>[1]): Promise<Finished> {
   const program = spawnModule(script, settings)
   program.process.stdin?.end()
   return program.finished
 }
 
-/** Starts a Worker. Its script finds `core` (the sources' index), `parentPort` and `workerData`. */
+/** Starts a Worker. Its script finds `core` (all of the sources), `parentPort` and `workerData`. */
 export function startWorker(script: string, data: unknown = null): { worker: Worker; exit: Promise<unknown> } {
   const worker = new Worker(
     `const { parentPort, workerData: { index, data: workerData } } = require('node:worker_threads')
@@ -78,7 +81,7 @@ export function startWorker(script: string, data: unknown = null): { worker: Wor
     {
       eval: true,
       env: environment,
-      workerData: { index: pathToFileURL(join(compiled, 'index.js')).href, data },
+      workerData: { index: pathToFileURL(join(compiled, 'everything.js')).href, data },
     },
   )
   return { worker, exit: new Promise((resolve) => worker.once('exit', resolve)) }

@@ -91,35 +91,43 @@ const echo = (load: string) => `
 `
 
 describe('installed', () => {
-  const names = '{ AF_INET, readable, SOCK_DGRAM, Socket }'
+  const imports = `
+    import { readable, Socket } from '@linux-sockets/native-core'
+    import { AF_INET, SOCK_DGRAM } from '@linux-sockets/native-core/constants'`
 
   it('works when it is imported', async () => {
-    const script = echo(`import ${names} from '@linux-sockets/native-core'`)
+    const script = echo(imports)
     const { stdout, stderr } = await node(['--input-type=module', '--eval', script])
     expect({ stdout, stderr }).toEqual({ stdout: 'hello\n', stderr: '' })
   })
 
   it('works when it is required', async () => {
-    const script = echo(`const ${names} = require('@linux-sockets/native-core')`)
+    const script = echo(`
+      const { readable, Socket } = require('@linux-sockets/native-core')
+      const { AF_INET, SOCK_DGRAM } = require('@linux-sockets/native-core/constants')`)
     const { stdout } = await node(['--no-warnings', '--eval', script])
     expect(stdout).toBe('hello\n')
   })
 
   it('names forgotten descriptors and classes correctly', async () => {
     const script = `
-      import * as core from '@linux-sockets/native-core'
+      import * as root from '@linux-sockets/native-core'
+      import { AF_INET, SOCK_DGRAM, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+      import { epollCreate } from '@linux-sockets/native-core/epoll'
+      import * as streams from '@linux-sockets/native-core/streams'
+      const core = { ...root, ...streams }
       const said = []
       process.on('warning', ({ code, message }) => said.push(code + ' ' + message.replace(/ \\(fd .*/, '')))
       class Mine extends core.Socket {}
       ;(() => {
-        core.Socket.open(core.AF_INET, core.SOCK_STREAM)
-        core.epollCreate()
+        core.Socket.open(AF_INET, SOCK_STREAM)
+        epollCreate()
         core.eventfd()
         const { read, write } = core.pipe()
         write.close()
         core.OwnedFd.adopt(core.dup(0).release())
         core.dup(0)
-        Mine.from(Mine.open(core.AF_INET, core.SOCK_DGRAM))
+        Mine.from(Mine.open(AF_INET, SOCK_DGRAM))
       })()
       for (let turn = 0; turn < 1000 && said.length < 7; turn++) {
         gc()
@@ -149,7 +157,8 @@ describe('installed', () => {
     const types = join(room, 'node_modules/@types')
     writeFileSync(
       join(project, 'program.ts'),
-      `import { AF_INET, SOCK_DGRAM, Socket, type SocketAddress } from '@linux-sockets/native-core'
+      `import { Socket, type SocketAddress } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
 using socket = Socket.open(AF_INET, SOCK_DGRAM)
 const address: SocketAddress = socket.localAddress
 // @ts-expect-error a string is no buffer
@@ -176,7 +185,7 @@ console.log(address.family)\n`,
     const bundled = join(project, `bundled-${format}`)
     const bundle = async (name: string, ...options: string[]) => {
       const file = join(bundled, name, `program.${format === 'esm' ? 'mjs' : 'cjs'}`)
-      writeFileSync(join(project, 'program.mjs'), echo(`import ${names} from '@linux-sockets/native-core'`))
+      writeFileSync(join(project, 'program.mjs'), echo(imports))
       const esbuild = join(room, 'node_modules/.bin/esbuild')
       const common = ['--bundle', '--platform=node', `--format=${format}`, `--outfile=${file}`, '--log-level=error']
       await run(esbuild, ['program.mjs', ...common, ...options], { cwd: project })

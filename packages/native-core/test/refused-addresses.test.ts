@@ -1,13 +1,13 @@
 /** Every public function of addresses and names, with what it must refuse before any system call. */
 import { guardDescriptors, testRefusals, unknownName } from '@linux-sockets/testkit'
 import * as address from '../src/address.js'
-import * as byteorder from '../src/byteorder.js'
-import * as core from '../src/index.js'
+import * as byteorder from '../src/codecs/byteorder.js'
+import * as sockaddr from '../src/codecs/sockaddr.js'
 import * as inter from '../src/interface.js'
 import * as ip from '../src/ip.js'
-import * as resolve from '../src/resolve.js'
-import * as sockaddr from '../src/sockaddr.js'
+import * as resolve from '../src/resolve/resolve.js'
 import * as text from '../src/text.js'
+import * as core from './everything.js'
 
 guardDescriptors()
 

@@ -9,13 +9,13 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import * as batch from '../src/batch.js'
-import * as codec from '../src/codec.js'
+import * as codec from '../src/codecs/codec.js'
 import * as control from '../src/control.js'
-import * as datagram from '../src/flow/datagram.js'
-import * as core from '../src/index.js'
 import * as message from '../src/message.js'
 import * as option from '../src/option.js'
+import * as datagram from '../src/streams/datagram.js'
 import { closeLater, unixPair } from './datagram.js'
+import * as core from './everything.js'
 
 guardDescriptors()
 

@@ -17,29 +17,15 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
-  DatagramChannel,
   EPOLL_CTL_ADD,
   EPOLLIN,
   EPOLLPRI,
-  epollControl,
-  epollCreate,
-  eventfd,
-  getOptionInt,
-  type InetAddress,
-  ioctl,
-  isNonBlocking,
-  Listener,
   MSG_DONTWAIT,
   MSG_MORE,
   MSG_OOB,
   MSG_PEEK,
   MSG_TRUNC,
   MSG_WAITALL,
-  type OwnedFd,
-  pipe,
-  ReceiveBatch,
-  readable,
-  readv,
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
@@ -48,13 +34,26 @@ import {
   SOCK_SEQPACKET,
   SOCK_STREAM,
   SOL_SOCKET,
+} from '../src/constants.js'
+import { epollControl, epollCreate } from '../src/epoll/index.js'
+import {
+  eventfd,
+  getOptionInt,
+  type InetAddress,
+  ioctl,
+  isNonBlocking,
+  type OwnedFd,
+  pipe,
+  ReceiveBatch,
+  readable,
+  readv,
   Socket,
-  SocketStream,
   setOptionInt,
   type UnixAddress,
   watch,
   writable,
 } from '../src/index.js'
+import { DatagramChannel, Listener, SocketStream } from '../src/streams/index.js'
 import { compileSources, runModule, startWorker } from './outside.js'
 
 guardDescriptors()
@@ -122,7 +121,7 @@ describe('Socket.open, Socket.pair', () => {
   it('adopts without a system call', async (test) => {
     skipUnless(test, needProgram('strace'))
     const script = `
-      import { Socket } from './index.js'
+      import { Socket } from './everything.js'
       const pair = Socket.pair()
       const fds = pair.map((socket) => socket.release())
       process.title = 'adopting'
@@ -596,7 +595,7 @@ describe('signals', () => {
     const { code, stdout, stderr } = await runModule(`
       import { spawn } from 'node:child_process'
       import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
-      import { Socket } from './index.js'
+      import { Socket } from './everything.js'
       if (isMainThread) {
         let signals = 0
         process.on('SIGUSR2', () => signals++)
@@ -636,7 +635,7 @@ describe('SIGPIPE', () => {
     const { code, signal, stdout, stderr } = await runModule(`
       import { openSync } from 'node:fs'
       import { setImmediate } from 'node:timers/promises'
-      import { OwnedFd, pipe, SendBatch, sendfile, Socket, splice, tee, writev } from './index.js'
+      import { OwnedFd, pipe, SendBatch, sendfile, Socket, splice, tee, writev } from './everything.js'
       let signals = 0
       process.on('SIGPIPE', () => signals++)
       const data = Buffer.from('0123456789')
@@ -673,7 +672,7 @@ describe('close-on-exec and non-blocking', () => {
     const { stdout, stderr, code } = await runModule(`
       import { spawnSync } from 'node:child_process'
       import { readFileSync } from 'node:fs'
-      import * as core from './index.js'
+      import * as core from './everything.js'
       const inherited = () => spawnSync('ls', ['/proc/self/fd'], { encoding: 'utf8' }).stdout.split(/\\s+/).join(' ')
       const before = inherited()
       const { AF_INET, AF_UNIX, SOCK_STREAM, SOCK_DGRAM, Socket, OwnedFd, pipe, eventfd, epollCreate, ReceiveBatch } = core
@@ -761,7 +760,7 @@ describe('the kernel’s refusals', () => {
   it('surfaces a true EMFILE, and works again after it', async () => {
     const { code, stdout, stderr } = await runModule(`
       import { readdirSync } from 'node:fs'
-      import { setResourceLimit, Socket } from './index.js'
+      import { setResourceLimit, Socket } from './everything.js'
       const used = readdirSync('/proc/self/fd').length
       setResourceLimit({ soft: used + 20 })
       const sockets = []

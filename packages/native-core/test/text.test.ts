@@ -1,6 +1,7 @@
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { formatAddress, interfaceIndexOf, parseAddress } from '../src/index.js'
+import { formatAddress, parseAddress } from '../src/index.js'
+import { interfaceIndexOf } from '../src/interfaces/index.js'
 import { addressOf } from '../src/internal.js'
 
 guardDescriptors()

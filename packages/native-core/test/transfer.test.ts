@@ -1,20 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expectErrno, guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import {
-  type OwnedFd,
-  pipe,
-  readable,
-  readv,
-  Socket,
-  SPLICE_F_MORE,
-  SPLICE_F_NONBLOCK,
-  sendfile,
-  splice,
-  tee,
-  writable,
-  writev,
-} from '../src/index.js'
+import { SPLICE_F_MORE, SPLICE_F_NONBLOCK } from '../src/constants.js'
+import { type OwnedFd, pipe, readable, readv, Socket, sendfile, splice, tee, writable, writev } from '../src/index.js'
 import { openFile } from './outside.js'
 
 guardDescriptors()

@@ -19,22 +19,13 @@ import {
   EPOLLOUT,
   EPOLLPRI,
   EPOLLRDHUP,
-  epollControl,
-  epollCreate,
-  eventfd,
   MSG_OOB,
-  pipe,
-  readable,
-  readv,
-  ready,
   SHUT_WR,
   SOCK_DGRAM,
   SOCK_STREAM,
-  Socket,
-  watch,
-  writable,
-  writev,
-} from '../src/index.js'
+} from '../src/constants.js'
+import { epollControl, epollCreate } from '../src/epoll/index.js'
+import { eventfd, pipe, readable, readv, ready, Socket, watch, writable, writev } from '../src/index.js'
 import { native } from '../src/native.js'
 import { compileSources, openFile, runModule } from './outside.js'
 
@@ -45,7 +36,7 @@ testWatch(
   'watch',
   { Socket, eventfd },
   () => ({ watch }),
-  (script) => runModule(`import { eventfd, Socket, watch } from './index.js'\n${script}`),
+  (script) => runModule(`import { eventfd, Socket, watch } from './everything.js'\n${script}`),
 )
 
 describe('watch', () => {
@@ -87,7 +78,7 @@ describe('watch', () => {
     const { code, stdout, stderr } = await runModule(
       `
       import { setImmediate } from 'node:timers/promises'
-      import { EPOLLIN, Socket, watch } from './index.js'
+      import { EPOLLIN, Socket, watch } from './everything.js'
       let calls = 0
       const start = () => {
         const [a, b] = Socket.pair()
@@ -257,7 +248,7 @@ describe('readable, writable', () => {
 
 it('one signal ends any number of streams, channels and listeners without a warning', async () => {
   const { code, stdout, stderr } = await runModule(`
-    import { DatagramChannel, Listener, Socket, SocketStream } from './index.js'
+    import { DatagramChannel, Listener, Socket, SocketStream } from './everything.js'
     const { signal, controller } = ((controller) => ({ controller, signal: controller.signal }))(new AbortController())
     const ended = []
     for (let i = 0; i < 12; i++) {
@@ -312,7 +303,7 @@ describe('the process', () => {
     ['waiting in vain does not', '(readable(a, { signal: AbortSignal.abort() }).catch(() => {}))', true],
   ])('%s', async (_name, expression, ends) => {
     const { stdout, stderr } = await runModule(`
-      import { EPOLLIN, readable, Socket, watch } from './index.js'
+      import { EPOLLIN, readable, Socket, watch } from './everything.js'
       const [a, b] = Socket.pair()
       globalThis.kept = [a, b, ${expression}]
       ${SAYS_ALIVE}
@@ -322,7 +313,7 @@ describe('the process', () => {
 
   it('delivers events to other watches although one always throws', async () => {
     const { code, stdout, stderr } = await runModule(`
-      import { EPOLLIN, eventfd, watch } from './index.js'
+      import { EPOLLIN, eventfd, watch } from './everything.js'
       let caught = 0
       process.on('uncaughtException', () => caught++)
       const [first, second] = [eventfd(1), eventfd(1)]
@@ -340,7 +331,7 @@ describe('the process', () => {
 
   it('ends with an uncaught exception of a callback', async () => {
     const { code, stderr } = await runModule(`
-      import { EPOLLIN, eventfd, watch } from './index.js'
+      import { EPOLLIN, eventfd, watch } from './everything.js'
       watch(eventfd(1), EPOLLIN, () => { throw new Error('nobody catches this') })
     `)
     expect(code).toBe(1)
@@ -350,7 +341,7 @@ describe('the process', () => {
   it('opens one epoll descriptor for all watches of a thread', async () => {
     const { stdout } = await runModule(`
       import { readdirSync, readlinkSync } from 'node:fs'
-      import { EPOLLIN, Socket, watch } from './index.js'
+      import { EPOLLIN, Socket, watch } from './everything.js'
       const epolls = () => readdirSync('/proc/self/fd').filter((fd) => {
         try { return readlinkSync('/proc/self/fd/' + fd) === 'anon_inode:[eventpoll]' } catch { return false }
       }).length

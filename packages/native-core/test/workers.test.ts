@@ -61,7 +61,7 @@ it('Workers terminated before or while they start leave nothing behind', { timeo
     import { readdirSync, readlinkSync } from 'node:fs'
     import { setTimeout } from 'node:timers/promises'
     import { isMainThread, parentPort, Worker } from 'node:worker_threads'
-    import * as core from './index.js'
+    import * as core from './everything.js'
     const look = () => readdirSync('/proc/self/fd').map((fd) => {
       try { return readlinkSync('/proc/self/fd/' + fd) } catch { return '/' }
     }).filter((target) => !target.startsWith('/')).toSorted().join()

@@ -2,23 +2,18 @@ import { AsyncResource } from 'node:async_hooks'
 import { setImmediate } from 'node:timers/promises'
 import { inspect, types } from 'node:util'
 import {
-  EPOLLOUT,
   encodeAddress,
   errno,
   familyOf,
   formatAddress,
   getOption,
   type InetAddress,
-  MSG_FASTOPEN,
-  SO_ERROR,
-  SOCK_STREAM,
   Socket,
-  SocketStream,
-  type SocketStreamOptions,
   SystemError,
   type Watch,
   watch,
 } from '@linux-sockets/native-core'
+import { EPOLLOUT, MSG_FASTOPEN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   addressOf,
   bindToConnect,
@@ -35,6 +30,8 @@ import {
   orUndefined,
   refuseSelfConnection,
 } from '@linux-sockets/native-core/internal'
+import { SO_ERROR } from '@linux-sockets/native-core/options'
+import { SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import { type AddressOrText, type InetAddressLike, inetSockaddr, isNew, listOf, readAll } from './addresses.js'
 
 /** Options of `connect`, for its attempts and for the stream. */

@@ -17,7 +17,7 @@
  *     for await (const chunk of stream) console.log('echo:', chunk.toString())
  *     server.close()
  */
-export { serve } from '@linux-sockets/native-core'
+export { serve } from '@linux-sockets/native-core/streams'
 export * from './connect.js'
 export * from './info.js'
 export * from './keepalive.js'

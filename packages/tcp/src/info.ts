@@ -1,4 +1,6 @@
-import { type FdLike, getOption, IPPROTO_TCP, ro } from '@linux-sockets/native-core'
+import { type FdLike, getOption } from '@linux-sockets/native-core'
+import { ro } from '@linux-sockets/native-core/codecs'
+import { IPPROTO_TCP } from '@linux-sockets/native-core/constants'
 import { needBytes } from '@linux-sockets/native-core/internal'
 
 // `TcpInfo.options`: <linux/tcp.h>

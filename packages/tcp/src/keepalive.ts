@@ -1,5 +1,6 @@
-import { type FdLike, SO_KEEPALIVE, setOption } from '@linux-sockets/native-core'
+import { type FdLike, setOption } from '@linux-sockets/native-core'
 import { checkInteger, checkOptions, describe } from '@linux-sockets/native-core/internal'
+import { SO_KEEPALIVE } from '@linux-sockets/native-core/options'
 import { TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL } from './options.js'
 
 /** How an idle connection is probed. An omitted field keeps its value: the system's default, unless it was set before. */

@@ -1,4 +1,4 @@
-import { bool, type Codec, control, type Encoder, rw, wo } from '@linux-sockets/native-core'
+import { bool, type Codec, control, type Encoder, rw, wo } from '@linux-sockets/native-core/codecs'
 import { checkBytes, checkInteger, checkObject, needBytes } from '@linux-sockets/native-core/internal'
 
 /** The level of the options and control messages of kernel TLS. */

@@ -1,20 +1,12 @@
 import {
-  AF_INET6,
   encodeAddress,
   familyOf,
   type InetAddress,
-  IPV6_V6ONLY,
-  Listener,
-  type ListenerOptions,
-  SO_REUSEADDR,
-  SO_REUSEPORT,
-  SOCK_STREAM,
   Socket,
-  SocketStream,
-  type SocketStreamOptions,
   type SystemError,
   setOption,
 } from '@linux-sockets/native-core'
+import { AF_INET6, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   checkBoolean,
   checkFunction,
@@ -26,6 +18,13 @@ import {
   type NamesOf,
   portOf,
 } from '@linux-sockets/native-core/internal'
+import { IPV6_V6ONLY, SO_REUSEADDR, SO_REUSEPORT } from '@linux-sockets/native-core/options'
+import {
+  Listener,
+  type ListenerOptions,
+  SocketStream,
+  type SocketStreamOptions,
+} from '@linux-sockets/native-core/streams'
 import { type AddressOrText, listOf, withPort } from './addresses.js'
 import { tcpInfo } from './info.js'
 

@@ -1,4 +1,5 @@
-import { type AddressLike, type Encoder, encodeAddress, raw } from '@linux-sockets/native-core'
+import { type AddressLike, encodeAddress } from '@linux-sockets/native-core'
+import { type Encoder, raw } from '@linux-sockets/native-core/codecs'
 import { checkInteger, checkObject } from '@linux-sockets/native-core/internal'
 
 /** A key that signs the segments from and to a peer. */

@@ -1,4 +1,5 @@
-import { decodeAddress, type FdLike, getOptionBytes, type InetAddress, ro } from '@linux-sockets/native-core'
+import { decodeAddress, type FdLike, getOptionBytes, type InetAddress } from '@linux-sockets/native-core'
+import { ro } from '@linux-sockets/native-core/codecs'
 import { needBytes } from '@linux-sockets/native-core/internal'
 import { TCP_INFO, type TcpInfo } from './info.js'
 

@@ -11,7 +11,6 @@ import {
   bool,
   bytes,
   control,
-  IPPROTO_TCP,
   int,
   microseconds,
   milliseconds,
@@ -22,7 +21,8 @@ import {
   text,
   uint,
   wo,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/codecs'
+import { IPPROTO_TCP } from '@linux-sockets/native-core/constants'
 import { md5Key, md5NetworkKey } from './md5.js'
 import { repairOptions, repairWindow } from './repair.js'
 

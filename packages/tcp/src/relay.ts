@@ -1,23 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import {
-  EPOLLERR,
-  EPOLLHUP,
-  EPOLLIN,
-  EPOLLOUT,
   errno,
-  F_SETPIPE_SZ,
   type FdLike,
   fcntl,
   getOption,
   ioctl,
   type OwnedFd,
   pipe,
-  SHUT_WR,
-  SIOCATMARK,
-  SO_ERROR,
   type Socket,
-  SocketStream,
-  SPLICE_F_NONBLOCK,
   SystemError,
   setNonBlocking,
   splice,
@@ -26,6 +16,16 @@ import {
   watch,
   writev,
 } from '@linux-sockets/native-core'
+import {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  F_SETPIPE_SZ,
+  SHUT_WR,
+  SIOCATMARK,
+  SPLICE_F_NONBLOCK,
+} from '@linux-sockets/native-core/constants'
 import {
   checkFunction,
   checkInteger,
@@ -40,6 +40,8 @@ import {
   orUndefined,
   resetOnClose,
 } from '@linux-sockets/native-core/internal'
+import { SO_ERROR } from '@linux-sockets/native-core/options'
+import { SocketStream } from '@linux-sockets/native-core/streams'
 import { checkDrainOptions, type DrainOptions } from './listen.js'
 
 /** Options of `relay`. */

@@ -1,4 +1,4 @@
-import type { Codec, Encoder } from '@linux-sockets/native-core'
+import type { Codec, Encoder } from '@linux-sockets/native-core/codecs'
 import { checkInteger, checkObject, needBytes } from '@linux-sockets/native-core/internal'
 
 /**

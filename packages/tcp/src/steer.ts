@@ -1,3 +1,4 @@
+import type { FdLike } from '@linux-sockets/native-core'
 import {
   attachReusePortFilter,
   BPF_A,
@@ -19,12 +20,11 @@ import {
   BPF_W,
   BPF_X,
   BPF_XOR,
-  type FdLike,
   type FilterInstruction,
   SKF_AD_CPU,
   SKF_AD_OFF,
   SKF_NET_OFF,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/filter'
 import { checkInteger, fdOf } from '@linux-sockets/native-core/internal'
 
 /**

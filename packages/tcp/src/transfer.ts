@@ -3,12 +3,10 @@ import { open } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import {
   dup,
-  EPOLLOUT,
   type ErrnoName,
   errno,
   type FdLike,
   readable,
-  SocketStream,
   SystemError,
   sendfile,
   setNonBlocking,
@@ -17,6 +15,7 @@ import {
   writable,
   writev,
 } from '@linux-sockets/native-core'
+import { EPOLLOUT } from '@linux-sockets/native-core/constants'
 import {
   checkFunction,
   checkInteger,
@@ -27,6 +26,7 @@ import {
   onAbort,
   onRelease,
 } from '@linux-sockets/native-core/internal'
+import { SocketStream } from '@linux-sockets/native-core/streams'
 
 /** Options of `sendFile`: the part of the file to send, and how to follow or abort the sending. */
 export interface SendFileOptions {

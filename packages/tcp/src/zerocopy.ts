@@ -1,24 +1,18 @@
 import {
   type ControlMessage,
-  EPOLLHUP,
   errno,
-  IP_RECVERR,
-  IPV6_RECVERR,
-  MSG_ERRQUEUE,
-  MSG_ZEROCOPY,
   recvMessage,
-  SO_LINGER,
-  SO_ZEROCOPY,
   type Socket,
-  SocketStream,
-  type SocketStreamOptions,
   SystemError,
   setOption,
   type Watch,
   watch,
   writable,
 } from '@linux-sockets/native-core'
+import { EPOLLHUP, MSG_ERRQUEUE, MSG_ZEROCOPY } from '@linux-sockets/native-core/constants'
 import { checkBytes, checkSocket, checkStreamOptions } from '@linux-sockets/native-core/internal'
+import { IP_RECVERR, IPV6_RECVERR, SO_LINGER, SO_ZEROCOPY } from '@linux-sockets/native-core/options'
+import { SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 
 /** The result of `sendZeroCopy`. */
 export interface ZeroCopySent {

@@ -5,21 +5,20 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import {
-  EPOLLIN,
-  EPOLLOUT,
   encodeAddress,
   errno,
   formatAddress,
   getOption,
   type InetAddress,
   type Ipv4Address,
-  SO_KEEPALIVE,
   type Socket,
-  type SocketStream,
   SystemError,
   setOption,
   watch,
 } from '@linux-sockets/native-core'
+import { EPOLLIN, EPOLLOUT } from '@linux-sockets/native-core/constants'
+import { SO_KEEPALIVE } from '@linux-sockets/native-core/options'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import {
   connectNamespaces,
   createNamespace,

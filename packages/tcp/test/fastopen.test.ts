@@ -56,7 +56,9 @@ async function inNamespace(script: string, prepare = ''): Promise<Told[]> {
     import { once } from 'node:events'
     import { readFileSync } from 'node:fs'
     import { text } from 'node:stream/consumers'
-    import { AF_INET, MSG_FASTOPEN, SOCK_STREAM, setOption, Socket, SocketStream } from '@linux-sockets/native-core'
+    import { setOption, Socket } from '@linux-sockets/native-core'
+    import { AF_INET, MSG_FASTOPEN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+    import { SocketStream } from '@linux-sockets/native-core/streams'
     import {
       connect,
       listen,

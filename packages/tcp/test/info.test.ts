@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { AF_INET, AF_UNIX, readable, SOCK_STREAM, Socket } from '@linux-sockets/native-core'
+import { readable, Socket } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   expectErrno,
   expectHeaderNumbers,

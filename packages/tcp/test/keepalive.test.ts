@@ -1,16 +1,7 @@
-import {
-  AF_INET,
-  attachFilter,
-  BPF_K,
-  BPF_RET,
-  BPF_STMT,
-  getOption,
-  readable,
-  SO_KEEPALIVE,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { getOption, readable, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { attachFilter, BPF_K, BPF_RET, BPF_STMT } from '@linux-sockets/native-core/filter'
+import { SO_KEEPALIVE } from '@linux-sockets/native-core/options'
 import { expectErrno, guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { setKeepAlive, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT } from '../src/index.js'

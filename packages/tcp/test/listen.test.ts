@@ -3,18 +3,10 @@ import { readFileSync } from 'node:fs'
 import { connect as netConnect } from 'node:net'
 import { resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import {
-  AF_INET,
-  AF_INET6,
-  type AsFd,
-  encodeAddress,
-  getOption,
-  type InetAddress,
-  IPV6_V6ONLY,
-  SO_DOMAIN,
-  type SocketStream,
-  setOption,
-} from '@linux-sockets/native-core'
+import { type AsFd, encodeAddress, getOption, type InetAddress, setOption } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6 } from '@linux-sockets/native-core/constants'
+import { IPV6_V6ONLY, SO_DOMAIN } from '@linux-sockets/native-core/options'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import {
   createNamespace,
   expectErrno,
@@ -81,7 +73,8 @@ console.log(server.closed, server.connections.size)
 
 const LOST_OTHERS = `
 import { closeSync, openSync } from 'node:fs'
-import { AF_INET, SOCK_STREAM, Socket, writable } from '@linux-sockets/native-core'
+import { Socket, writable } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { connect, relay } from '@linux-sockets/tcp'
 // Numbers that are free later, for what is opened meanwhile: the lost ones stay lost.
 const low = [1, 2, 3, 4].map(() => openSync('/dev/null'))

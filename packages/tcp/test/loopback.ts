@@ -3,19 +3,17 @@ import { closeSync, openSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import {
-  AF_INET,
   dup,
   type InetAddress,
   type OwnedFd,
   readable,
-  SO_LINGER,
-  SO_SNDBUF,
-  SOCK_STREAM,
   Socket,
   type SystemError,
   setOption,
   writable,
 } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_LINGER, SO_SNDBUF } from '@linux-sockets/native-core/options'
 import type { Namespace, Need } from '@linux-sockets/testkit'
 import { onTestFinished } from 'vitest'
 import { TCP_MD5SIG } from '../src/options.js'

@@ -1,13 +1,6 @@
-import {
-  AF_INET,
-  errno,
-  getOption,
-  readable,
-  SO_ERROR,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { errno, getOption, readable, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_ERROR } from '@linux-sockets/native-core/options'
 import { expectErrno, guardDescriptors, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_USER_TIMEOUT } from '../src/index.js'

@@ -1,13 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
-import {
-  AF_INET,
-  getOption,
-  IPPROTO_MPTCP,
-  IPPROTO_TCP,
-  readable,
-  SOCK_STREAM,
-  Socket,
-} from '@linux-sockets/native-core'
+import { getOption, readable, Socket } from '@linux-sockets/native-core'
+import { AF_INET, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   createNamespace,
   expectErrno,
@@ -121,7 +114,8 @@ interface Subflows {
 
 const twoSubflows = `
   import { setTimeout } from 'node:timers/promises'
-  import { getOption, IPPROTO_MPTCP } from '@linux-sockets/native-core'
+  import { getOption } from '@linux-sockets/native-core'
+  import { IPPROTO_MPTCP } from '@linux-sockets/native-core/constants'
   import { connect, listen, MPTCP_INFO, subflowAddresses, subflowInfo } from '@linux-sockets/tcp'
   const server = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 }, { protocol: IPPROTO_MPTCP })
   server.run((stream) => stream.pipe(stream))

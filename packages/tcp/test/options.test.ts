@@ -1,17 +1,15 @@
 import { readFileSync } from 'node:fs'
 import {
-  AF_INET,
   controlSpace,
   getOption,
   getOptionBytes,
-  IPPROTO_TCP,
   readable,
   readControl,
-  SOCK_STREAM,
   Socket,
   setOption,
   writable,
 } from '@linux-sockets/native-core'
+import { AF_INET, IPPROTO_TCP, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   expectErrno,
   expectHeaderNumbers,

@@ -1,4 +1,6 @@
-import { AF_INET, SOCK_STREAM, Socket, SocketStream } from '@linux-sockets/native-core'
+import { Socket } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SocketStream } from '@linux-sockets/native-core/streams'
 import {
   guardDescriptors,
   optionRefusals,

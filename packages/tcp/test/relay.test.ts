@@ -21,24 +21,20 @@ import { isMainThread } from 'node:worker_threads'
 import {
   type InetAddress,
   ioctl,
-  MSG_OOB,
   type OwnedFd,
   pipe,
   readable,
   readv,
-  SHUT_WR,
-  SIOCINQ,
-  SO_RCVBUFFORCE,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
   type Socket,
-  SocketStream,
   setNonBlocking,
   setOption,
   type WatchFunction,
   watch,
   writable,
 } from '@linux-sockets/native-core'
+import { MSG_OOB, SHUT_WR, SIOCINQ } from '@linux-sockets/native-core/constants'
+import { SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE } from '@linux-sockets/native-core/options'
+import { SocketStream } from '@linux-sockets/native-core/streams'
 import {
   expectErrno,
   guardDescriptors,
@@ -331,7 +327,8 @@ describe('blocking sockets', () => {
 
 const BLOCKING = `
 import { closeSync, openSync, unlinkSync, ftruncateSync } from 'node:fs'
-import { AF_UNIX, Socket, isNonBlocking } from '@linux-sockets/native-core'
+import { Socket, isNonBlocking } from '@linux-sockets/native-core'
+import { AF_UNIX } from '@linux-sockets/native-core/constants'
 import { relay, sendFile } from '@linux-sockets/tcp'
 const pair = () => Socket.pair(AF_UNIX, 1, 0, { blocking: true })
 const [[client, a], [b, upstream], [tap, kept]] = [pair(), pair(), pair()]
@@ -486,7 +483,8 @@ describe('relay', () => {
 
   it('keeps the process alive, even with streams that do not', async () => {
     const program = `
-      import { Socket, SocketStream } from '@linux-sockets/native-core'
+      import { Socket } from '@linux-sockets/native-core'
+      import { SocketStream } from '@linux-sockets/native-core/streams'
       import { relay } from '@linux-sockets/tcp'
       const [[left, a], [b, right]] = [Socket.pair(), Socket.pair()]
       const streams = [a, b].map((socket) => new SocketStream(socket, { allowHalfOpen: true }).unref())

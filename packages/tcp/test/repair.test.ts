@@ -1,18 +1,6 @@
-import {
-  AF_INET,
-  attachFilter,
-  BPF_K,
-  BPF_RET,
-  BPF_STMT,
-  detachFilter,
-  getOption,
-  MSG_PEEK,
-  readable,
-  SOCK_STREAM,
-  Socket,
-  type SocketAddress,
-  setOption,
-} from '@linux-sockets/native-core'
+import { getOption, readable, Socket, type SocketAddress, setOption } from '@linux-sockets/native-core'
+import { AF_INET, MSG_PEEK, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { attachFilter, BPF_K, BPF_RET, BPF_STMT, detachFilter } from '@linux-sockets/native-core/filter'
 import { expectHeaderNumbers, guardDescriptors, needCapability, needCompiler, skipUnless } from '@linux-sockets/testkit'
 import { expect, it } from 'vitest'
 import {

@@ -6,16 +6,10 @@ import https from 'node:https'
 import net, { type AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import tls from 'node:tls'
-import {
-  borrow,
-  dup,
-  getOption,
-  SHUT_RDWR,
-  SO_KEEPALIVE,
-  SO_REUSEADDR,
-  Socket,
-  type SocketStream,
-} from '@linux-sockets/native-core'
+import { dup, getOption, Socket } from '@linux-sockets/native-core'
+import { SHUT_RDWR } from '@linux-sockets/native-core/constants'
+import { SO_KEEPALIVE, SO_REUSEADDR } from '@linux-sockets/native-core/options'
+import { borrow, type SocketStream } from '@linux-sockets/native-core/streams'
 import {
   type Certificate,
   guardDescriptors,

@@ -3,15 +3,9 @@ import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import {
-  AF_INET,
-  detachReusePortFilter,
-  type InetAddress,
-  parseIpv4,
-  parseIpv6,
-  SOCK_STREAM,
-  Socket,
-} from '@linux-sockets/native-core'
+import { type InetAddress, parseIpv4, parseIpv6, Socket } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { detachReusePortFilter } from '@linux-sockets/native-core/filter'
 import {
   createNamespace,
   expectErrno,

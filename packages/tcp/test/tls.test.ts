@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createSecureServer, type Http2SecureServer } from 'node:http2'
 import { buffer, text } from 'node:stream/consumers'
 import tls from 'node:tls'
-import type { SocketStream, SocketStreamOptions } from '@linux-sockets/native-core'
+import type { SocketStream, SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import {
   type Certificate,
   guardDescriptors,

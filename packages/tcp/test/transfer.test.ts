@@ -12,14 +12,14 @@ import {
   isNonBlocking,
   pipe,
   readv,
-  SO_SNDBUF,
   type Socket,
-  SocketStream,
   setNonBlocking,
   setOption,
   writable,
   writev,
 } from '@linux-sockets/native-core'
+import { SO_SNDBUF } from '@linux-sockets/native-core/options'
+import { SocketStream } from '@linux-sockets/native-core/streams'
 import {
   expectErrno,
   guardDescriptors,

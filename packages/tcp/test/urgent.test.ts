@@ -1,17 +1,6 @@
-import {
-  AF_INET,
-  EPOLLPRI,
-  getOption,
-  ioctl,
-  MSG_OOB,
-  readable,
-  SIOCATMARK,
-  SO_OOBINLINE,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-  watch,
-} from '@linux-sockets/native-core'
+import { getOption, ioctl, readable, Socket, setOption, watch } from '@linux-sockets/native-core'
+import { AF_INET, EPOLLPRI, MSG_OOB, SIOCATMARK, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_OOBINLINE } from '@linux-sockets/native-core/options'
 import {
   expectErrno,
   guardDescriptors,

@@ -2,15 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { join, resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import {
-  getOption,
-  readable,
-  SO_SNDBUF,
-  SO_ZEROCOPY,
-  Socket,
-  type SocketStreamOptions,
-  setOption,
-} from '@linux-sockets/native-core'
+import { getOption, readable, Socket, setOption } from '@linux-sockets/native-core'
+import { SO_SNDBUF, SO_ZEROCOPY } from '@linux-sockets/native-core/options'
+import type { SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import {
   collectGarbage,
   expectErrno,

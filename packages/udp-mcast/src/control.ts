@@ -1,16 +1,6 @@
-import {
-  type Codec,
-  type ControlMessage,
-  control,
-  controlSpace,
-  hops,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  int,
-  ipv4,
-  ipv6AtInterface,
-  readControl,
-} from '@linux-sockets/native-core'
+import { type ControlMessage, controlSpace, readControl } from '@linux-sockets/native-core'
+import { type Codec, control, hops, int, ipv4, ipv6AtInterface } from '@linux-sockets/native-core/codecs'
+import { IPPROTO_IP, IPPROTO_IPV6 } from '@linux-sockets/native-core/constants'
 import { checkObject, needBytes } from '@linux-sockets/native-core/internal'
 
 // Many of these messages have the same C name as the option that turns them on, so their names here begin with CMSG_.

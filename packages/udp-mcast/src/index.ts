@@ -3,8 +3,10 @@
  * the address to which it was sent. The sockets are those of `@linux-sockets/native-core`, whose `DatagramChannel` receives
  * and sends in batches.
  *
- *     import { DatagramChannel, interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core'
- *     import { IP_MULTICAST_IF, setOption } from '@linux-sockets/native-core'
+ *     import { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+ *     import { DatagramChannel } from '@linux-sockets/native-core/streams'
+ *     import { setOption } from '@linux-sockets/native-core'
+ *     import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
  *     import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
  *
  *     const socket = openMulticastSocket({ family: 'ipv4', port: 5007 })

@@ -1,16 +1,7 @@
-import {
-  type Encoder,
-  encodeAddress,
-  type FdLike,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  int,
-  interfaceIndexOf,
-  parseIpv4,
-  parseIpv6,
-  setOption,
-  wo,
-} from '@linux-sockets/native-core'
+import { encodeAddress, type FdLike, parseIpv4, parseIpv6, setOption } from '@linux-sockets/native-core'
+import { type Encoder, int, wo } from '@linux-sockets/native-core/codecs'
+import { IPPROTO_IP, IPPROTO_IPV6 } from '@linux-sockets/native-core/constants'
+import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
 import { checkInteger, checkObject, checkOptions, checkString, fdOf } from '@linux-sockets/native-core/internal'
 
 /** Options of `joinGroup` and `leaveGroup`. */

@@ -1,18 +1,14 @@
+import { type InetAddress, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+import { checkInteger, checkOptions, closeQuietly, describe } from '@linux-sockets/native-core/internal'
 import {
-  AF_INET,
-  AF_INET6,
-  type InetAddress,
   IP_MULTICAST_ALL,
   IP_PKTINFO,
   IPV6_MULTICAST_ALL,
   IPV6_RECVPKTINFO,
   IPV6_V6ONLY,
   SO_REUSEADDR,
-  SOCK_DGRAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
-import { checkInteger, checkOptions, closeQuietly, describe } from '@linux-sockets/native-core/internal'
+} from '@linux-sockets/native-core/options'
 
 /** Options of `openMulticastSocket`: the family and the port of the groups. */
 export interface MulticastSocketOptions {

@@ -1,23 +1,23 @@
 import {
-  AF_INET,
-  AF_INET6,
   type ControlMessage,
   type ControlType,
   controlMessage,
+  readable,
+  readControl,
+  Socket,
+  setOption,
+  type WritableOption,
+} from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import {
   IP_PKTINFO,
   IP_RECVTOS,
   IP_RECVTTL,
   IPV6_RECVHOPLIMIT,
   IPV6_RECVPKTINFO,
   IPV6_RECVTCLASS,
-  interfaceIndexOf,
-  readable,
-  readControl,
-  SOCK_DGRAM,
-  Socket,
-  setOption,
-  type WritableOption,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/options'
 import {
   expectHeaderNumbers,
   guardDescriptors,

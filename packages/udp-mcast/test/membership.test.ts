@@ -1,12 +1,7 @@
 import { resolve } from 'node:path'
-import {
-  type InetAddress,
-  IP_MULTICAST_IF,
-  interfaceIndexOf,
-  readable,
-  type Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { type InetAddress, readable, type Socket, setOption } from '@linux-sockets/native-core'
+import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
 import {
   connectNamespaces,
   createNamespace,
@@ -97,7 +92,8 @@ it.for([
 
 /** Joins the group on blue, and returns what came until it has come twice. */
 const RECEIVER = `
-import { DatagramChannel, interfaceNameOf } from '@linux-sockets/native-core'
+import { interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+import { DatagramChannel } from '@linux-sockets/native-core/streams'
 import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
 
 const [family, group] = process.argv.slice(1)

@@ -1,5 +1,6 @@
 /** Bad arguments of every exported function: each is refused by its name, before any system call. */
-import { controlMessage, setOption, wo } from '@linux-sockets/native-core'
+import { controlMessage, setOption } from '@linux-sockets/native-core'
+import { wo } from '@linux-sockets/native-core/codecs'
 import {
   expectErrno,
   guardDescriptors,

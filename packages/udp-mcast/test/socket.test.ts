@@ -1,12 +1,6 @@
-import {
-  type InetAddress,
-  IP_MULTICAST_IF,
-  interfaceIndexOf,
-  readable,
-  SO_REUSEADDR,
-  type Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { type InetAddress, readable, type Socket, setOption } from '@linux-sockets/native-core'
+import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import { IP_MULTICAST_IF, SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import { expectCloexec, expectErrno, expectNonBlocking, guardDescriptors, runPython } from '@linux-sockets/testkit'
 import { expect, it, onTestFinished } from 'vitest'
 import { arrivalOf, joinGroup, openMulticastSocket } from '../src/index.js'

@@ -1,4 +1,5 @@
-import { type AddressLike, AF_UNIX, encodeAddress, familyOf, formatAddress } from '@linux-sockets/native-core'
+import { type AddressLike, encodeAddress, familyOf, formatAddress } from '@linux-sockets/native-core'
+import { AF_UNIX } from '@linux-sockets/native-core/constants'
 import { addressOf } from '@linux-sockets/native-core/internal'
 
 /** Encodes an address, also from text. Throws TypeError or RangeError if it is invalid or of another family. */

@@ -1,15 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
-import {
-  AF_UNIX,
-  errno,
-  formatAddress,
-  SOCK_STREAM,
-  Socket,
-  SocketStream,
-  type SocketStreamOptions,
-  SystemError,
-  type UnixAddress,
-} from '@linux-sockets/native-core'
+import { errno, formatAddress, Socket, SystemError, type UnixAddress } from '@linux-sockets/native-core'
+import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   checkFunction,
   checkInteger,
@@ -19,6 +10,7 @@ import {
   closeQuietly,
   type NamesOf,
 } from '@linux-sockets/native-core/internal'
+import { SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import { unixSockaddr } from './address.js'
 
 /** Options of `connect`. */

@@ -1,12 +1,7 @@
-import {
-  type Credentials,
-  control,
-  credentials,
-  type FdLike,
-  getOption,
-  SO_PEERCRED,
-  SOL_SOCKET,
-} from '@linux-sockets/native-core'
+import { type FdLike, getOption } from '@linux-sockets/native-core'
+import { type Credentials, control, credentials } from '@linux-sockets/native-core/codecs'
+import { SOL_SOCKET } from '@linux-sockets/native-core/constants'
+import { SO_PEERCRED } from '@linux-sockets/native-core/options'
 
 /**
  * The credentials of the process that sent a message, on sockets with `SO_PASSCRED`. A process may send only its own

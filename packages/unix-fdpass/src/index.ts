@@ -21,7 +21,7 @@
  *     console.log(readFileSync(read.fd, 'utf8'))
  *     read.close()
  */
-export { serve } from '@linux-sockets/native-core'
+export { serve } from '@linux-sockets/native-core/streams'
 export * from './connect.js'
 export * from './credentials.js'
 export * from './listen.js'

@@ -1,14 +1,6 @@
 import { unlinkSync } from 'node:fs'
-import {
-  AF_UNIX,
-  Listener,
-  type ListenerOptions,
-  SOCK_STREAM,
-  Socket,
-  SocketStream,
-  type SocketStreamOptions,
-  type UnixAddress,
-} from '@linux-sockets/native-core'
+import { Socket, type UnixAddress } from '@linux-sockets/native-core'
+import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   checkFunction,
   checkInteger,
@@ -19,6 +11,12 @@ import {
   type NamesOf,
   orUndefined,
 } from '@linux-sockets/native-core/internal'
+import {
+  Listener,
+  type ListenerOptions,
+  SocketStream,
+  type SocketStreamOptions,
+} from '@linux-sockets/native-core/streams'
 import { unixSockaddr } from './address.js'
 
 /** Options of `listen`: those of `Listener`, and those of the socket and the streams. */

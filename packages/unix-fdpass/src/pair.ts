@@ -1,4 +1,5 @@
-import { AF_UNIX, SOCK_STREAM, Socket, type UnixAddress } from '@linux-sockets/native-core'
+import { Socket, type UnixAddress } from '@linux-sockets/native-core'
+import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { checkFlags } from '@linux-sockets/native-core/internal'
 
 /**

@@ -1,10 +1,7 @@
 import {
-  type Credentials,
   controlSpace,
   descriptorSpace,
   type FdLike,
-  MSG_CTRUNC,
-  MSG_TRUNC,
   type OwnedFd,
   readControl,
   recvMessage,
@@ -12,6 +9,8 @@ import {
   SCM_PIDFD,
   sendMessage,
 } from '@linux-sockets/native-core'
+import type { Credentials } from '@linux-sockets/native-core/codecs'
+import { MSG_CTRUNC, MSG_TRUNC } from '@linux-sockets/native-core/constants'
 import {
   checkBytes,
   checkInteger,

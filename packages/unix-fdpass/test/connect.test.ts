@@ -2,16 +2,9 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import {
-  AF_UNIX,
-  formatAddress,
-  getOption,
-  SO_PASSCRED,
-  SOCK_DGRAM,
-  SOCK_STREAM,
-  Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { formatAddress, getOption, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_PASSCRED } from '@linux-sockets/native-core/options'
 import { expectErrno, guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { connect, listen } from '../src/index.js'

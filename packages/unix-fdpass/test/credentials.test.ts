@@ -1,13 +1,7 @@
 import { resolve } from 'node:path'
-import {
-  controlMessage,
-  getOption,
-  readable,
-  SO_PASSCRED,
-  SOCK_STREAM,
-  type Socket,
-  setOption,
-} from '@linux-sockets/native-core'
+import { controlMessage, getOption, readable, type Socket, setOption } from '@linux-sockets/native-core'
+import { SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_PASSCRED } from '@linux-sockets/native-core/options'
 import {
   expectErrno,
   expectHeaderNumbers,

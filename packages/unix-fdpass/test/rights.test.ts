@@ -9,16 +9,13 @@ import {
   pipe,
   readable,
   readv,
-  SO_PASSCRED,
-  SO_PASSPIDFD,
-  SOCK_DGRAM,
-  SOCK_SEQPACKET,
-  SOCK_STREAM,
   type Socket,
   SystemError,
   setOption,
   writev,
 } from '@linux-sockets/native-core'
+import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_PASSCRED, SO_PASSPIDFD } from '@linux-sockets/native-core/options'
 import {
   expectCloexec,
   expectErrno,

@@ -4,28 +4,20 @@
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
+import { fcntl, getOption, recvMessage, Socket, sendMessage, setOption } from '@linux-sockets/native-core'
 import {
   AF_INET,
   AF_UNIX,
   EPOLL_CTL_ADD,
   EPOLL_CTL_MOD,
   EPOLLIN,
-  epollControl,
-  epollCreate,
-  epollWait,
   F_GETFL,
-  fcntl,
-  getOption,
-  recvMessage,
-  SO_KEEPALIVE,
-  SO_RCVBUF,
   SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
-  Socket,
-  sendMessage,
-  setOption,
-} from '@linux-sockets/native-core'
+} from '@linux-sockets/native-core/constants'
+import { epollControl, epollCreate, epollWait } from '@linux-sockets/native-core/epoll'
+import { SO_KEEPALIVE, SO_RCVBUF } from '@linux-sockets/native-core/options'
 import { compile, root } from './directory.js'
 import { type Spread, spread } from './statistics.js'
 

@@ -1,6 +1,8 @@
 import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { AF_INET, SO_REUSEADDR, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import {
   type Need,
   needProgram,

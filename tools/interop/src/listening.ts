@@ -1,7 +1,8 @@
 import http from 'node:http'
 import type net from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type Ipv4Address, type Socket, type SocketStream, setOption } from '@linux-sockets/native-core'
+import { type Ipv4Address, type Socket, setOption } from '@linux-sockets/native-core'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import { connect, listen, type Server, serve, TCP_NODELAY } from '@linux-sockets/tcp'
 import { onTestFinished } from 'vitest'
 

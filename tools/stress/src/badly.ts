@@ -1,5 +1,7 @@
 // Programs that handle faults badly, for the test of the judge.
-import { AF_INET, pipe, recvMessage, SO_KEEPALIVE, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { pipe, recvMessage, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { SO_KEEPALIVE } from '@linux-sockets/native-core/options'
 import { MissingBytes, WrongBytes } from './bytes.js'
 import { perform } from './perform.js'
 import type { Program } from './programs.js'

@@ -2,16 +2,9 @@ import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout } from 'node:timers/promises'
 import { type Connection, Reactor } from '@linux-sockets/epoll'
-import {
-  AF_INET,
-  AF_UNIX,
-  type Ipv4Address,
-  SOCK_STREAM,
-  Socket,
-  type SocketAddress,
-  type SocketStream,
-  type UnixAbstractAddress,
-} from '@linux-sockets/native-core'
+import { type Ipv4Address, Socket, type SocketAddress, type UnixAbstractAddress } from '@linux-sockets/native-core'
+import { AF_INET, AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import * as tcp from '@linux-sockets/tcp'
 import * as unix from '@linux-sockets/unix-fdpass'
 import { expectBytes, MissingBytes, pattern } from './bytes.js'

@@ -7,10 +7,20 @@
  *
  * “Every Linux” is every version that Node.js runs on.
  */
-import { bigEndianInterfaceIndex, bool, bytes, hops, int, ipv4Interface, portRange, raw, uint } from '../codec.js'
+import {
+  bigEndianInterfaceIndex,
+  bool,
+  bytes,
+  hops,
+  int,
+  ipv4Interface,
+  portRange,
+  raw,
+  uint,
+} from '../codecs/codec.js'
+import { sockaddr } from '../codecs/sockaddr.js'
 import { IPPROTO_IP, IPPROTO_RAW } from '../constants.js'
 import { ro, rw, wo } from '../option.js'
-import { sockaddr } from '../sockaddr.js'
 
 /**
  * The type-of-service byte of outgoing packets, 0 … 255: DSCP in the upper six bits (`IPTOS_DSCP_…`), ECN in the lower two,

@@ -18,10 +18,10 @@ import {
   ipv6AtInterface,
   pathMtu,
   raw,
-} from '../codec.js'
+} from '../codecs/codec.js'
+import { sockaddr } from '../codecs/sockaddr.js'
 import { IPPROTO_ICMPV6, IPPROTO_IPV6 } from '../constants.js'
 import { ro, rw, wo } from '../option.js'
-import { sockaddr } from '../sockaddr.js'
 
 /**
  * The address family of a connected TCP or UDP socket. Setting it to `AF_INET`, the only choice, turns a socket that is

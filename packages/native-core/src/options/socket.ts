@@ -23,7 +23,7 @@ import {
   u64,
   uint,
   uints,
-} from '../codec.js'
+} from '../codecs/codec.js'
 import { SOL_SOCKET } from '../constants.js'
 import { ro, rw, wo } from '../option.js'
 

@@ -1,18 +1,8 @@
 import { guardDescriptors, needCapability, needLinux, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
-import {
-  AF_INET,
-  decodeControl,
-  getOption,
-  IP_PMTUDISC_DO,
-  IPPROTO_ICMP,
-  IPPROTO_IP,
-  IPTOS_ECN_CE,
-  IPTOS_LOWDELAY,
-  SO_PRIORITY,
-  setOption,
-  setOptionBytes,
-} from '../../src/index.js'
+import { AF_INET, IP_PMTUDISC_DO, IPPROTO_ICMP, IPPROTO_IP, IPTOS_ECN_CE, IPTOS_LOWDELAY } from '../../src/constants.js'
+import { decodeControl, getOption, setOption, setOptionBytes } from '../../src/index.js'
+import { SO_PRIORITY } from '../../src/options/index.js'
 import * as rows from '../../src/options/ip.js'
 import { expectSendRefused, ipsecPolicy, needIpsecPolicies, xfrmPolicy } from './ipsec.js'
 import {

@@ -1,7 +1,8 @@
 /** Policies that block everything outgoing, to see that the kernel obeys them. */
 import type { Need } from '@linux-sockets/testkit'
 import { expect } from 'vitest'
-import { IPPROTO_IP, type Socket, type SocketAddress, setOptionBytes } from '../../src/index.js'
+import { IPPROTO_IP } from '../../src/constants.js'
+import { type Socket, type SocketAddress, setOptionBytes } from '../../src/index.js'
 import { udp4 } from './kind.js'
 
 /** `struct xfrm_userpolicy_info`: direction out, action block. */

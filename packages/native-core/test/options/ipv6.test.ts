@@ -1,13 +1,9 @@
 import { guardDescriptors, needCapability, skipUnless } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
+import { control, ipv6AtInterface } from '../../src/codecs/index.js'
 import {
   AF_INET,
   AF_INET6,
-  control,
-  decodeControl,
-  encodeControl,
-  getOption,
-  getOptionBytes,
   IPPROTO_IPV6,
   IPV6_FL_A_GET,
   IPV6_FL_F_CREATE,
@@ -15,12 +11,17 @@ import {
   IPV6_PMTUDISC_DO,
   IPV6_PREFER_SRC_HOME,
   IPV6_PREFER_SRC_PUBLIC,
-  ipv6AtInterface,
+} from '../../src/constants.js'
+import {
+  decodeControl,
+  encodeControl,
+  getOption,
+  getOptionBytes,
   readControl,
-  SO_DOMAIN,
   setOption,
   setOptionBytes,
 } from '../../src/index.js'
+import { SO_DOMAIN } from '../../src/options/index.js'
 import * as rows from '../../src/options/ipv6.js'
 import { expectSendRefused, ipsecPolicy, needIpsecPolicies, xfrmPolicy } from './ipsec.js'
 import {

@@ -23,7 +23,7 @@ for (const [family, iptables, address, option, domain] of [
     const redirect = ['-p', 'tcp', '--dport', '81', '-j', 'REDIRECT', '--to-ports', '8081']
     await namespace.run(iptables, ['-t', 'nat', '-A', 'OUTPUT', ...redirect])
     const { stdout, stderr } = await runModule(
-      `import { ${domain}, ${option}, SOCK_STREAM, Socket, getOption, readable } from './index.js'
+      `import { ${domain}, ${option}, SOCK_STREAM, Socket, getOption, readable } from './everything.js'
        const address = { family: '${family}', address: '${address}' }
        const listener = Socket.open(${domain}, SOCK_STREAM)
        listener.bind({ ...address, port: 8081 })
@@ -44,7 +44,7 @@ it('IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST: join and leave an address', async (te
   const [namespace, neighbour] = [createNamespace(), createNamespace()]
   connectNamespaces({ namespace, addresses: ['fd00::1/64'] }, { namespace: neighbour, addresses: [] })
   const { stdout, stderr } = await runModule(
-    `import { AF_INET6, IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST, SOCK_DGRAM, Socket, interfaceIndexOf, setOption } from './index.js'
+    `import { AF_INET6, IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST, SOCK_DGRAM, Socket, interfaceIndexOf, setOption } from './everything.js'
      import { readFileSync } from 'node:fs'
      const socket = Socket.open(AF_INET6, SOCK_DGRAM)
      const anycast = { address: 'fd00::77', ifindex: interfaceIndexOf('veth0') }

@@ -8,22 +8,13 @@ import {
   spawnProgram,
 } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
+import { control, int } from '../../src/codecs/index.js'
 import {
   AF_INET,
   AF_UNIX,
   CLOCK_MONOTONIC,
-  control,
-  errno,
-  getOption,
-  type InetAddress,
   IPPROTO_UDP,
-  int,
   MSG_PEEK,
-  readable,
-  readControl,
-  SO_RCVBUF,
-  SO_SNDBUF,
-  SO_TYPE,
   SOCK_DGRAM,
   SOCK_RCVBUF_LOCK,
   SOCK_SNDBUF_LOCK,
@@ -32,9 +23,9 @@ import {
   SOF_TIMESTAMPING_SOFTWARE,
   SOF_TXTIME_REPORT_ERRORS,
   SOL_SOCKET,
-  Socket,
-  setOption,
-} from '../../src/index.js'
+} from '../../src/constants.js'
+import { errno, getOption, type InetAddress, readable, readControl, Socket, setOption } from '../../src/index.js'
+import { SO_RCVBUF, SO_SNDBUF, SO_TYPE } from '../../src/options/index.js'
 import * as rows from '../../src/options/socket.js'
 import {
   after,

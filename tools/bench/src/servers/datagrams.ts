@@ -1,5 +1,7 @@
 /** Ours: datagrams in batches, sent back to their senders without decoding the addresses. */
-import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from '@linux-sockets/native-core'
+import { Socket } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+import { DatagramChannel } from '@linux-sockets/native-core/streams'
 import { ready } from './control.js'
 
 const socket = Socket.open(AF_INET, SOCK_DGRAM)

@@ -1,6 +1,7 @@
 /** Ours: sends a file for each 64 bytes received. */
 import { open } from 'node:fs/promises'
-import { type SocketStream, setOption } from '@linux-sockets/native-core'
+import { setOption } from '@linux-sockets/native-core'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import { listen, sendFile, TCP_NODELAY } from '@linux-sockets/tcp'
 import { argument, REQUEST, ready } from './control.js'
 

@@ -1,6 +1,7 @@
 /** Ours: the epoll reactor. */
 import { type Connection, type Framing, lines, Reactor } from '@linux-sockets/epoll'
-import { AF_INET, SOCK_STREAM, Socket, setOption } from '@linux-sockets/native-core'
+import { Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { TCP_NODELAY } from '@linux-sockets/tcp'
 import { mode, ready } from './control.js'
 

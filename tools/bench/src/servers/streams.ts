@@ -1,5 +1,6 @@
 /** Ours: connections as `Duplex`. */
-import { type SocketStream, setOption } from '@linux-sockets/native-core'
+import { setOption } from '@linux-sockets/native-core'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import { listen, TCP_NODELAY } from '@linux-sockets/tcp'
 import { mode, ready } from './control.js'
 import { LineAnswers } from './lines.js'

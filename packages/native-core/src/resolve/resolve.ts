@@ -1,11 +1,11 @@
-import { type InetAddress, readSockaddr } from './address.js'
-import { checkBytes, checkFlags, checkInt32, checkOptions, describe, type NamesOf } from './argument.js'
-import { AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM } from './constants.js'
-import { check } from './error.js'
+import { type InetAddress, readSockaddr } from '../address.js'
+import { checkBytes, checkFlags, checkInt32, checkOptions, describe, type NamesOf } from '../argument.js'
+import { AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM } from '../constants.js'
+import { check } from '../error.js'
+import { formatIpv6, readIpv4, readIpv6 } from '../ip.js'
+import { getResourceLimit } from '../limit.js'
+import { native, SOCKADDR_MAX } from '../native.js'
 import { isAddressInHosts, isInHosts } from './hosts.js'
-import { formatIpv6, readIpv4, readIpv6 } from './ip.js'
-import { getResourceLimit } from './limit.js'
-import { native, SOCKADDR_MAX } from './native.js'
 
 // Flags of `lookupAddresses`: <netdb.h>, getaddrinfo(3)
 

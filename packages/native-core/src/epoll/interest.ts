@@ -1,10 +1,10 @@
-import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLEXCLUSIVE } from './constants.js'
+import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLEXCLUSIVE } from '../constants.js'
+import { errno } from '../errno.js'
+import { fail } from '../error.js'
+import { closeQuietly, type OwnedFd, onRelease } from '../fd.js'
+import { native } from '../native.js'
 import { EPOLL_EVENT_WORDS, epollCreate } from './epoll.js'
-import { errno } from './errno.js'
-import { fail } from './error.js'
-import { closeQuietly, type OwnedFd, onRelease } from './fd.js'
 import { type Attachment, attach } from './loop.js'
-import { native } from './native.js'
 
 /** A descriptor in an interest list. The list sets the fields. */
 export interface Interest {

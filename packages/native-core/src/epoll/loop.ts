@@ -1,8 +1,8 @@
-import { checkFunction } from './argument.js'
+import { checkFunction } from '../argument.js'
+import { check } from '../error.js'
+import { type FdLike, fdOf, onRelease } from '../fd.js'
+import { native } from '../native.js'
 import { checkEventWords } from './epoll.js'
-import { check } from './error.js'
-import { type FdLike, fdOf, onRelease } from './fd.js'
-import { native } from './native.js'
 
 /** An epoll instance on Node's loop, from `attachEpoll`. A new one does not keep the process alive. */
 export interface Attachment {

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
-import { decodeAddress } from './address.js'
-import { AF_INET, AF_INET6, AF_UNSPEC } from './constants.js'
-import { formatIpv4, formatIpv6, readIpv4, readIpv6 } from './ip.js'
+import { decodeAddress } from '../address.js'
+import { AF_INET, AF_INET6, AF_UNSPEC } from '../constants.js'
+import { formatIpv4, formatIpv6, readIpv4, readIpv6 } from '../ip.js'
 
 // Reads /etc/hosts, hosts(5), only to find out whether a lookup that would have to wait in line may skip the line. The C
 // library answers the lookup; it also knows nsswitch.conf(5).

@@ -25,7 +25,7 @@ import {
   u64,
   uint,
   uints,
-} from '../src/index.js'
+} from '../../src/codecs/index.js'
 
 function encode<T>(codec: Encoder<T>, value: T): number[] {
   // Earlier contents must not remain, and nothing past `size` may be touched.

@@ -4,7 +4,8 @@ import { buffer } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { readExactly, Socket, SocketStream } from '../../src/index.js'
+import { Socket } from '../../src/index.js'
+import { readExactly, SocketStream } from '../../src/streams/index.js'
 
 guardDescriptors()
 

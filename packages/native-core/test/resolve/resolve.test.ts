@@ -3,17 +3,10 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { guardDescriptors, needFile, runPython, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import {
-  type AddressInfoQuery,
-  AF_INET,
-  AF_INET6,
-  encodeAddress,
-  lookupAddresses,
-  lookupNames,
-  SOCK_DGRAM,
-  SOCK_STREAM,
-} from '../src/index.js'
-import { compileSources, runModule } from './outside.js'
+import { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM } from '../../src/constants.js'
+import { encodeAddress } from '../../src/index.js'
+import { type AddressInfoQuery, lookupAddresses, lookupNames } from '../../src/resolve/index.js'
+import { compileSources, runModule } from '../outside.js'
 
 guardDescriptors()
 compileSources()
@@ -135,7 +128,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     expect(value?.[0]?.flags).toBe(flags)
     const { stdout } = await runModule(`
       import { readdirSync } from 'node:fs'
-      import { lookupAddresses } from './index.js'
+      import { lookupAddresses } from '../index.js'
       const threads = () => readdirSync('/proc/self/task').length
       const before = threads()
       for (const node of ['127.0.0.1', '::1', '2001:db8::1']) {
@@ -200,7 +193,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
       `import { execFileSync } from 'node:child_process'
        import { closeSync, openSync } from 'node:fs'
        import { open } from 'node:fs/promises'
-       import { lookupAddresses } from './index.js'
+       import { lookupAddresses } from '../index.js'
        execFileSync('mkfifo', ['${fifo}'])
        let opened = false
        const opening = open('${fifo}').then((file) => {
@@ -221,7 +214,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     ['but not once cancelled', 'lookup.result.then(({ eai }) => console.log(eai)); lookup.cancel()', ''],
   ])('%s', async (_name, action, expected) => {
     const { code, stdout, stderr } = await runModule(`
-      import { lookupAddresses } from './index.js'
+      import { lookupAddresses } from '../index.js'
       const lookup = lookupAddresses({ node: '127.0.0.1', service: null })
       ${action}
     `)

@@ -1,4 +1,4 @@
-import { checkInteger } from './argument.js'
+import { checkInteger } from '../argument.js'
 
 // All supported architectures are little-endian, and the network is big-endian (RFC 1700): each function swaps the bytes,
 // and is its own inverse.

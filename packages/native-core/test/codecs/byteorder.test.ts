@@ -1,6 +1,6 @@
 import { runPython } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { htonl, htons, ntohl, ntohs } from '../src/index.js'
+import { htonl, htons, ntohl, ntohs } from '../../src/codecs/index.js'
 
 const short = [0, 1, 0x0102, 0x00ff, 0xff00, 0x8000, 0xffff]
 const long = [...short, 0x01020304, 0x80000000, 0x7fffffff, 0xff000000, 0x000000ff, 0xfffffffe, 0xffffffff]

@@ -5,20 +5,16 @@ import {
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
   EPOLL_CTL_MOD,
-  EPOLL_EVENT_WORDS,
   EPOLLET,
   EPOLLEXCLUSIVE,
   EPOLLHUP,
   EPOLLIN,
   EPOLLONESHOT,
   EPOLLOUT,
-  epollControl,
-  epollCreate,
-  epollWait,
-  eventfd,
-  Socket,
-} from '../src/index.js'
-import { compileSources, openFile, runModule, startWorker } from './outside.js'
+} from '../../src/constants.js'
+import { EPOLL_EVENT_WORDS, epollControl, epollCreate, epollWait } from '../../src/epoll/index.js'
+import { eventfd, Socket } from '../../src/index.js'
+import { compileSources, openFile, runModule, startWorker } from '../outside.js'
 
 guardDescriptors()
 compileSources()
@@ -139,7 +135,7 @@ describe('epoll', () => {
     skipUnless(test, needProgram('strace'))
     const { code, stdout } = await runModule(
       `
-      import { EPOLLIN, epollControl, epollCreate, epollWait, eventfd } from './index.js'
+      import { EPOLLIN, epollControl, epollCreate, epollWait, eventfd } from '../index.js'
       const epoll = epollCreate()
       const before = performance.now()
       const nothing = epollWait(epoll, new Uint32Array(3), 10.5)
@@ -189,7 +185,7 @@ describe('epoll', () => {
   it('waits the full time despite frequent signals', async () => {
     const { stdout, stderr } = await runModule(`
       import { spawn } from 'node:child_process'
-      import { epollCreate, epollWait } from './index.js'
+      import { epollCreate, epollWait } from '../index.js'
       const epoll = epollCreate()
       const rain = 'import os, time\\nwhile True: os.kill(' + process.pid + ', 12); time.sleep(0.001)'
       const python = spawn('python3', ['-c', rain], { stdio: 'ignore' })

@@ -2,19 +2,10 @@ import { once } from 'node:events'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { expectErrno, guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import {
-  type Attachment,
-  attachEpoll,
-  EPOLL_CTL_ADD,
-  EPOLL_EVENT_WORDS,
-  EPOLLIN,
-  epollControl,
-  epollCreate,
-  eventfd,
-  readv,
-  Socket,
-} from '../src/index.js'
-import { compileSources, runModule, startWorker } from './outside.js'
+import { EPOLL_CTL_ADD, EPOLLIN } from '../../src/constants.js'
+import { type Attachment, attachEpoll, EPOLL_EVENT_WORDS, epollControl, epollCreate } from '../../src/epoll/index.js'
+import { eventfd, readv, Socket } from '../../src/index.js'
+import { compileSources, runModule, startWorker } from '../outside.js'
 
 guardDescriptors()
 compileSources()
@@ -47,7 +38,7 @@ describe('attachEpoll', () => {
 
   it('is detached once, and when its instance is closed', async () => {
     const { code, stdout } = await runModule(`
-      import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from './index.js'
+      import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from '../index.js'
       const epoll = epollCreate()
       const attachment = attachEpoll(epoll, new Uint32Array(3), () => {})
       attachment.ref()
@@ -66,7 +57,7 @@ describe('attachEpoll', () => {
 
   it('reports a detached events array as an error, and survives', async () => {
     const { code, stdout } = await runModule(`
-      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd } from './index.js'
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd } from '../index.js'
       const epoll = epollCreate()
       const counter = eventfd(1)
       epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN)
@@ -134,7 +125,7 @@ describe('an attachment that leads', () => {
   it('keeps its instance from garbage collection, though nothing else refers to it', async () => {
     const { code, stdout, stderr } = await runModule(
       `
-      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from './index.js'
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from '../index.js'
       const counter = eventfd()
       const attach = () => {
         const epoll = epollCreate()
@@ -151,7 +142,7 @@ describe('an attachment that leads', () => {
         gc()
         await new Promise(setImmediate)
       }
-      const { writev } = await import('./index.js')
+      const { writev } = await import('../index.js')
       writev(counter, [Buffer.from(BigUint64Array.of(1n).buffer)])
       `,
       { options: ['--expose-gc'] },

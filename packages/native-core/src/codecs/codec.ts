@@ -1,6 +1,6 @@
 import { TextDecoder } from 'node:util'
-import { checkInteger, checkObject, describe, needBytes } from './argument.js'
-import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from './ip.js'
+import { checkInteger, checkObject, describe, needBytes } from '../argument.js'
+import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from '../ip.js'
 
 /** Writes a value in the kernel's layout. `what` names the option or message in error messages. */
 export interface Encoder<T> {

@@ -1,7 +1,7 @@
-import { checkFlags, checkInt32, describe } from './argument.js'
-import { check } from './error.js'
-import { adoptAs, type FdLike, fdOf, type OwnedFd } from './fd.js'
-import { native } from './native.js'
+import { checkFlags, checkInt32, describe } from '../argument.js'
+import { check } from '../error.js'
+import { adoptAs, type FdLike, fdOf, type OwnedFd } from '../fd.js'
+import { native } from '../native.js'
 
 /** The words per event in the array that `epollWait` fills: the events, and the low and high half of the data. */
 export const EPOLL_EVENT_WORDS = 3

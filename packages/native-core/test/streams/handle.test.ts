@@ -4,7 +4,9 @@ import { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { expect, it, onTestFinished } from 'vitest'
-import { AF_INET, readable, SOCK_STREAM, Socket, SocketStream } from '../../src/index.js'
+import { AF_INET, SOCK_STREAM } from '../../src/constants.js'
+import { readable, Socket } from '../../src/index.js'
+import { SocketStream } from '../../src/streams/index.js'
 
 guardDescriptors()
 

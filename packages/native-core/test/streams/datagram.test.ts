@@ -23,35 +23,28 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
-  controlSpace,
-  DatagramChannel,
-  type DatagramChannelOptions,
-  type DatagramHandlers,
-  type DatagramView,
-  descriptorSpace,
   EPOLL_CTL_ADD,
-  epollControl,
-  epollCreate,
-  epollWait,
-  errno,
-  type FailedDatagram,
-  formatAddress,
-  type IncomingDatagram,
-  type IncomingMessage,
-  type InetAddress,
   IPPROTO_IP,
-  isNonBlocking,
   MSG_CTRUNC,
   MSG_ERRQUEUE,
   MSG_TRUNC,
+  SHUT_RD,
+  SHUT_RDWR,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
+} from '../../src/constants.js'
+import { epollControl, epollCreate, epollWait } from '../../src/epoll/index.js'
+import {
+  controlSpace,
+  descriptorSpace,
+  errno,
+  formatAddress,
+  type IncomingMessage,
+  type InetAddress,
+  isNonBlocking,
   type OwnedFd,
   pipe,
   readable,
-  SHUT_RD,
-  SHUT_RDWR,
-  SO_PASSPIDFD,
-  SOCK_DGRAM,
-  SOCK_SEQPACKET,
   Socket,
   type SystemError,
   setOption,
@@ -59,6 +52,15 @@ import {
   writable,
 } from '../../src/index.js'
 import { native } from '../../src/native.js'
+import { SO_PASSPIDFD } from '../../src/options/index.js'
+import {
+  DatagramChannel,
+  type DatagramChannelOptions,
+  type DatagramHandlers,
+  type DatagramView,
+  type FailedDatagram,
+  type IncomingDatagram,
+} from '../../src/streams/index.js'
 import { compileSources, needOneThread, runModule, startWorker } from '../outside.js'
 
 guardDescriptors()
@@ -202,7 +204,7 @@ print('done')`,
 
   it('delivers the rest after a handler has thrown', async () => {
     const { code, stdout, stderr } = await runModule(`
-      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from './index.js'
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from '../flow/index.js'
       process.on('uncaughtException', (error) => console.log('caught', error.message))
       const socket = Socket.open(AF_INET, SOCK_DGRAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -629,7 +631,7 @@ print('got', [s.recv(2000)[0] for i in range(60)] == list(range(60)))`,
     await waitForLine(receiver, /ready/)
     const { code, stdout, stderr } = await runModule(
       `
-      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket, setOptionInt } from './index.js'
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket, setOptionInt } from '../flow/index.js'
       const channel = new DatagramChannel(Socket.open(AF_INET, SOCK_DGRAM), { error: console.error })
       // Without it the kernel doesn't tell that the device dropped a datagram.
       setOptionInt(channel.socket, 0, ${IP_RECVERR}, 1)
@@ -1127,7 +1129,7 @@ describe('the loop', () => {
 
   it('keeps the process alive, unless unref', async () => {
     const program = (then: string) => `
-      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from './index.js'
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from '../flow/index.js'
       const socket = Socket.open(AF_INET, SOCK_DGRAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       const channel = new DatagramChannel(socket, {

@@ -22,32 +22,19 @@ import {
   AF_INET6,
   AF_NETLINK,
   AF_UNIX,
-  borrow,
   EPOLLIN,
-  errno,
   F_GETFD,
-  fcntl,
-  getOption,
-  isNonBlocking,
-  readable,
   SHUT_WR,
-  SO_KEEPALIVE,
-  SO_RCVBUF,
-  SO_REUSEADDR,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_SEQPACKET,
   SOCK_STREAM,
-  Socket,
-  SocketStream,
-  setOption,
-  toDgramSocket,
-  toNetServer,
-  toNetSocket,
-  watch,
-} from '../src/index.js'
-import { native } from '../src/native.js'
-import { compileSources, openFile, runModule } from './outside.js'
+} from '../../src/constants.js'
+import { errno, fcntl, getOption, isNonBlocking, readable, Socket, setOption, watch } from '../../src/index.js'
+import { native } from '../../src/native.js'
+import { SO_KEEPALIVE, SO_RCVBUF, SO_REUSEADDR } from '../../src/options/index.js'
+import { borrow, SocketStream, toDgramSocket, toNetServer, toNetSocket } from '../../src/streams/index.js'
+import { compileSources, openFile, runModule } from '../outside.js'
 
 guardDescriptors()
 compileSources()
@@ -204,7 +191,7 @@ describe('borrow', () => {
     const { stdout, stderr } = await runModule(`
       import cluster from 'node:cluster'
       import net from 'node:net'
-      import { borrow, Socket, toDgramSocket, toNetServer } from './index.js'
+      import { borrow, Socket, toDgramSocket, toNetServer } from '../index.js'
       const outcome = (action) => { try { action(); return 'done' } catch ({ code, message }) { return code ?? message } }
       if (cluster.isPrimary) {
         cluster.fork()
@@ -392,7 +379,7 @@ describe('toNetSocket', () => {
       import fs from 'node:fs'
       import net from 'node:net'
       import { once } from 'node:events'
-      import { borrow, Socket, SocketStream, toDgramSocket, toNetServer, toNetSocket } from './index.js'
+      import { borrow, Socket, SocketStream, toDgramSocket, toNetServer, toNetSocket } from '../index.js'
       const isOurs = (fd) => { try { return !fs.readlinkSync('/proc/self/fd/' + fd).startsWith('/') } catch { return false } }
       const open = () => fs.readdirSync('/proc/self/fd').filter(isOurs).length
       // A watched descriptor that is closed behind libuv's back: libuv refuses whatever gets its number.

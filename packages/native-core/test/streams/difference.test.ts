@@ -4,7 +4,9 @@ import { type Duplex, finished, PassThrough, pipeline, Readable, Writable } from
 import { setImmediate as turn } from 'node:timers/promises'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { AF_INET, type InetAddress, readable, SOCK_STREAM, Socket, SocketStream, toNetSocket } from '../../src/index.js'
+import { AF_INET, SOCK_STREAM } from '../../src/constants.js'
+import { type InetAddress, readable, Socket } from '../../src/index.js'
+import { SocketStream, toNetSocket } from '../../src/streams/index.js'
 
 guardDescriptors()
 

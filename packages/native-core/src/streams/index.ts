@@ -1,0 +1,37 @@
+/**
+ * What a Node.js program expects of a socket, built on the lower layer: streams, a listener, a channel for datagrams, and the
+ * exchange of connections with `node:net`, `node:tls`, `node:http` and `node:dgram`.
+ *
+ *     import { Socket } from '@linux-sockets/native-core'
+ *     import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+ *     import { SocketStream } from '@linux-sockets/native-core/streams'
+ *
+ *     const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM).map((socket) => new SocketStream(socket))
+ *     a.end('hello')
+ *     for await (const chunk of b) console.log(chunk.toString())
+ *     b.end()
+ */
+export {
+  type Borrowable,
+  type BoundSocketLike,
+  borrow,
+  serve,
+  type ToNetServerOptions,
+  type ToNetSocketOptions,
+  toDgramSocket,
+  toNetServer,
+  toNetSocket,
+} from './bridge.js'
+export {
+  DatagramChannel,
+  type DatagramChannelOptions,
+  type DatagramHandlers,
+  type DatagramStatistics,
+  type DatagramView,
+  type FailedDatagram,
+  type IncomingDatagram,
+  type SendOptions,
+} from './datagram.js'
+export { type IncompleteReadError, readExactly } from './exactly.js'
+export { Listener, type ListenerOptions, type ListenerStatistics } from './listener.js'
+export { type NetAddress, SocketStream, type SocketStreamOptions, type Surrendered } from './stream.js'

@@ -1,0 +1,10 @@
+/** All public entries of the package in one namespace, for tests that go through everything. */
+export * from '../src/codecs/index.js'
+export * from '../src/constants.js'
+export * from '../src/epoll/index.js'
+export * from '../src/filter.js'
+export * from '../src/index.js'
+export * from '../src/interfaces/index.js'
+export * from '../src/options/index.js'
+export * from '../src/resolve/index.js'
+export * from '../src/streams/index.js'
