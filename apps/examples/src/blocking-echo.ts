@@ -47,7 +47,7 @@ export function startBlockingEcho(port = 0, tell: (line: string) => void = conso
     setOption(listener, SO_RCVTIMEO, PATIENCE)
     listener.bind({ family: 'ipv4', address: port === 0 ? '127.0.0.1' : '0.0.0.0', port })
     listener.listen()
-    const address = listener.localAddress
+    const address = listener.localName
     const ends = Array.from({ length: THREADS }, () => startWorker(listener, tell))
     const stop = async () => {
       // The socket stops listening on all its descriptors, which wakes the Workers that wait in accept.

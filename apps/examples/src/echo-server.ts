@@ -53,7 +53,7 @@ export function startEchoServer(port = 0, device = '', options: ServeOptions = {
     throw error
   }
   const statistics = { pauses: 0, broken: 0 }
-  const address = socket.localAddress
+  const address = socket.localName
   const reactor = new Reactor()
   const server = reactor.serve(
     socket,

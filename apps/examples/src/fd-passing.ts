@@ -21,7 +21,7 @@ export async function passListener(): Promise<string> {
   using listener = Socket.open(AF_INET, SOCK_STREAM)
   listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listener.listen()
-  const address = listener.localAddress
+  const address = listener.localName
 
   const [mine, theirs] = unixPair()
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), 'child'], {

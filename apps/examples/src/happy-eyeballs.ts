@@ -30,7 +30,7 @@ export async function raceOwnRoutes(tell = console.log): Promise<void> {
   using swallowing = await fullListener()
   using refusing = boundSocket()
   await using well = listen({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-  await race([swallowing.localAddress, refusing.localAddress, well.address], tell)
+  await race([swallowing.localName, refusing.localName, well.address], tell)
 }
 
 /** Makes a listener with a full backlog, so that the kernel drops each SYN. */
@@ -38,7 +38,7 @@ async function fullListener(): Promise<Socket<InetAddress>> {
   const listener = boundSocket()
   listener.listen(0)
   using first = Socket.open(AF_INET, SOCK_STREAM)
-  first.connect(listener.localAddress)
+  first.connect(listener.localName)
   await writable(first)
   return listener
 }

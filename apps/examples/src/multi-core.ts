@@ -42,7 +42,7 @@ export class MultiCoreEcho {
   static async start(count: number, address: InetAddress): Promise<MultiCoreEcho> {
     // This socket never listens, so it gets no connections. It reserves the port until all Workers have bound theirs.
     using place = openAt(address)
-    const local = place.localAddress
+    const local = place.localName
     const starting = Array.from({ length: count }, () => new Worker(new URL(import.meta.url), { workerData: local }))
     try {
       const wakers = await Promise.all(starting.map((worker) => once(worker, 'message')))

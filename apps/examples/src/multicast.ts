@@ -19,7 +19,7 @@ export async function receiveOneMulticast(): Promise<string> {
   const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
   joinGroup(socket, GROUP, { interface: 'lo' })
   setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
-  const { port } = socket.localAddress
+  const { port } = socket.localName
 
   const signal = AbortSignal.timeout(10_000)
   const handlers = { error: (error: Error) => console.error(error.message) }

@@ -66,7 +66,7 @@ describe('resolve', () => {
     using socket = Socket.open(AF_INET, SOCK_DGRAM)
     const [address] = await resolve('127.0.0.1', null, { socktype: SOCK_DGRAM })
     socket.bind(address as ResolvedAddress)
-    expect(socket.localAddress).toMatchObject({ family: 'ipv4', address: '127.0.0.1' })
+    expect(socket.localName).toMatchObject({ family: 'ipv4', address: '127.0.0.1' })
   })
 
   it('accepts the service as a name, as a port, or not at all', async (test) => {

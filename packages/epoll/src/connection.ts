@@ -204,7 +204,7 @@ export class Connection<State = undefined, Address extends SocketAddress = Socke
 
   /** getsockname(2): the local address. Undefined once the connection is closed. */
   get localName(): Address | undefined {
-    return orUndefined(() => this.#socket.localAddress)
+    return orUndefined(() => this.#socket.localName)
   }
 
   /**
@@ -213,7 +213,7 @@ export class Connection<State = undefined, Address extends SocketAddress = Socke
    * undefined while the socket is not connected.
    */
   get peerName(): Address | undefined {
-    return orUndefined(() => this.#socket.peerAddress)
+    return orUndefined(() => this.#socket.peerName)
   }
 
   /** The local address as text, as in `net.Socket`: `'127.0.0.1'`. Undefined if `localName` is, or is neither IPv4 nor IPv6. */

@@ -207,8 +207,8 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   /** With EPOLLEXCLUSIVE only one waiter may be woken. If it does not accept, no other does, so stop watching. */
   #rest(): void {
     this.#listener.pause()
-    // If the update fails, the socket is no longer watched. The next change tries again.
-    if (this.#exclusive) orUndefined(() => this.#watch?.update(0))
+    // If the change fails, the socket is no longer watched. The next change tries again.
+    if (this.#exclusive) orUndefined(() => this.#watch?.modify(0))
   }
 
   #acceptOn(): void {

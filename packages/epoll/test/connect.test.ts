@@ -61,7 +61,7 @@ function busyListener(): Socket {
   listener.listen(0)
   const fillers = Array.from({ length: 3 }, () => {
     const filler = Socket.open(AF_INET, SOCK_STREAM)
-    filler.connect(listener.localAddress)
+    filler.connect(listener.localName)
     return filler
   })
   onTestFinished(() => {
@@ -96,7 +96,7 @@ describe('Reactor.connect', () => {
   it('reports a refusal once, and never calls open', async () => {
     const listener = Socket.open(AF_INET, SOCK_STREAM)
     listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-    const calls = await connectAndWait(listener.localAddress, {}, {}, (connection) => {
+    const calls = await connectAndWait(listener.localName, {}, {}, (connection) => {
       connection.write(Buffer.from('for nobody'))
     })
     listener.close()
@@ -106,7 +106,7 @@ describe('Reactor.connect', () => {
   it('gives up after connectTimeout, without asking the handler of the other timeouts', async () => {
     const kinds: string[] = []
     const calls = await connectAndWait(
-      busyListener().localAddress,
+      busyListener().localName,
       { timeout: (_, kind) => kinds.push(kind) },
       { connectTimeout: 30, idleTimeout: 1 },
     )
@@ -115,7 +115,7 @@ describe('Reactor.connect', () => {
   })
 
   it('is not taken for connected when it is paused and resumed while connecting', async () => {
-    const calls = await connectAndWait(busyListener().localAddress, {}, { connectTimeout: 30 }, (connection) => {
+    const calls = await connectAndWait(busyListener().localName, {}, { connectTimeout: 30 }, (connection) => {
       connection.pause()
       connection.resume()
     })

@@ -74,7 +74,7 @@ async function tcpPair(): Promise<{ client: Socket; accepted: Socket }> {
   listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listener.listen()
   const client = Socket.open(AF_INET, SOCK_STREAM)
-  client.connect(listener.localAddress)
+  client.connect(listener.localName)
   await readable(listener)
   return { client, accepted: listener.accept() as Socket }
 }
@@ -171,7 +171,7 @@ describe('Connection', () => {
     listener.listen()
     const dial = async () => {
       const client = Socket.open(AF_INET, SOCK_STREAM)
-      client.connect(listener.localAddress)
+      client.connect(listener.localName)
       await writable(client)
       await readable(listener)
       return [client, listener.accept() as Socket] as const

@@ -335,8 +335,8 @@ describe('the peer’s address', () => {
       named.push([peerName, remoteAddress, remotePort, remoteFamily])
     const client = Socket.open(AF_INET, SOCK_STREAM)
     const listener = listening()
-    client.connect(listener.localAddress)
-    const peer = client.localAddress
+    client.connect(listener.localName)
+    const peer = client.localName
     setOption(client, SO_LINGER, 0)
     client.close()
     const { injected } = await withFault(
@@ -396,7 +396,7 @@ describe('a reactor that a handler closes', () => {
     const reactor = new Reactor()
     let opened = 0
     const socket = listening()
-    const { port } = socket.localAddress as Ipv4Address
+    const { port } = socket.localName as Ipv4Address
     const clients = Array.from({ length: 3 }, () => connect(port, '127.0.0.1').on('error', () => {}))
     await Promise.all(clients.map((client) => new Promise((resolve) => client.once('connect', resolve))))
     const server = reactor.serve(socket, {
@@ -416,7 +416,7 @@ describe('reactor.connect', () => {
   it('names the address in its errors, and the option that was the limit', async () => {
     using reactor = new Reactor()
     const socket = listening()
-    const address = socket.localAddress
+    const address = socket.localName
     socket.close()
     const message = await new Promise<string>((resolve) => {
       reactor.connect(address, { data: () => {}, error: (_connection, error) => resolve(error.message) })
@@ -435,8 +435,8 @@ describe('reactor.connect', () => {
     using reactor = new Reactor()
     const socket = listening()
     const handlers = { data: () => {} }
-    expect(() => reactor.connect(socket.localAddress, handlers, { idleTimeout: -1 })).toThrow(RangeError)
-    expect(() => reactor.connect(socket.localAddress, handlers, { maxQueued: -1 })).toThrow(RangeError)
+    expect(() => reactor.connect(socket.localName, handlers, { idleTimeout: -1 })).toThrow(RangeError)
+    expect(() => reactor.connect(socket.localName, handlers, { maxQueued: -1 })).toThrow(RangeError)
     expect(socket.accept()).toBe(null)
     socket.close()
   })

@@ -110,7 +110,7 @@ describe('Epoll', () => {
     listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listener.listen()
     using client = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     using server = listener.accept() as Socket
     const events = new EpollEvents()
     epoll.add(server, EPOLLIN | EPOLLPRI | EPOLLET)

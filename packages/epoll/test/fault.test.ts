@@ -218,9 +218,9 @@ describe('an accept that fails', () => {
       watching.stop()
     })
     // The first of both calls ends the former registration.
-    const { outcome, injected } = await withFault('epoll_ctl:error=ENOMEM:when=2', () => watching.update(0))
+    const { outcome, injected } = await withFault('epoll_ctl:error=ENOMEM:when=2', () => watching.modify(0))
     expect([outcome.status, injected, watching.events, reactor.size]).toEqual(['rejected', 1, 0, 0])
-    watching.update(EPOLLIN)
+    watching.modify(EPOLLIN)
     peer.send(Buffer.from('x'))
     while (watched === 0) await setImmediate()
     expect(reactor.size).toBe(0)
@@ -234,7 +234,7 @@ describe('an accept that fails', () => {
     const listening = Socket.open(AF_INET, SOCK_STREAM)
     listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listening.listen()
-    const { port } = listening.localAddress
+    const { port } = listening.localName
     const storage = new AsyncLocalStorage<string>()
     const told: unknown[] = []
     let tell!: () => void
@@ -360,7 +360,7 @@ async function tcpPair(): Promise<[mine: Socket<InetAddress>, peer: Socket<InetA
   listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listening.listen()
   const peer = Socket.open(AF_INET, SOCK_STREAM)
-  peer.connect(listening.localAddress)
+  peer.connect(listening.localName)
   await readable(listening)
   const mine = listening.accept() as Socket<InetAddress>
   onTestFinished(() => {
@@ -416,7 +416,7 @@ describe('epoll_ctl that fails', () => {
     const { outcome } = await withFault('epoll_ctl:error=ENOSPC:when=1', () => {
       const before = openDescriptors().length
       try {
-        return reactor.connect(listening.localAddress, handlers, { connectTimeout: 1000 })
+        return reactor.connect(listening.localName, handlers, { connectTimeout: 1000 })
       } finally {
         leaked = openDescriptors().length - before
       }

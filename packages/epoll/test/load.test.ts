@@ -130,7 +130,7 @@ describe('a client that never stops sending', () => {
     const greedy = Array.from({ length: 3 }, () => {
       const target = listening()
       const socket = Socket.open(AF_INET, SOCK_STREAM)
-      socket.connect(target.localAddress)
+      socket.connect(target.localName)
       const accepted = target.accept() as Socket
       target.close()
       const connection = new Connection(reactor, accepted, {

@@ -239,7 +239,7 @@ describe('serve', () => {
   ])('accepts no more in one turn than its budget: %o', async (options, most) => {
     using reactor = new Reactor()
     const socket = listening()
-    const { port } = socket.localAddress
+    const { port } = socket.localName
     const clients = Array.from({ length: 6 }, () => Socket.open(AF_INET, SOCK_STREAM))
     for (const client of clients) {
       client.connect({ family: 'ipv4', address: '127.0.0.1', port })
@@ -525,7 +525,7 @@ describe('serve', () => {
 
   it('shares one listening socket with Workers, each with an instance of its own', async () => {
     const socket = listening()
-    const { port } = socket.localAddress
+    const { port } = socket.localName
     const program = `
       const { parentPort, workerData } = require('node:worker_threads')
       Promise.all([import(workerData.core), import(workerData.epoll)]).then(([{ Socket }, { Reactor, wake }]) => {

@@ -1,5 +1,3 @@
-import type { Socket } from './socket.js'
-
 // Checks of arguments before any system call, with the same error messages everywhere. `what` is the argument's name.
 
 /** @throws TypeError if the value is not a number, RangeError if it is not an integer from `min` to `max` */
@@ -118,8 +116,8 @@ export function needBytes(length: number, least: number, what: string): void {
 }
 
 /** Accepts a `Socket` of another copy of this package. @throws TypeError */
-export function checkSocket(value: unknown, what: string): asserts value is Socket {
-  const socket = value as Partial<Socket> | null | undefined
+export function checkSocket(value: unknown, what: string): void {
+  const socket = value as { readonly fd?: unknown; readonly accept?: unknown } | null | undefined
   if (typeof socket?.fd === 'number' && typeof socket.accept === 'function') return
   throw new TypeError(`${what} must be a Socket, not ${describe(value)}`)
 }

@@ -13,9 +13,8 @@ import {
   withoutNumbers,
 } from './control.js'
 import { unlessBlocked } from './error.js'
-import { type FdLike, fdOf, OwnedFd } from './fd.js'
+import { type AsFd, type FdLike, fdOf, OwnedFd } from './fd.js'
 import { native, type Vector } from './native.js'
-import type { Socket } from './socket.js'
 
 /** A message for sendmsg(2). */
 export interface OutgoingMessage {
@@ -93,7 +92,7 @@ export function sendMessage(socket: FdLike, message: OutgoingMessage): number | 
  * @throws TypeError, RangeError before any system call, for invalid buffers or options
  */
 export function recvMessage<Address extends SocketAddress = SocketAddress>(
-  socket: Socket<Address>,
+  socket: AsFd & { readonly localName: Address },
   buffers: Uint8Array | readonly Uint8Array[],
   options?: ReceiveOptions,
 ): IncomingMessage<Address> | null

@@ -45,7 +45,7 @@ export interface Datagram<Address extends SocketAddress = SocketAddress> {
  *
  *     const socket = Socket.open(AF_INET, SOCK_DGRAM)
  *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
- *     socket.sendTo(Buffer.from('hello'), socket.localAddress)
+ *     socket.sendTo(Buffer.from('hello'), socket.localName)
  *
  * `Address` is the type of its addresses, if the compiler can know it: `InetAddress` for `AF_INET` and `AF_INET6`.
  */
@@ -122,7 +122,7 @@ export class Socket<Address extends SocketAddress = SocketAddress> extends Owned
 
   /**
    * accept4(2): returns the next connection, or `null` if none waits. Closed on exec, and non-blocking unless `blocking` is
-   * set. Its `peerAddress` is the address that this call gave.
+   * set. Its `peerName` is the address that this call gave.
    * @throws SystemError `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`: the connection still waits. `ECONNABORTED` and pending
    * network errors: that connection is gone, and the next call may succeed. accept(2)
    * @throws TypeError for invalid options
@@ -162,7 +162,7 @@ export class Socket<Address extends SocketAddress = SocketAddress> extends Owned
   }
 
   /** getsockname(2): the local address, as `bind` or the kernel has set it. */
-  get localAddress(): Address {
+  get localName(): Address {
     check(native.getsockname(this.fd, slot), 'getsockname')
     return readSlot() as Address
   }
@@ -172,7 +172,7 @@ export class Socket<Address extends SocketAddress = SocketAddress> extends Owned
    * call, and so it is still available after a reset, or after `close`.
    * @throws SystemError `ENOTCONN`
    */
-  get peerAddress(): Address {
+  get peerName(): Address {
     const address = this.#peer === '' ? getPeerName(this) : decodeAddress(Buffer.from(this.#peer, 'latin1'))
     return address as Address
   }

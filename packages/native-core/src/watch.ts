@@ -12,7 +12,7 @@ export interface Watch extends Disposable {
   /** The events that the watch waits for. */
   readonly events: number
   /** Changes the events. With 0 only `EPOLLERR` and `EPOLLHUP` are reported. */
-  update(events: number): void
+  modify(events: number): void
   /** Ends the watch: the callback is not called again, not even for events of the batch that is being handled. */
   stop(): void
   /** Keeps the process alive while the watch lasts. This is the default. */
@@ -186,7 +186,7 @@ class Watcher extends AsyncResource implements Watch {
     this.ref()
   }
 
-  update(events: number): void {
+  modify(events: number): void {
     checkEvents(events)
     if (this.#stopped || this.#watched.fd < 0 || events === this.events) return
     const before = this.events
@@ -194,7 +194,7 @@ class Watcher extends AsyncResource implements Watch {
     try {
       this.#arm()
     } catch (error) {
-      // If the interest is no longer in the list, the next update is to try again.
+      // If the interest is no longer in the list, the next change is to try again.
       this.events = this.#list.holds(this.#watched) ? before : 0
       throw error
     }

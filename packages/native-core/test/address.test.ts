@@ -251,7 +251,7 @@ describe('the kernel', () => {
   ] as const)('binds %s and gives it back', (_name, family, address) => {
     using socket = Socket.open(family, SOCK_DGRAM)
     socket.bind(address)
-    const { port, ...rest } = socket.localAddress as typeof address
+    const { port, ...rest } = socket.localName as typeof address
     expect({ ...rest, port: 0 }).toEqual(address)
     expect(port).toBeGreaterThan(0)
   })
@@ -259,7 +259,7 @@ describe('the kernel', () => {
   it('binds IPv4 within IPv6', () => {
     using socket = Socket.open(AF_INET6, SOCK_DGRAM)
     socket.bind({ family: 'ipv6', address: '::ffff:127.0.0.1', port: 0 })
-    expect(socket.localAddress).toMatchObject({ family: 'ipv6', address: '::ffff:127.0.0.1' })
+    expect(socket.localName).toMatchObject({ family: 'ipv6', address: '::ffff:127.0.0.1' })
   })
 
   it('keeps the scope of a link-local address', () => {
@@ -267,8 +267,8 @@ describe('the kernel', () => {
     const scope = interfaceIndexOf('lo')
     // A multicast address, since loopback has no link-local address of its own.
     socket.bind({ family: 'ipv6', address: 'ff02::1', port: 0, scope })
-    const { port } = socket.localAddress as Ipv6Address
-    expect(socket.localAddress).toEqual({ family: 'ipv6', address: 'ff02::1', port, scope })
+    const { port } = socket.localName as Ipv6Address
+    expect(socket.localName).toEqual({ family: 'ipv6', address: 'ff02::1', port, scope })
   })
 
   const directory = () => temporaryDirectory()
@@ -281,14 +281,14 @@ describe('the kernel', () => {
     using socket = Socket.open(AF_UNIX, SOCK_STREAM)
     const path = padded(length)
     socket.bind({ family: 'unix', path })
-    expect(socket.localAddress).toEqual({ family: 'unix', path })
+    expect(socket.localName).toEqual({ family: 'unix', path })
     expect(existsSync(path)).toBe(true)
   })
 
   it('replies to a peer whose path has 108 bytes and no NUL', async () => {
     using server = Socket.open(AF_UNIX, SOCK_DGRAM)
     server.bind({ family: 'unix' })
-    const { abstract } = server.localAddress as UnixAbstractAddress
+    const { abstract } = server.localName as UnixAbstractAddress
     const path = padded(UNIX_PATH_MAX)
     const peer = spawnProgram('python3', [
       '-uc',
@@ -317,14 +317,14 @@ print(s.recv(10).decode())`,
     setOption(socket, IPV6_FLOWINFO_SEND, true)
     const address = { family: 'ipv6', address: '::1', port: 9, tclass: 0xb8 } as const
     socket.connect(address)
-    expect(socket.peerAddress).toEqual(address)
+    expect(socket.peerName).toEqual(address)
   })
 
   it('binds a path that is not UTF-8', () => {
     using socket = Socket.open(AF_UNIX, SOCK_STREAM)
     const path = Buffer.concat([Buffer.from(`${directory()}/`), Uint8Array.of(0xff, 0xfe)])
     socket.bind({ family: 'unix', path })
-    expect(socket.localAddress).toEqual({ family: 'unix', path: Uint8Array.from(path) })
+    expect(socket.localName).toEqual({ family: 'unix', path: Uint8Array.from(path) })
     expect(existsSync(path)).toBe(true)
   })
 
@@ -340,7 +340,7 @@ print(s.recv(10).decode())`,
     const abstract =
       typeof name === 'string' ? name && name + suffix : Uint8Array.from([...name, ...Buffer.from(suffix)])
     socket.bind({ family: 'unix', abstract })
-    expect(socket.localAddress).toEqual({ family: 'unix', abstract })
+    expect(socket.localName).toEqual({ family: 'unix', abstract })
     using sender = Socket.open(AF_UNIX, SOCK_DGRAM)
     sender.sendTo(Buffer.from('x'), { family: 'unix', abstract })
     expect(socket.recv(Buffer.alloc(2))).toBe(1)
@@ -366,14 +366,14 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
 
   it('chooses an abstract name (autobind), and has none before', () => {
     using socket = Socket.open(AF_UNIX, SOCK_DGRAM)
-    expect(socket.localAddress).toEqual({ family: 'unix' })
+    expect(socket.localName).toEqual({ family: 'unix' })
     socket.bind({ family: 'unix' })
-    expect((socket.localAddress as UnixAbstractAddress).abstract).toMatch(/^[\da-f]{5}$/)
+    expect((socket.localName as UnixAbstractAddress).abstract).toMatch(/^[\da-f]{5}$/)
   })
 
   it('reports the peers of a pair as unnamed', () => {
     const [a, b] = Socket.pair()
-    expect(a.peerAddress).toEqual({ family: 'unix' })
+    expect(a.peerName).toEqual({ family: 'unix' })
     a.close()
     b.close()
   })
@@ -382,7 +382,7 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
     const NETLINK_ROUTE = 0
     using socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
     socket.bind({ family: 'netlink', pid: 0, groups: 1 })
-    const address = socket.localAddress
+    const address = socket.localName
     expect(address).toMatchObject({ family: 'netlink', groups: 1 })
     expect((address as { pid: number }).pid).toBeGreaterThan(0)
     expect(decodeAddress(encodeAddress(address))).toEqual(address)
@@ -397,7 +397,7 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
     socket.bind({ family: 'packet', protocol, ifindex })
     const ARPHRD_LOOPBACK = 772
     const lo = { family: 'packet', protocol, ifindex, hatype: ARPHRD_LOOPBACK, pkttype: 0, address: new Uint8Array(6) }
-    expect(socket.localAddress).toEqual(lo)
+    expect(socket.localName).toEqual(lo)
     using sender = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
     sender.sendTo(Buffer.from('frame'), { family: 'packet', protocol, ifindex, address: new Uint8Array(6) })
     const got = socket.recvFrom(Buffer.alloc(100)) as Datagram
@@ -424,11 +424,11 @@ fcntl.ioctl(tun, TUNSETPERSIST, 1)`
       const socket = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
       const ifindex = interfaceIndexOf('tun6')
       socket.bind({ family: 'packet', protocol: 0x88b5, ifindex })
-      const bound = socket.localAddress
+      const bound = socket.localName
       const { address } = interfaceAddresses().find(({ name, address }) => name === 'tun6' && address.family === 'packet')
       console.log(Buffer.compare(bound.address, address.address))
       execFileSync('ip', ['link', 'delete', 'tun6'])
-      const gone = socket.localAddress
+      const gone = socket.localName
       for (const each of [bound, address, gone]) {
         const again = decodeAddress(encodeAddress(each))
         const same = JSON.stringify(again) === JSON.stringify(each)
@@ -444,8 +444,8 @@ fcntl.ioctl(tun, TUNSETPERSIST, 1)`
     skipUnless(test, typeof socket === 'string' ? `AF_VSOCK can't be opened: ${socket}` : null)
     using opened = socket as Socket
     opened.bind({ family: 'vsock', cid: VMADDR_CID_ANY, port: VMADDR_PORT_ANY })
-    expect(opened.localAddress).toMatchObject({ family: 'vsock', cid: VMADDR_CID_ANY })
-    expect((opened.localAddress as { port: number }).port).not.toBe(VMADDR_PORT_ANY)
+    expect(opened.localName).toMatchObject({ family: 'vsock', cid: VMADDR_CID_ANY })
+    expect((opened.localName as { port: number }).port).not.toBe(VMADDR_PORT_ANY)
   })
 
   it('accepts a family without a shape of its own, as bytes', (test) => {

@@ -53,14 +53,14 @@ describe('ReceiveBatch', () => {
   it('receives what waits, in order, each with its sender', () => {
     const receiver = udp()
     const senders = [udp(), udp(), udp()]
-    for (const [i, sender] of senders.entries()) sender.sendTo(Buffer.alloc(i, i), receiver.localAddress)
+    for (const [i, sender] of senders.entries()) sender.sendTo(Buffer.alloc(i, i), receiver.localName)
     const batch = new ReceiveBatch()
     expect(batch.receive(receiver)).toBe(3)
     for (const [i, sender] of senders.entries()) {
       expect(batch.length(i)).toBe(i)
       expect(batch.data(i)).toEqual(Buffer.alloc(i, i))
-      expect(batch.address(i)).toEqual(sender.localAddress)
-      expect(batch.sockaddr(i)).toEqual(encodeAddress(sender.localAddress))
+      expect(batch.address(i)).toEqual(sender.localName)
+      expect(batch.sockaddr(i)).toEqual(encodeAddress(sender.localName))
       expect(batch.flags(i)).toBe(0)
       expect(batch.control(i)).toEqual([])
       expect(batch.descriptors(i)).toEqual([])
@@ -88,7 +88,7 @@ import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for i in range(200): s.sendto(b'%d' % i, ('127.0.0.1', int(sys.argv[1])))
 print(s.getsockname()[1])`,
-      String((receiver.localAddress as InetAddress).port),
+      String((receiver.localName as InetAddress).port),
     )
     const batch = new ReceiveBatch({ count: BATCH_MAX, size: 4 })
     const count = batch.receive(receiver) as number
@@ -133,7 +133,7 @@ print(s.getsockname()[1])`,
     for (const ttl of [1, 200]) {
       sender.sendMessage({
         data: Buffer.from('x'),
-        address: receiver.localAddress,
+        address: receiver.localName,
         control: [controlMessage(IP_TTL, ttl)],
       })
     }
@@ -151,7 +151,7 @@ print(s.getsockname()[1])`,
     setOption(receiver, IP_PKTINFO, true)
     for (const size of [0, 16]) {
       const batch = new ReceiveBatch({ control: size })
-      udp().sendTo(Buffer.from('x'), receiver.localAddress)
+      udp().sendTo(Buffer.from('x'), receiver.localName)
       expect(batch.receive(receiver)).toBe(1)
       expect(batch.flags(0)).toBe(MSG_CTRUNC)
     }
@@ -186,7 +186,7 @@ print(s.getsockname()[1])`,
     const batch = new ReceiveBatch()
     expect(expectErrno(() => batch.receive({ fd: -1 }), 'EBADF').syscall).toBe('recvmmsg')
     const [socket, gone] = [udp(), udp()]
-    socket.connect(gone.localAddress)
+    socket.connect(gone.localName)
     gone.close()
     socket.send(Buffer.from('x'))
     await readable(socket)
@@ -321,7 +321,7 @@ describe('SendBatch', () => {
     const sender = udp(family)
     const batch = new SendBatch()
     for (const [i, receiver] of receivers.entries()) {
-      const address = i === 1 ? encodeAddress(receiver.localAddress) : receiver.localAddress
+      const address = i === 1 ? encodeAddress(receiver.localName) : receiver.localName
       expect(batch.add(Buffer.alloc(i, i), address)).toBe(true)
     }
     expect(batch.pending).toBe(3)
@@ -330,7 +330,7 @@ describe('SendBatch', () => {
     expect(batch.send(sender)).toBe(0)
     for (const [i, receiver] of receivers.entries()) {
       const buffer = Buffer.alloc(10)
-      expect(receiver.recvFrom(buffer)).toEqual({ length: i, address: sender.localAddress })
+      expect(receiver.recvFrom(buffer)).toEqual({ length: i, address: sender.localName })
       expect(buffer.subarray(0, i)).toEqual(Buffer.alloc(i, i))
     }
   })
@@ -364,9 +364,9 @@ describe('SendBatch', () => {
     setOption(receiver, IP_RECVTTL, true)
     const sender = udp()
     const batch = new SendBatch({ control: controlSpace(4) })
-    batch.add(Buffer.from('a'), receiver.localAddress, [controlMessage(IP_TTL, 7)])
-    batch.add(Buffer.from('b'), receiver.localAddress)
-    batch.add(Buffer.from('c'), receiver.localAddress, [controlMessage(IP_TTL, 9)])
+    batch.add(Buffer.from('a'), receiver.localName, [controlMessage(IP_TTL, 7)])
+    batch.add(Buffer.from('b'), receiver.localName)
+    batch.add(Buffer.from('c'), receiver.localName, [controlMessage(IP_TTL, 9)])
     expect(batch.send(sender)).toBe(3)
     const received = new ReceiveBatch({ control: controlSpace(4) })
     expect(received.receive(receiver)).toBe(3)
@@ -397,9 +397,9 @@ describe('SendBatch', () => {
     const receiver = udp()
     const sender = udp()
     const batch = new SendBatch({ capacity: 100_000 })
-    batch.add(Buffer.from('a'), receiver.localAddress)
-    batch.add(Buffer.alloc(70_000), receiver.localAddress)
-    batch.add(Buffer.from('b'), receiver.localAddress)
+    batch.add(Buffer.from('a'), receiver.localName)
+    batch.add(Buffer.alloc(70_000), receiver.localName)
+    batch.add(Buffer.from('b'), receiver.localName)
     expect(batch.send(sender)).toBe(1)
     for (let i = 0; i < 2; i++) expect(expectErrno(() => batch.send(sender), 'EMSGSIZE').syscall).toBe('sendmmsg')
     expect(batch.pending).toBe(2)
@@ -452,7 +452,7 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(10)
 for i in range(50): s.sendto(b'%d' % i, ('127.0.0.1', int(sys.argv[1])))
 print([s.recv(10) for i in range(50)] == [b'%d' % i for i in range(50)])`,
-    String((socket.localAddress as InetAddress).port),
+    String((socket.localName as InetAddress).port),
   )
   const received = new ReceiveBatch({ count: 8 })
   const sent = new SendBatch({ count: 8 })

@@ -134,7 +134,7 @@ describe('raw IP', () => {
     skipUnless(test, needCapability('CAP_NET_RAW'))
     using receiver = Socket.open(AF_INET, SOCK_DGRAM)
     receiver.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-    const { port } = receiver.localAddress as { port: number }
+    const { port } = receiver.localName as { port: number }
     using socket = Socket.open(AF_INET, SOCK_RAW, IPPROTO_RAW)
     expect(getOption(socket, IP_HDRINCL)).toBe(true)
     const packet = Buffer.alloc(20 + 8 + 5)
@@ -177,14 +177,14 @@ describe('IPv6 flow labels', () => {
     using receiver = Socket.open(AF_INET6, SOCK_DGRAM)
     receiver.bind({ family: 'ipv6', address: '::1', port: 0 })
     setOption(receiver, IPV6_FLOWINFO, true)
-    const to = receiver.localAddress as Ipv6Address
+    const to = receiver.localName as Ipv6Address
 
     using sender = Socket.open(AF_INET6, SOCK_DGRAM)
     const flowlabel = lease(sender)
     setOption(sender, IPV6_FLOWINFO_SEND, true)
     sender.sendTo(Buffer.from('to'), { ...to, flowlabel })
     sender.connect({ ...to, flowlabel })
-    expect(sender.peerAddress).toEqual({ ...to, flowlabel })
+    expect(sender.peerName).toEqual({ ...to, flowlabel })
     sender.send(Buffer.from('connected'))
 
     const flowinfo = control('IPV6_FLOWINFO', IPPROTO_IPV6, IPV6_FLOWINFO.option, raw(4))
@@ -219,7 +219,7 @@ describe('netlink', () => {
   it('asks the kernel for its interfaces', async () => {
     using socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
     socket.bind({ family: 'netlink', pid: 0 })
-    const { pid } = socket.localAddress as NetlinkAddress
+    const { pid } = socket.localName as NetlinkAddress
     const request = Buffer.alloc(16 + 16)
     request.writeUInt32LE(request.length, 0)
     request.writeUInt16LE(RTM_GETLINK, 4)
@@ -384,11 +384,11 @@ describe('vsock', () => {
     listener.bind({ family: 'vsock', cid: VMADDR_CID_LOCAL, port: VMADDR_PORT_ANY })
     listener.listen()
     using client = Socket.open(AF_VSOCK, SOCK_STREAM)
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     await readable(listener)
     using server = listener.accept() as Socket
-    expect(server.peerAddress).toMatchObject({ family: 'vsock', cid: VMADDR_CID_LOCAL })
-    expect(client.peerAddress).toEqual(server.localAddress)
+    expect(server.peerName).toMatchObject({ family: 'vsock', cid: VMADDR_CID_LOCAL })
+    expect(client.peerName).toEqual(server.localName)
     await writable(client)
     client.send(Buffer.from('hello'))
     await readable(server)

@@ -316,7 +316,7 @@ describe('fcntl, ioctl', () => {
     listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listener.listen()
     using tcp = Socket.open(AF_INET, SOCK_STREAM)
-    tcp.connect(listener.localAddress)
+    tcp.connect(listener.localName)
     expect([ioctl(tcp, SIOCATMARK), ioctl(tcp, SIOCOUTQ), ioctl(tcp, SIOCOUTQNSD)]).toEqual([0, 0, 0])
     // The peer doesn't read: its window closes, and what doesn't fit stays unsent.
     while (tcp.send(Buffer.alloc(1 << 20)) !== null) {}

@@ -51,7 +51,7 @@ describe('attachFilter', () => {
     using receiver = bound()
     attachFilter(receiver, [BPF_STMT(BPF_RET | BPF_K, 8 + 2)])
     using sender = Socket.open(AF_INET, SOCK_DGRAM)
-    sender.sendTo(Buffer.from('abcdef'), receiver.localAddress)
+    sender.sendTo(Buffer.from('abcdef'), receiver.localName)
     const buffer = Buffer.alloc(10)
     expect(receiver.recv(buffer)).toBe(2)
     expect(buffer.toString('latin1', 0, 2)).toBe('ab')
@@ -215,8 +215,8 @@ function reusePortGroup(count: number): Socket[] {
   })
   for (const [i, socket] of group.entries()) {
     setOption(socket, SO_REUSEPORT, true)
-    const address = i === 0 ? { family: 'ipv4', address: '127.0.0.1', port: 0 } : (group[0] as Socket).localAddress
-    socket.bind(address as typeof socket.localAddress)
+    const address = i === 0 ? { family: 'ipv4', address: '127.0.0.1', port: 0 } : (group[0] as Socket).localName
+    socket.bind(address as typeof socket.localName)
   }
   return group
 }
@@ -224,7 +224,7 @@ function reusePortGroup(count: number): Socket[] {
 /** One datagram for each number, from a new port. */
 function send(receiver: Socket, bytes: readonly number[]): void {
   using sender = Socket.open(AF_INET, SOCK_DGRAM)
-  for (const byte of bytes) sender.sendTo(Uint8Array.of(byte, 0, 0, 0), receiver.localAddress)
+  for (const byte of bytes) sender.sendTo(Uint8Array.of(byte, 0, 0, 0), receiver.localName)
 }
 
 /** The first byte of every datagram that waits. Over loopback those are there when `send` returns. */
@@ -240,8 +240,8 @@ async function loadProgram(result: number): Promise<OwnedFd | string> {
   using listener = Socket.open(AF_UNIX, SOCK_STREAM)
   listener.bind({ family: 'unix' })
   listener.listen()
-  const { localAddress } = listener
-  const name = 'abstract' in localAddress ? String(localAddress.abstract) : ''
+  const { localName } = listener
+  const name = 'abstract' in localName ? String(localName.abstract) : ''
   const loader = spawnProgram('python3', ['-c', LOADER, name, String(result)])
   const { code, stderr } = await loader.finished
   if (code !== 0) return `a BPF program can't be loaded: ${stderr.trim().split('\n').at(-1)}`

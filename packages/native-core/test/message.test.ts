@@ -134,15 +134,15 @@ describe('data', () => {
 describe('addresses', () => {
   it('sends to an address, given as an object or as bytes, and reports the sender', () => {
     const [a, b] = [udp(), udp()]
-    for (const address of [b.localAddress, encodeAddress(b.localAddress)]) {
+    for (const address of [b.localName, encodeAddress(b.localName)]) {
       expect(sendMessage(a, { data: Buffer.from('x'), address })).toBe(1)
-      expect(recvMessage(b, Buffer.alloc(1), { address: true })?.address).toEqual(a.localAddress)
+      expect(recvMessage(b, Buffer.alloc(1), { address: true })?.address).toEqual(a.localName)
     }
   })
 
   it('decodes no sender unless asked, and returns null for a sender without a name', () => {
     const [a, b] = [udp(), udp()]
-    sendMessage(a, { data: Buffer.from('x'), address: b.localAddress })
+    sendMessage(a, { data: Buffer.from('x'), address: b.localName })
     expect(recvMessage(b, Buffer.alloc(1))?.address).toBeNull()
     const [c, d] = unixPair()
     sendMessage(c, { data: Buffer.from('x') })
@@ -171,7 +171,7 @@ describe('control messages', () => {
   it('reports that they were cut', () => {
     const receiver = udp()
     setOption(receiver, IP_PKTINFO, true)
-    for (let i = 0; i < 2; i++) sendMessage(udp(), { data: Buffer.from('x'), address: receiver.localAddress })
+    for (let i = 0; i < 2; i++) sendMessage(udp(), { data: Buffer.from('x'), address: receiver.localName })
     expect(recvMessage(receiver, Buffer.alloc(1))).toMatchObject({ flags: MSG_CTRUNC, control: [] })
     expect(recvMessage(receiver, Buffer.alloc(1), { control: 20 })).toMatchObject({
       flags: MSG_CTRUNC,

@@ -77,7 +77,7 @@ const echo = (load: string) => `
     const server = Socket.open(AF_INET, SOCK_DGRAM)
     server.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     const client = Socket.open(AF_INET, SOCK_DGRAM)
-    client.sendTo(Buffer.from('hello'), server.localAddress)
+    client.sendTo(Buffer.from('hello'), server.localName)
     await readable(server)
     const buffer = Buffer.alloc(100)
     const { length, address } = server.recvFrom(buffer)
@@ -160,7 +160,7 @@ describe('installed', () => {
       `import { Socket, type SocketAddress } from '@linux-sockets/native-core'
 import { AF_INET, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
 using socket = Socket.open(AF_INET, SOCK_DGRAM)
-const address: SocketAddress = socket.localAddress
+const address: SocketAddress = socket.localName
 // @ts-expect-error a string is no buffer
 socket.send('text')
 console.log(address.family)\n`,

@@ -158,7 +158,7 @@ describe('bind, listen, accept, connect', () => {
       datagram: ({ address }) => expectTypeOf(address?.port).toEqualTypeOf<number | undefined>(),
       error: () => {},
     })
-    expect(channel.socket.localAddress.port).toBe(0)
+    expect(channel.socket.localName.port).toBe(0)
     channel.close()
   })
 
@@ -170,19 +170,19 @@ describe('bind, listen, accept, connect', () => {
     expect(getOptionInt(listener, SOL_SOCKET, SO_ACCEPTCONN)).toBe(1)
     expect(listener.accept()).toBe(null)
     using client = Socket.open(AF_INET, SOCK_STREAM)
-    expect([true, null]).toContain(client.connect(listener.localAddress))
+    expect([true, null]).toContain(client.connect(listener.localName))
     await writable(client)
     expect(getOptionInt(client, SOL_SOCKET, SO_ERROR)).toBe(0)
     await readable(listener)
     using accepted = listener.accept() as Socket
     expectCloexec(accepted)
     expectNonBlocking(accepted)
-    expect(accepted.peerAddress).toEqual(client.localAddress)
-    expect(client.peerAddress).toEqual(listener.localAddress)
-    expect(accepted.localAddress).toEqual(listener.localAddress)
+    expect(accepted.peerName).toEqual(client.localName)
+    expect(client.peerName).toEqual(listener.localName)
+    expect(accepted.localName).toEqual(listener.localName)
     // The first call after the end of the handshake only reports it.
-    expect(client.connect(listener.localAddress)).toBe(true)
-    expectErrno(() => client.connect(listener.localAddress), 'EISCONN')
+    expect(client.connect(listener.localName)).toBe(true)
+    expectErrno(() => client.connect(listener.localName), 'EISCONN')
   })
 
   it('accepts a blocking connection when asked', async () => {
@@ -190,7 +190,7 @@ describe('bind, listen, accept, connect', () => {
     listener.bind(loopback)
     listener.listen(1)
     using client = Socket.open(AF_INET, SOCK_STREAM)
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     await readable(listener)
     using accepted = listener.accept({ blocking: true }) as Socket
     expect(isNonBlocking(accepted)).toBe(false)
@@ -205,7 +205,7 @@ describe('bind, listen, accept, connect', () => {
     using taken = Socket.open(AF_INET, SOCK_STREAM)
     taken.bind(loopback)
     taken.listen()
-    expectErrno(() => socket.bind(taken.localAddress), 'EADDRINUSE')
+    expectErrno(() => socket.bind(taken.localName), 'EADDRINUSE')
   })
 
   it('refuses an address of another family', () => {
@@ -219,10 +219,10 @@ describe('bind, listen, accept, connect', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     using nobody = Socket.open(AF_INET, SOCK_STREAM)
     nobody.bind(loopback)
-    if (socket.connect(nobody.localAddress) === null) await writable(socket)
+    if (socket.connect(nobody.localName) === null) await writable(socket)
     expect(getOptionInt(socket, SOL_SOCKET, SO_ERROR)).toBe(111)
     using blocking = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
-    expectErrno(() => blocking.connect(nobody.localAddress), 'ECONNREFUSED')
+    expectErrno(() => blocking.connect(nobody.localName), 'ECONNREFUSED')
   })
 
   it('throws EAGAIN when the backlog of a Unix listener is full', () => {
@@ -233,7 +233,7 @@ describe('bind, listen, accept, connect', () => {
     const clients = Array.from({ length: 2 }, () => Socket.open(AF_UNIX, SOCK_STREAM))
     expect(clients[0]?.connect(name)).toBe(true)
     expectErrno(() => clients[1]?.connect(name), 'EAGAIN')
-    expectErrno(() => clients[1]?.peerAddress, 'ENOTCONN')
+    expectErrno(() => clients[1]?.peerName, 'ENOTCONN')
     for (const client of clients) client.close()
   })
 
@@ -242,11 +242,11 @@ describe('bind, listen, accept, connect', () => {
     using b = Socket.open(AF_INET, SOCK_DGRAM)
     b.bind(loopback)
     expectErrno(() => a.send(Buffer.from('x')), 'EDESTADDRREQ')
-    expect(a.connect(b.localAddress)).toBe(true)
-    expect(a.peerAddress).toEqual(b.localAddress)
+    expect(a.connect(b.localName)).toBe(true)
+    expect(a.peerName).toEqual(b.localName)
     expect(a.send(Buffer.from('x'))).toBe(1)
     a.disconnect()
-    expectErrno(() => a.peerAddress, 'ENOTCONN')
+    expectErrno(() => a.peerName, 'ENOTCONN')
     expectErrno(() => a.send(Buffer.from('x')), 'EDESTADDRREQ')
   })
 
@@ -257,8 +257,8 @@ describe('bind, listen, accept, connect', () => {
     ['connect', (socket: Socket) => socket.connect(loopback)],
     ['connect', (socket: Socket) => socket.disconnect()],
     ['shutdown', (socket: Socket) => socket.shutdown(SHUT_WR)],
-    ['getsockname', (socket: Socket) => socket.localAddress],
-    ['getpeername', (socket: Socket) => socket.peerAddress],
+    ['getsockname', (socket: Socket) => socket.localName],
+    ['getpeername', (socket: Socket) => socket.peerName],
     ['send', (socket: Socket) => socket.send(Buffer.from('x'))],
     ['recv', (socket: Socket) => socket.recv(Buffer.alloc(1))],
     ['sendto', (socket: Socket) => socket.sendTo(Buffer.from('x'), loopback)],
@@ -338,7 +338,7 @@ describe('send, recv', () => {
     using a = Socket.open(AF_INET, SOCK_DGRAM)
     using b = Socket.open(AF_INET, SOCK_DGRAM)
     b.bind(loopback)
-    a.connect(b.localAddress)
+    a.connect(b.localName)
     a.send(Buffer.from('one '), MSG_MORE)
     a.send(Buffer.from('two '), MSG_MORE)
     expect(b.recv(Buffer.alloc(20))).toBe(null)
@@ -448,17 +448,17 @@ describe('sendTo, recvFrom', () => {
     b.bind(loopback)
     const buffer = Buffer.alloc(10)
     expect(b.recvFrom(buffer)).toBe(null)
-    expect(a.sendTo(Buffer.from('hello'), b.localAddress)).toBe(5)
-    expect(b.recvFrom(buffer)).toEqual({ length: 5, address: a.localAddress })
-    expect(a.sendTo(new Uint8Array(0), b.localAddress)).toBe(0)
-    expect(b.recvFrom(buffer)).toEqual({ length: 0, address: a.localAddress })
+    expect(a.sendTo(Buffer.from('hello'), b.localName)).toBe(5)
+    expect(b.recvFrom(buffer)).toEqual({ length: 5, address: a.localName })
+    expect(a.sendTo(new Uint8Array(0), b.localName)).toBe(0)
+    expect(b.recvFrom(buffer)).toEqual({ length: 0, address: a.localName })
   })
 
   it('returns null for a sender without a name', () => {
     using a = Socket.open(AF_UNIX, SOCK_DGRAM)
     using b = Socket.open(AF_UNIX, SOCK_DGRAM)
     b.bind({ family: 'unix' })
-    a.sendTo(Buffer.from('x'), b.localAddress)
+    a.sendTo(Buffer.from('x'), b.localName)
     expect(b.recvFrom(Buffer.alloc(4))).toEqual({ length: 1, address: null })
   })
 
@@ -468,7 +468,7 @@ describe('sendTo, recvFrom', () => {
     b.bind({ family: 'unix' })
     const chunk = Buffer.alloc(10_000)
     let sent: number | null = 0
-    for (let i = 0; i < 10_000 && sent !== null; i++) sent = a.sendTo(chunk, b.localAddress)
+    for (let i = 0; i < 10_000 && sent !== null; i++) sent = a.sendTo(chunk, b.localName)
     expect(sent).toBe(null)
     const path = '/nowhere/at/all'
     expect(expectErrno(() => a.sendTo(chunk, { family: 'unix', path }), 'ENOENT').message).toContain(path)
@@ -483,7 +483,7 @@ describe('blocking', () => {
       const listener = core.Socket.open(core.AF_INET, core.SOCK_STREAM, 0, { blocking: true })
       listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       listener.listen()
-      parentPort.postMessage(listener.localAddress.port)
+      parentPort.postMessage(listener.localName.port)
       const connection = listener.accept({ blocking: true })
       const buffer = Buffer.alloc(4096)
       for (;;) {
@@ -621,7 +621,7 @@ describe('signals', () => {
 describe('SIGPIPE', () => {
   it.each([
     ['send', 'a.send(data)'],
-    ['sendTo', 'tcp.sendTo(data, tcp.peerAddress)'],
+    ['sendTo', 'tcp.sendTo(data, tcp.peerName)'],
     ['sendMessage', 'a.sendMessage({ data })'],
     ['writev to a socket', 'writev(a, [data])'],
     ['writev to a pipe', 'writev(pipes.write, [data])'],
@@ -645,7 +645,7 @@ describe('SIGPIPE', () => {
       listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       listener.listen()
       const tcp = Socket.open(2, 1, 0, { blocking: true })
-      tcp.connect(listener.localAddress)
+      tcp.connect(listener.localName)
       tcp.shutdown(1)
       const pipes = pipe()
       pipes.read.close()
@@ -680,7 +680,7 @@ describe('close-on-exec and non-blocking', () => {
       listener.bind({ family: 'unix' })
       listener.listen()
       const clients = [0, 1].map(() => Socket.open(AF_UNIX, SOCK_STREAM))
-      for (const client of clients) client.connect(listener.localAddress)
+      for (const client of clients) client.connect(listener.localName)
       const [a, b] = Socket.pair()
       a.sendMessage({ data: Buffer.from('x'), descriptors: [listener, a] })
       const received = b.recvMessage(Buffer.alloc(4), { control: core.descriptorSpace(2) }).descriptors
@@ -785,7 +785,7 @@ function openEnds() {
   listener.bind({ family: 'unix' })
   listener.listen()
   const client = Socket.open(AF_UNIX, SOCK_STREAM)
-  client.connect(listener.localAddress)
+  client.connect(listener.localName)
   const epoll = epollCreate()
   onTestFinished(() => {
     for (const owned of [a, b, listener, client, epoll]) owned.close()
@@ -799,7 +799,7 @@ async function connected(): Promise<[Socket, Socket]> {
   listener.bind(loopback)
   listener.listen()
   const client = Socket.open(AF_INET, SOCK_STREAM)
-  client.connect(listener.localAddress)
+  client.connect(listener.localName)
   await readable(listener)
   return [listener.accept() as Socket, client]
 }

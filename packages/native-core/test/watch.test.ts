@@ -56,7 +56,7 @@ describe('watch', () => {
     using refused = Socket.open(AF_INET, SOCK_DGRAM)
     using nobody = Socket.open(AF_INET, SOCK_DGRAM)
     nobody.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-    refused.connect(nobody.localAddress)
+    refused.connect(nobody.localName)
     nobody.close()
     refused.send(Buffer.from('x'))
     expect((await first(refused, EPOLLIN)) & EPOLLERR).toBe(EPOLLERR)
@@ -359,7 +359,7 @@ async function tcpPair(): Promise<{ client: Socket; accepted: Socket }> {
   listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listener.listen()
   const client = Socket.open(AF_INET, SOCK_STREAM)
-  client.connect(listener.localAddress)
+  client.connect(listener.localName)
   await readable(listener)
   return { client, accepted: listener.accept() as Socket }
 }

@@ -212,7 +212,7 @@ function openAll(sockaddrs: readonly Uint8Array[], options: ListenOptions): Sock
           options.prepare?.(socket)
           const choose = portOf(sockaddr) === 0
           socket.bind(choose ? withPort(sockaddr, chosen) : sockaddr)
-          if (choose) chosen ||= portOf(encodeAddress(socket.localAddress)) as number
+          if (choose) chosen ||= portOf(encodeAddress(socket.localName)) as number
         }
         // Listens only after all sockets are bound: a connection that arrives earlier would be lost if the port is given
         // up. With SO_REUSEADDR, only listen(2) refuses a port at which another socket has begun to listen.

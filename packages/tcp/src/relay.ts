@@ -728,7 +728,7 @@ class Gate {
 
   arm(): void {
     const wanted = this.#wants()
-    if (this.#watch !== undefined) this.#watch.update(wanted)
+    if (this.#watch !== undefined) this.#watch.modify(wanted)
     else if (wanted !== 0) this.#watch = watch(this.#target, wanted, this.ready, { ended: this.#ended })
   }
 

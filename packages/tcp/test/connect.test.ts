@@ -173,7 +173,7 @@ describe('connect', () => {
   it('lets an attempt continue when the next one starts, and takes the first that connects', async () => {
     const slow = await fullListener()
     const address = await echoServer()
-    const stream = await connect([slow.localAddress, address], { attemptDelay: 10 })
+    const stream = await connect([slow.localName, address], { attemptDelay: 10 })
     expect(stream.remotePort).toBe(address.port)
     await closed(stream)
   })
@@ -181,21 +181,21 @@ describe('connect', () => {
   it('takes an earlier attempt that connects after a later one was refused', async () => {
     const opened: Socket[] = []
     const listener = await fullListener()
-    const stream = connect([listener.localAddress, await unusedAddress()], {
+    const stream = connect([listener.localName, await unusedAddress()], {
       attemptDelay: 10,
       prepare: (socket) => opened.push(socket),
     })
     // Once the second one has failed, there is room for the next SYN of the first one.
     while (opened.length < 2 || !opened[1]?.closed) await setImmediate()
     listener.accept()?.close()
-    const { port } = listener.localAddress
+    const { port } = listener.localName
     expect((await stream).remotePort).toBe(port)
     await closed(await stream)
   })
 
   it('fails at its timeout with an error for each attempt', async () => {
     const [first, second] = [await fullListener(), await fullListener()]
-    const error = await connect([first.localAddress, second.localAddress], { attemptDelay: 10, timeout: 300 }).catch(
+    const error = await connect([first.localName, second.localName], { attemptDelay: 10, timeout: 300 }).catch(
       (reason) => reason,
     )
     expect(error.code).toBe('ETIMEDOUT')
@@ -203,9 +203,9 @@ describe('connect', () => {
   })
 
   it('reports no further failure after `onAttempt` has thrown', async () => {
-    const { localAddress } = await fullListener()
+    const { localName } = await fullListener()
     const events: string[] = []
-    const connecting = connect([localAddress, localAddress, localAddress], {
+    const connecting = connect([localName, localName, localName], {
       attemptDelay: 10,
       timeout: 300,
       onAttempt({ event }) {
@@ -365,7 +365,7 @@ describe('connect', () => {
   })
 
   it('waits 250 ms before the next attempt unless told otherwise', async () => {
-    const { localAddress } = await fullListener()
+    const { localName } = await fullListener()
     const address = await echoServer()
     const order: unknown[] = []
     const start = async (attemptDelay: number | undefined) => {
@@ -373,7 +373,7 @@ describe('connect', () => {
       const onAttempt = ({ event }: ConnectAttempt) => {
         if (event === 'start' && ++starts === 2) order.push(attemptDelay)
       }
-      await closed(await connect([localAddress, address], { attemptDelay, onAttempt }))
+      await closed(await connect([localName, address], { attemptDelay, onAttempt }))
     }
     // However late timers are, they fire in the order in which they are due.
     await Promise.all([start(240), start(undefined), start(260)])
@@ -387,7 +387,7 @@ describe('connect', () => {
     const listener = await fullListener()
     const reason = new Error('no longer wanted')
     const controller = new AbortController()
-    const attempt = connect([listener.localAddress, await echoServer()], { signal: controller.signal })
+    const attempt = connect([listener.localName, await echoServer()], { signal: controller.signal })
     await setImmediate()
     controller.abort(reason)
     await expect(attempt).rejects.toBe(reason)
@@ -396,7 +396,7 @@ describe('connect', () => {
 
   it('ends at its timeout', async () => {
     const listener = await fullListener()
-    const error = await expectErrno(() => connect(listener.localAddress, { timeout: 30 }), 'ETIMEDOUT')
+    const error = await expectErrno(() => connect(listener.localName, { timeout: 30 }), 'ETIMEDOUT')
     expect(error.syscall).toBe('connect')
   })
 
@@ -413,7 +413,7 @@ describe('connect', () => {
   it('sets options before it connects', async () => {
     const stream = await connect(await echoServer(), {
       prepare: (socket) => {
-        expectErrno(() => socket.peerAddress, 'ENOTCONN')
+        expectErrno(() => socket.peerName, 'ENOTCONN')
         setOption(socket, TCP_USER_TIMEOUT, 10_000)
         setOption(socket, SO_KEEPALIVE, true)
       },
@@ -462,10 +462,10 @@ describe('connect', () => {
     ])
     await closed(stream)
 
-    const { localAddress } = await fullListener()
+    const { localName } = await fullListener()
     const late: string[] = []
     const onAttempt = ({ event, error }: ConnectAttempt) => late.push(`${event} ${error?.code}`)
-    await expectErrno(() => connect(localAddress, { timeout: 20, onAttempt }), 'ETIMEDOUT')
+    await expectErrno(() => connect(localName, { timeout: 20, onAttempt }), 'ETIMEDOUT')
     expect(late).toEqual(['start undefined', 'fail ETIMEDOUT'])
   })
 

@@ -150,8 +150,8 @@ describe('http.createServer and an http.Agent', () => {
   })
 
   it('stop connecting after the timeout of the request', async () => {
-    const { localAddress } = await fullListener()
-    const request = http.get({ agent: agentTo({ address: localAddress }), timeout: 50 })
+    const { localName } = await fullListener()
+    const request = http.get({ agent: agentTo({ address: localName }), timeout: 50 })
     expect(await once(request, 'error')).toMatchObject([{ code: 'ETIMEDOUT', syscall: 'connect' }])
   })
 

@@ -54,7 +54,7 @@ describe('tcpInfo', () => {
     listener.bind(anyPort)
     listener.listen(7)
     using client = Socket.open(AF_INET, SOCK_STREAM)
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     await readable(listener)
     expect(tcpInfo(listener)).toMatchObject({ state: 'LISTEN', unacked: 1, sacked: 7 })
   })

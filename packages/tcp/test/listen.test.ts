@@ -92,7 +92,7 @@ upstream.close()
 const listening = Socket.open(AF_INET, SOCK_STREAM)
 listening.bind({ family: 'ipv4', address: '0.0.0.0', port: 0 })
 listening.listen(0)
-const { port } = listening.localAddress
+const { port } = listening.localName
 const first = Socket.open(AF_INET, SOCK_STREAM)
 first.connect({ family: 'ipv4', address: '127.0.0.1', port })
 await writable(first)
@@ -293,7 +293,7 @@ describe('several addresses', () => {
   it('are served by one call, at one port', async () => {
     const prepared: unknown[] = []
     await using server = listen([loopback6, anyPort, { ...anyPort, address: '127.0.0.2' }], {
-      prepare: (socket) => prepared.push([getOption(socket, SO_DOMAIN), (socket.localAddress as InetAddress).port]),
+      prepare: (socket) => prepared.push([getOption(socket, SO_DOMAIN), (socket.localName as InetAddress).port]),
     })
     const { port } = server.address
     expect(port).not.toBe(0)

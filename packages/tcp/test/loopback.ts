@@ -43,7 +43,7 @@ export async function connectedPair(
   listener.listen()
   const connected = Socket.open(AF_INET, SOCK_STREAM, protocol)
   prepare(connected)
-  connected.connect(listener.localAddress)
+  connected.connect(listener.localName)
   await writable(connected)
   await readable(listener)
   const accepted = listener.accept() as Socket
@@ -63,7 +63,7 @@ export async function fullListener(): Promise<Socket<InetAddress>> {
   listener.bind(anyPort)
   listener.listen(0)
   const first = Socket.open(AF_INET, SOCK_STREAM)
-  first.connect(listener.localAddress)
+  first.connect(listener.localName)
   await writable(first)
   onTestFinished(() => {
     listener.close()
@@ -76,7 +76,7 @@ export async function fullListener(): Promise<Socket<InetAddress>> {
 export function connectedAtOnce(): Socket {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   socket.bind(anyPort)
-  socket.connect(socket.localAddress)
+  socket.connect(socket.localName)
   return socket
 }
 

@@ -46,7 +46,7 @@ describe('a listener with a key', () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
     setOption(socket, TCP_USER_TIMEOUT, 100)
     for (const entry of keys) setOption(socket, TCP_MD5SIG, entry)
-    socket.connect(listener.localAddress)
+    socket.connect(listener.localName)
     await readable(socket)
     expect(getOption(socket, SO_ERROR)).toBe(errno.ETIMEDOUT)
     expect(listener.accept()).toBeNull()

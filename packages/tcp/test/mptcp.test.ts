@@ -37,8 +37,8 @@ it('reports on an MPTCP connection and its subflow', async (test) => {
   expect(peer.rcv_nxt).toBe(info.write_seq)
   expect(info.snd_una).toBe(info.write_seq)
 
-  expect(subflowAddresses(connected)).toEqual([{ local: connected.localAddress, remote: connected.peerAddress }])
-  expect(subflowAddresses(accepted)).toEqual([{ local: accepted.localAddress, remote: accepted.peerAddress }])
+  expect(subflowAddresses(connected)).toEqual([{ local: connected.localName, remote: connected.peerName }])
+  expect(subflowAddresses(accepted)).toEqual([{ local: accepted.localName, remote: accepted.peerName }])
   expect(subflowInfo(connected)).toMatchObject([{ state: 'ESTABLISHED', bytes_sent: 5, bytes_received: 2 }])
 
   skipUnless(test, needLinux('6.10'))

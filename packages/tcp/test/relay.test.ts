@@ -915,7 +915,7 @@ describe('relay', () => {
         listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
         listener.listen()
         const connected = Socket.open(AF_INET, SOCK_STREAM)
-        connected.connect(listener.localAddress)
+        connected.connect(listener.localName)
         await readable(listener)
         const accepted = listener.accept()
         listener.close()

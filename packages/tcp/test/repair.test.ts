@@ -92,8 +92,8 @@ function freeze(socket: Socket): Frozen {
   const info = tcpInfo(socket)
   setOption(socket, TCP_REPAIR, TCP_REPAIR_ON)
   return {
-    local: socket.localAddress,
-    peer: socket.peerAddress,
+    local: socket.localName,
+    peer: socket.peerName,
     info,
     mss: getOption(socket, TCP_MAXSEG),
     timestamp: getOption(socket, TCP_TIMESTAMP),

@@ -89,7 +89,7 @@ async function connectPython(
   prepare(listener)
   listener.bind(anyPort)
   listener.listen()
-  const { port } = listener.localAddress as typeof anyPort
+  const { port } = listener.localName as typeof anyPort
   const connect = `import socket\npeer = socket.create_connection(('127.0.0.1', ${port}))\n`
   const program = spawnProgram('python3', ['-u', '-c', connect + script])
   await readable(listener)

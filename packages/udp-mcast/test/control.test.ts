@@ -120,7 +120,7 @@ async function exchange(family: number, option: WritableOption<boolean>, control
       : { family: 'ipv6', address: '::1', port: 0 },
   )
   using sender = Socket.open(family, SOCK_DGRAM)
-  sender.sendMessage({ data: Buffer.from('x'), address: receiver.localAddress, control })
+  sender.sendMessage({ data: Buffer.from('x'), address: receiver.localName, control })
   await readable(receiver, { signal: AbortSignal.timeout(5000) })
   const message = receiver.recvMessage(Buffer.alloc(10), { control: 256, address: true })
   if (message === null) throw new Error('nothing came')

@@ -99,7 +99,7 @@ import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux
 const [family, group] = process.argv.slice(1)
 const socket = openMulticastSocket({ family, port: 0 })
 joinGroup(socket, group, { interface: 'blue' })
-console.log('port', socket.localAddress.port)
+console.log('port', socket.localName.port)
 const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
 for await (const { data, control } of channel) {
   if (data.toString() === 'end') break
@@ -131,7 +131,7 @@ function open(): Socket {
 /** Sends the group's name to the group, on loopback, at the socket's own port. */
 function send(socket: Socket, group: string): void {
   setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
-  const { port } = socket.localAddress as InetAddress
+  const { port } = socket.localName as InetAddress
   socket.sendTo(Buffer.from(group), { family: 'ipv4', address: group, port })
 }
 

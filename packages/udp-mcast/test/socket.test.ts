@@ -13,7 +13,7 @@ it.each(['ipv4', 'ipv6'] as const)('is closed on exec and non-blocking: %s', (fa
   using socket = openMulticastSocket({ family, port: 0 })
   expectCloexec(socket)
   expectNonBlocking(socket)
-  expect(socket.localAddress.port).toBeGreaterThan(0)
+  expect(socket.localName.port).toBeGreaterThan(0)
 })
 
 it('shares its port, and gives each member its copy with the interface and the group', async () => {
@@ -68,7 +68,7 @@ function open(port = 0): Socket {
 }
 
 function portOf(socket: Socket): number {
-  return (socket.localAddress as InetAddress).port
+  return (socket.localName as InetAddress).port
 }
 
 function send(socket: Socket, group: string, port: number): void {

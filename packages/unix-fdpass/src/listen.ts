@@ -61,7 +61,7 @@ export function listen(
   try {
     prepare?.(socket)
     socket.bind(sockaddr)
-    bound = socket.localAddress
+    bound = socket.localName
     socket.listen(backlog)
     return new Listener(socket, { ...rest, wrap: (connection) => new SocketStream(connection, stream) })
   } catch (error) {

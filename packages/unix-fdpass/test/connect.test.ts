@@ -101,7 +101,7 @@ function fullListener() {
   const listener = Socket.open(AF_UNIX, SOCK_STREAM)
   listener.bind({ family: 'unix' })
   listener.listen(0)
-  const address = listener.localAddress as { family: 'unix' }
+  const address = listener.localName as { family: 'unix' }
   const waiting = Socket.open(AF_UNIX, SOCK_STREAM)
   waiting.connect(address)
   onTestFinished(() => {

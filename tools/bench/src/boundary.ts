@@ -76,7 +76,7 @@ async function prepare(): Promise<Case[]> {
   const [left, right] = Socket.pair(AF_UNIX, SOCK_STREAM)
   const udp = Socket.open(AF_INET, SOCK_DGRAM)
   udp.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-  udp.connect(udp.localAddress)
+  udp.connect(udp.localName)
   const epoll = epollCreate()
   epollControl(epoll, EPOLL_CTL_ADD, left, EPOLLIN)
   const buffer = Buffer.alloc(64)
@@ -125,7 +125,7 @@ async function prepare(): Promise<Case[]> {
     {
       name: 'getsockname',
       bare: () => native.getsockname(udp.fd, slot),
-      typed: () => udp.localAddress,
+      typed: () => udp.localName,
     },
     {
       name: 'fcntl',

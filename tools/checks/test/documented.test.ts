@@ -5,8 +5,8 @@ import { expect, it } from 'vitest'
 import { checker, exportsOf, resolved } from '../src/program.js'
 import { packages, read } from '../src/workspace.js'
 
-it.each(packages)('$path documents what it exports', { timeout: 60_000 }, ({ path }) => {
-  const exported = exportsOf(path)
+it.each(packages)('$path documents what it exports', { timeout: 60_000 }, (room) => {
+  const exported = exportsOf(room)
   expect(exported.length).toBeGreaterThan(0)
   expect(
     exported
@@ -45,14 +45,14 @@ function nameOf(symbol: ts.Symbol): string {
 }
 
 // Readers of the README learn that an export exists. For C names, the README may name the family: `MSG_…`.
-it.each(packages)('$path names what it exports in its README', ({ path }) => {
-  const code = read(join(path, 'README.md')).match(/```.*?```|`[^`]+`/gs) ?? []
+it.each(packages)('$path names what it exports in its README', (room) => {
+  const code = read(join(room.path, 'README.md')).match(/```.*?```|`[^`]+`/gs) ?? []
   const names = new Set(code.flatMap((piece) => piece.match(/\w+…?/g) ?? []))
   const families = [...names].filter((name) => name.endsWith('…')).map((name) => name.slice(0, -1))
   const isNamed = (name: string) =>
     names.has(name) || (isCName(name) && families.some((family) => isCName(family) && name.startsWith(family)))
   expect(
-    exportsOf(path)
+    exportsOf(room)
       .map(nameOf)
       .filter((name) => !isNamed(name)),
   ).toEqual([])

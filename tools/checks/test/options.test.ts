@@ -10,8 +10,8 @@ const known: readonly string[] = NAMED_OPTIONS
 /** Parameters whose optional members are no options: addresses, what isn't written by hand, what is sent with each datagram. */
 const others = /^(addresses|address|a|b|stream|error|link|message|value|__\d)$/
 
-it.each(packages)('$path gives its options a name that the tests recognise', { timeout: 60_000 }, ({ path }) => {
-  const parameters = exportsOf(path)
+it.each(packages)('$path gives its options a name that the tests recognise', { timeout: 60_000 }, (room) => {
+  const parameters = exportsOf(room)
     .flatMap(signaturesOf)
     .flatMap(({ parameters }) => parameters)
   const optional = new Set(parameters.filter(hasOptionalMembers).map(({ name }) => name))

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { entriesOf } from '../src/program.js'
 import { examples, filesIn, importsOf, packages, read, root, tools } from '../src/workspace.js'
 
 const core = '@linux-sockets/native-core'
@@ -35,12 +36,12 @@ describe.each(packages)('$path', ({ path, manifest }) => {
       publishConfig: { access: 'public', provenance: true },
       repository: { directory: path },
     })
+    const subpaths = Object.keys(manifest.exports as object).filter((subpath) => subpath !== './package.json')
+    expect(subpaths).toContain('.')
+    // Only native-core has several, one of which is for its siblings.
+    if (manifest.name !== core) expect(subpaths).toHaveLength(1)
     expect(manifest.exports).toEqual({
-      '.': entry('index'),
-      // For the siblings only.
-      ...(manifest.name === core && {
-        './internal': entry('internal'),
-      }),
+      ...Object.fromEntries(subpaths.map((subpath) => [subpath, entry(subpath === '.' ? 'index' : basename(subpath))])),
       './package.json': './package.json',
     })
     expect(manifest.files).toEqual(manifest.name === core ? ['dist', 'prebuilds'] : ['dist'])
@@ -80,9 +81,26 @@ describe.each(packages)('$path', ({ path, manifest }) => {
     expect(outside).toEqual([])
   })
 
+  it('lists the names in each index', () => {
+    const indexes = sources.filter((file) => basename(file) === 'index.ts')
+    expect(indexes.filter((file) => /^export \* /m.test(read(file)))).toEqual([])
+  })
+
+  it('imports in no circle, not even types', () => {
+    const next = new Map(
+      sources.map((file) => [
+        file,
+        importsOf(file)
+          .filter((name) => name.startsWith('.'))
+          .map((name) => join(dirname(file), name).replace(/\.js$/, '.ts')),
+      ]),
+    )
+    expect(circlesIn(next)).toEqual([])
+  })
+
   it('leaves node:net, node:dgram and node:dns to the bridge', () => {
     const replaced = imports(sources).filter(({ name }) => /^node:(net|dgram|dns)(\/|$)/.test(name))
-    expect(replaced.filter(({ file }) => file !== 'packages/native-core/src/bridge.ts')).toEqual([])
+    expect(replaced.filter(({ file }) => file !== 'packages/native-core/src/streams/bridge.ts')).toEqual([])
   })
 })
 
@@ -90,7 +108,8 @@ const native = filesIn('packages/native-core/native')
 
 describe('native-core', () => {
   it('does not export the boundary', () => {
-    expect(importsOf('packages/native-core/src/index.ts')).not.toContain('./native.js')
+    const indexes = filesIn('packages/native-core/src').filter((file) => /(index|internal)\.ts$/.test(file))
+    expect(indexes.flatMap(importsOf).filter((name) => basename(name) === 'native.js')).toEqual([])
   })
 
   it.each(native)('%s builds no errors', (file) => {
@@ -140,7 +159,7 @@ it('native-core keeps no state outside its environments', () => {
 
 describe.each(examples)('$path', ({ path, manifest }) => {
   it('imports packages by their published names', () => {
-    const published = packages.map(({ manifest }) => manifest.name)
+    const published = packages.flatMap(entriesOf).map(({ specifier }) => specifier)
     const foreign = imports(filesIn(`${path}/src`)).filter(
       ({ name }) => !name.startsWith('./') && !name.startsWith('node:') && !published.includes(name),
     )
@@ -181,6 +200,20 @@ function entry(name: string): object {
 
 function imports(files: string[]): { file: string; name: string }[] {
   return files.filter((file) => /\.m?ts$/.test(file)).flatMap((file) => importsOf(file).map((name) => ({ file, name })))
+}
+
+/** Returns the files that import themselves through others, each with what lies between. */
+function circlesIn(next: ReadonlyMap<string, readonly string[]>): string[] {
+  const done = new Set<string>()
+  const circles: string[] = []
+  const visit = (file: string, path: readonly string[]) => {
+    if (path.includes(file)) circles.push([...path.slice(path.indexOf(file)), file].join(' → '))
+    if (done.has(file) || path.includes(file)) return
+    for (const imported of next.get(file) ?? []) visit(imported, [...path, file])
+    done.add(file)
+  }
+  for (const file of next.keys()) visit(file, [])
+  return circles
 }
 
 /** `@scope/name/deep` → `@scope/name`. */

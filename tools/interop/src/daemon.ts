@@ -111,7 +111,7 @@ function reservePort(): number {
   onTestFinished(() => socket.close())
   setOption(socket, SO_REUSEADDR, true)
   socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-  return socket.localAddress.port
+  return socket.localName.port
 }
 
 function postgresUser(): { uid: number; gid: number } {

@@ -125,7 +125,7 @@ export const programs: Readonly<Record<string, Program>> = {
       back.push(Buffer.from(piece))
       if (back.length === pieces.length) all()
     }
-    const to = b.socket.localAddress
+    const to = b.socket.localName
     for (const piece of pieces) a.send(piece, to)
     await a.flush()
     // Datagrams may be lost, and those that the kernel refused were reported.
@@ -159,7 +159,7 @@ export const programs: Readonly<Record<string, Program>> = {
       const socket = keep(openMulticastSocket({ family: 'ipv4', port: 0 }))
       joinGroup(socket, '239.255.7.7', { interface: 'lo' })
       setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
-      const to = { ...(socket.localAddress as Ipv4Address), address: '239.255.7.7' }
+      const to = { ...(socket.localName as Ipv4Address), address: '239.255.7.7' }
       const sent = pattern(100)
       while (socket.sendTo(sent, to) === null) await writable(socket)
       const buffer = Buffer.alloc(200)
@@ -395,7 +395,7 @@ export const programs: Readonly<Record<string, Program>> = {
       const listening = keep(bound(AF_INET, SOCK_STREAM))
       listening.listen()
       const client = keep(Socket.open(AF_INET, SOCK_STREAM))
-      client.connect(listening.localAddress)
+      client.connect(listening.localName)
       const accepted = keep(await soon(listening, () => listening.accept()))
       const sender = new ZeroCopyStream(client)
       sender.on('error', tell)

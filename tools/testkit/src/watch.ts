@@ -18,7 +18,7 @@ export type WatchFunction = (
 
 interface Watch extends Disposable {
   readonly events: number
-  update(events: number): void
+  modify(events: number): void
   stop(): void
   ref(): this
   unref(): this
@@ -115,11 +115,11 @@ export function testWatch(
       expect(watching.events).toBe(EPOLLIN)
       await turns(2)
       expect(seen).toEqual([])
-      watching.update(EPOLLOUT)
+      watching.modify(EPOLLOUT)
       expect(watching.events).toBe(EPOLLOUT)
       await until(() => seen.length > 0)
       expect(seen[0]).toBe(EPOLLOUT)
-      watching.update(0)
+      watching.modify(0)
       await turns(2)
       const afterwards = seen.length
       await turns(3)
@@ -128,7 +128,7 @@ export function testWatch(
       await until(() => seen.length > afterwards)
       expect(seen.at(-1)).toBe(EPOLLHUP)
       watching.stop()
-      watching.update(EPOLLIN)
+      watching.modify(EPOLLIN)
       watching.stop()
       watching.ref().unref()
     })
@@ -186,7 +186,7 @@ export function testWatch(
       }
       expect(() => watch(a, EPOLLIN, ignore, { ended: 'f' as never })).toThrow(/^ended must be/)
       using watching = watch(a, EPOLLIN, ignore)
-      expect(() => watching.update(EPOLLET)).toThrow(RangeError)
+      expect(() => watching.modify(EPOLLET)).toThrow(RangeError)
       expect(watching.events).toBe(EPOLLIN)
       watch(a, EPOLLIN | EPOLLPRI, ignore).stop()
     })
@@ -233,7 +233,7 @@ export function testWatch(
       await until(() => calls > 0)
       await turns(3)
       expect(calls).toBe(1)
-      watching.update(EPOLLOUT)
+      watching.modify(EPOLLOUT)
       watching.stop()
     })
 

@@ -1,7 +1,7 @@
 /**
  * Options of every socket, at SOL_SOCKET, in the order of their numbers in the kernel's asm-generic/socket.h.
  *
- * Not here, because there is a better way: filters (`attachFilter`), SO_PEERNAME (`socket.peerAddress`), SO_PEERPIDFD
+ * Not here, because there is a better way: filters (`attachFilter`), SO_PEERNAME (`socket.peerName`), SO_PEERPIDFD
  * (`peerPidfd`). Nor the `_NEW` twins of the timestamp and timeout options, which on a 64-bit kernel equal the plain ones,
  * nor options that no kernel of this century obeys: SO_BSDCOMPAT, SO_SECURITY_….
  *

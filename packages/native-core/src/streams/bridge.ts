@@ -394,7 +394,7 @@ function needFamily(socket: AsFd, type: number, families: readonly number[], wan
 
 function hasPeer(socket: Socket): boolean {
   try {
-    return socket.peerAddress !== null
+    return socket.peerName !== null
   } catch (error) {
     if ((error as SystemError).code === 'ENOTCONN') return false
     throw error

@@ -440,7 +440,7 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
 
   #await(events: number): void {
     try {
-      this.#watch.update(events)
+      this.#watch.modify(events)
     } catch {
       this.#lose('epoll_ctl')
     }

@@ -136,12 +136,12 @@ export class Listener<T = Socket, Address extends SocketAddress = SocketAddress>
 
   /** getsockname(2) of the socket; with several sockets, of the first one. */
   get address(): Address {
-    return this.#first.localAddress as Address
+    return this.#first.localName as Address
   }
 
   /** getsockname(2) of each socket, in the order in which they were given. */
   get addresses(): Address[] {
-    return this.#sources.map(({ socket }) => socket.localAddress as Address)
+    return this.#sources.map(({ socket }) => socket.localName as Address)
   }
 
   /** Whether `close` was called, or an error has ended the listener. */
@@ -280,7 +280,7 @@ export class Listener<T = Socket, Address extends SocketAddress = SocketAddress>
   /** Changes what is watched for; if other code has closed the socket, this ends the listener. */
   #update(watch: Watch, events: number): void {
     try {
-      watch.update(events)
+      watch.modify(events)
     } catch (error) {
       this.#end(error as Error)
     }

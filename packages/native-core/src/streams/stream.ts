@@ -170,7 +170,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
 
   /** getsockname(2), called once. Undefined if the connection had ended before the first call. */
   get localName(): Address | undefined {
-    this.#localName ??= orUndefined(() => this.socket.localAddress)
+    this.#localName ??= orUndefined(() => this.socket.localName)
     return this.#localName
   }
 
@@ -179,7 +179,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
    * has ended. Otherwise getpeername(2), called once; undefined if the connection had ended before.
    */
   get peerName(): Address | undefined {
-    this.#peerName ??= orUndefined(() => this.socket.peerAddress)
+    this.#peerName ??= orUndefined(() => this.socket.peerName)
     return this.#peerName
   }
 
@@ -407,7 +407,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
    *
    * With a `callback` the stream's watch on the socket is handed over, too, which saves stopping it and starting another.
    * From then on the watch calls `callback` and `options.ended`, as with `watch`, in the async context that made the
-   * stream. Its events are what the stream last needed: `update` them, and `stop` the watch in the end. `watch` is
+   * stream. Its events are what the stream last needed: `modify` them, and `stop` the watch in the end. `watch` is
    * undefined if the stream had none.
    *
    * A second call waits until the stream is destroyed, and fails.
@@ -665,7 +665,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
       if (!count) return
     }
     const watch = this.#watch as Watch
-    if ((watch.events & EPOLLIN) !== 0) watch.update(watch.events & ~EPOLLIN)
+    if ((watch.events & EPOLLIN) !== 0) watch.modify(watch.events & ~EPOLLIN)
     else if (this.#sent === undefined || this.#lent) this.#stopWatch()
   }
 
@@ -686,7 +686,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
       this.#watch = this.#startWatch?.(events) ?? this.#newWatch(events)
       if (!this.#referenced) this.#watch.unref()
     } else if ((this.#watch.events & events) === 0) {
-      this.#watch.update(this.#watch.events | events)
+      this.#watch.modify(this.#watch.events | events)
     }
   }
 
@@ -711,7 +711,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     this.#unsent = []
     callback(failure)
     // The callback may have brought the next chunk, which has to wait as well.
-    if (this.#sent === undefined) this.#orDestroy(() => this.#watch?.update(this.#watch.events & ~EPOLLOUT))
+    if (this.#sent === undefined) this.#orDestroy(() => this.#watch?.modify(this.#watch.events & ~EPOLLOUT))
   }
 
   #needBytes(): void {
@@ -743,7 +743,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   /** Starts the loan at `place`. The chunks after it wait in `#unsent` until the loan is over. */
   #lendAt(place: Uint8Array, send: () => Promise<void>): void {
     this.#lent = true
-    this.#watch?.update(this.#watch.events & ~EPOLLOUT)
+    this.#watch?.modify(this.#watch.events & ~EPOLLOUT)
     const begin = async () => {
       if (!this.destroyed) await send()
       this.#lent = false

@@ -145,8 +145,8 @@ describe('what the comments promise', () => {
     using socket = udp4.open()
     setOption(socket, rows.IP_LOCAL_PORT_RANGE, { low: 40_000, high: 40_009 })
     socket.bind(loopback(AF_INET))
-    const { localAddress } = socket
-    expect(localAddress.family === 'ipv4' && Math.trunc(localAddress.port / 10)).toBe(4000)
+    const { localName } = socket
+    expect(localName.family === 'ipv4' && Math.trunc(localName.port / 10)).toBe(4000)
     expect(() => setOption(socket, rows.IP_LOCAL_PORT_RANGE, { low: 2, high: 1 })).toThrow('EINVAL')
     expect(() => setOption(socket, rows.IP_LOCAL_PORT_RANGE, { low: 0, high: 65536 })).toThrow(RangeError)
   })
@@ -157,7 +157,7 @@ describe('what the comments promise', () => {
     expect(() => socket.bind(elsewhere)).toThrow('EADDRNOTAVAIL')
     setOption(socket, rows.IP_FREEBIND, true)
     socket.bind(elsewhere)
-    expect(socket.localAddress).toMatchObject({ address: '192.0.2.1' })
+    expect(socket.localName).toMatchObject({ address: '192.0.2.1' })
   })
 
   it('IP_MTU: only when connected', () => {

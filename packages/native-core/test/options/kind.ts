@@ -107,11 +107,11 @@ function pairOf(domain: number, type: number): [Socket, Socket] {
   if (type === SOCK_STREAM) {
     using listener = b
     listener.listen()
-    a.connect(listener.localAddress)
+    a.connect(listener.localName)
     return [a, listener.accept() as Socket]
   }
   a.bind(loopback(domain))
-  a.connect(b.localAddress)
-  b.connect(a.localAddress)
+  a.connect(b.localName)
+  b.connect(a.localName)
   return [a, b]
 }

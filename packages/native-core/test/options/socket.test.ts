@@ -210,7 +210,7 @@ describe('what the comments promise', () => {
     using listener = tcp4.open()
     listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listener.listen()
-    const peer = spawnProgram('python3', ['-u', '-c', latePeer, String((listener.localAddress as InetAddress).port)])
+    const peer = spawnProgram('python3', ['-u', '-c', latePeer, String((listener.localName as InetAddress).port)])
     await readable(listener)
     using socket = listener.accept() as Socket
     const sent = fill(socket)

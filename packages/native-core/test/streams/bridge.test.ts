@@ -89,8 +89,8 @@ describe('borrow', () => {
     await once(server, 'listening')
     const client = net.connect(path)
     await once(client, 'connect')
-    expect(look(Socket.adopt(borrow(client).fd), (socket) => socket.peerAddress)).toEqual({ family: 'unix', path })
-    expect(look(Socket.adopt(borrow(server).fd), (socket) => socket.localAddress)).toEqual({ family: 'unix', path })
+    expect(look(Socket.adopt(borrow(client).fd), (socket) => socket.peerName)).toEqual({ family: 'unix', path })
+    expect(look(Socket.adopt(borrow(server).fd), (socket) => socket.localName)).toEqual({ family: 'unix', path })
     expect(await text(client)).toBe('hello')
     server.close()
     await once(server, 'close')
@@ -220,7 +220,7 @@ describe('toNetSocket', () => {
   ] as const)('hands over an accepted and a connected %s socket', async (_name, family, address) => {
     const [ours, peer] = await connection(family, address)
     const before = ours.fd
-    const local = ours.localAddress as net.AddressInfo
+    const local = ours.localName as net.AddressInfo
     const socket = toNetSocket(ours)
     expect(ours.closed).toBe(true)
     const { fd } = borrow(socket)
@@ -503,7 +503,7 @@ describe('toNetServer', () => {
     ['ipv6', AF_INET6, { family: 'ipv6', address: '::1', port: 0 }],
   ] as const)('hands over a listening %s socket, with the connections that wait', async (_name, family, address) => {
     const ours = listener(family, address)
-    const where = ours.localAddress as net.AddressInfo & { address: string }
+    const where = ours.localName as net.AddressInfo & { address: string }
     const early = net.connect(where.port, where.address)
     await once(early, 'connect')
     const server = toNetServer(
@@ -564,7 +564,7 @@ describe('toDgramSocket', () => {
   ] as const)('hands over a bound %s socket, with the datagrams that wait', async (_name, family, address) => {
     const ours = Socket.open(family, SOCK_DGRAM)
     ours.bind(address)
-    const where = ours.localAddress as net.AddressInfo & { address: string }
+    const where = ours.localName as net.AddressInfo & { address: string }
     using sender = Socket.open(family, SOCK_DGRAM)
     sender.bind(address)
     sender.sendTo(Buffer.from('early'), { ...address, port: where.port })
@@ -611,7 +611,7 @@ function listener(family: number, address: Inet): Socket {
 async function connection(family: number, address: Inet): Promise<[Socket, Socket]> {
   using server = listener(family, address)
   const client = Socket.open(family, SOCK_STREAM)
-  client.connect(server.localAddress)
+  client.connect(server.localName)
   await readable(server)
   return [server.accept() as Socket, client]
 }

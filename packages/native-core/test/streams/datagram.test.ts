@@ -84,9 +84,9 @@ describe('receiving', () => {
     client.sendTo(Buffer.from('three'), address)
     expect(await receiveAll(client, 3)).toEqual(['one', '', 'three'])
     expect(seen).toEqual([
-      ['one', 3, client.localAddress, 0],
-      ['', 0, client.localAddress, 0],
-      ['three', 5, client.localAddress, 0],
+      ['one', 3, client.localName, 0],
+      ['', 0, client.localName, 0],
+      ['three', 5, client.localName, 0],
     ])
     expect(channel.statistics).toMatchObject({ received: 3, receivedBytes: 8, sent: 3, sentBytes: 8, truncated: 0 })
     expect(errors).toEqual([])
@@ -208,7 +208,7 @@ print('done')`,
       process.on('uncaughtException', (error) => console.log('caught', error.message))
       const socket = Socket.open(AF_INET, SOCK_DGRAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-      for (const text of ['a', 'b', 'c', 'd']) socket.sendTo(Buffer.from(text), socket.localAddress)
+      for (const text of ['a', 'b', 'c', 'd']) socket.sendTo(Buffer.from(text), socket.localName)
       const channel = new DatagramChannel(socket, {
         error: console.error,
         datagram({ data }) {
@@ -298,7 +298,7 @@ describe('iterating', () => {
       if (got.length === 50) void channel.close()
     }
     expect(got.map(({ data }) => data.readInt32LE())).toEqual(numbers(50))
-    expect(got[49]).toMatchObject({ address: client.localAddress, length: 4, flags: 0, control: [], descriptors: [] })
+    expect(got[49]).toMatchObject({ address: client.localName, length: 4, flags: 0, control: [], descriptors: [] })
     expect(await channel[Symbol.asyncIterator]().next()).toEqual({ done: true, value: undefined })
   })
 
@@ -379,7 +379,7 @@ describe('errors', () => {
     const peer = udp(AF_INET, address)
     channel.send(Buffer.from('ping'))
     expect(await receiveAll(peer, 1)).toEqual(['ping'])
-    peer.sendTo(Buffer.from('pong'), socket.localAddress)
+    peer.sendTo(Buffer.from('pong'), socket.localName)
     await until(() => got.length === 1)
     expect(got).toEqual(['pong'])
     expect(channel.statistics).toMatchObject({ sent: 2, failed: 0 })
@@ -452,7 +452,7 @@ describe('errors', () => {
     listener.bind({ family: 'unix' })
     listener.listen()
     using client = Socket.open(AF_UNIX, SOCK_SEQPACKET)
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     // A connection waits, so it is readable; but no datagram ever comes from a listener.
     const { errors } = open(listener, { datagram() {} })
     await until(() => errors.length > 20)
@@ -466,7 +466,7 @@ describe('sending', () => {
     using receiver = Socket.open(AF_INET, SOCK_DGRAM)
     receiver.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     const channel = new DatagramChannel(Socket.open(AF_INET, SOCK_DGRAM), { error() {} })
-    expect(channel.send(Buffer.from('x'), formatAddress(receiver.localAddress))).toBe(true)
+    expect(channel.send(Buffer.from('x'), formatAddress(receiver.localName))).toBe(true)
     await readable(receiver)
     expect(receiver.recvFrom(Buffer.alloc(9))?.length).toBe(1)
     expect(() => channel.send(Buffer.from('x'), 'nowhere')).toThrow(/^address must be an IP address with its port/)
@@ -499,7 +499,7 @@ describe('sending', () => {
     const receiver = Socket.open(AF_UNIX, SOCK_DGRAM)
     onTestFinished(() => receiver.close())
     receiver.bind({ family: 'unix' })
-    const address = receiver.localAddress
+    const address = receiver.localName
     const sender = Socket.open(AF_UNIX, SOCK_DGRAM)
     const { channel, errors } = open(sender, {})
     for (let i = 0; i < 1000; i++) channel.send(int32(i), address)
@@ -568,12 +568,12 @@ describe('sending', () => {
     const peer = udp()
     const { channel, errors } = open(udp(), {})
     const long = Buffer.alloc(70_000)
-    expect(channel.send(Buffer.from('a'), peer.localAddress)).toBe(true)
-    expect(channel.send(long, peer.localAddress)).toBe(true)
-    expect(channel.send(Buffer.from('b'), peer.localAddress)).toBe(true)
+    expect(channel.send(Buffer.from('a'), peer.localName)).toBe(true)
+    expect(channel.send(long, peer.localName)).toBe(true)
+    expect(channel.send(Buffer.from('b'), peer.localName)).toBe(true)
     expect(errors).toEqual([])
     await turn()
-    expect(errors).toMatchObject([{ error: { code: 'EMSGSIZE' }, failed: { address: peer.localAddress } }])
+    expect(errors).toMatchObject([{ error: { code: 'EMSGSIZE' }, failed: { address: peer.localName } }])
     expect(long.equals(errors[0]?.failed?.data ?? Buffer.alloc(0))).toBe(true)
     expect(await receiveAll(peer, 2)).toEqual(['a', 'b'])
     expect(channel.statistics).toMatchObject({ sent: 2, failed: 1 })
@@ -1140,7 +1140,7 @@ describe('the loop', () => {
         },
       })
       ${then}
-      setTimeout(() => channel.socket.sendTo(Buffer.from('hello'), socket.localAddress), 20).unref()`
+      setTimeout(() => channel.socket.sendTo(Buffer.from('hello'), socket.localName), 20).unref()`
     expect((await runModule(program('channel.unref()'))).stdout).toBe('')
     expect((await runModule(program('channel.unref().ref()'))).stdout).toBe('hello\n')
   })
@@ -1157,7 +1157,7 @@ describe('the loop', () => {
           else channel.send(data, sockaddr)
         },
       })
-      parentPort.postMessage(socket.localAddress)`)
+      parentPort.postMessage(socket.localName)`)
     const [address] = await once(worker, 'message')
     const client = udp()
     client.sendTo(Buffer.from('hello'), address)
@@ -1205,7 +1205,7 @@ function open(socket: Socket, handlers: Partial<DatagramHandlers>, options?: Dat
 /** A channel on a UDP port of the loopback. */
 function listen(handlers: Partial<DatagramHandlers>, options?: DatagramChannelOptions, family = AF_INET) {
   const socket = udp(family)
-  return { ...open(socket, handlers, options), address: socket.localAddress as InetAddress }
+  return { ...open(socket, handlers, options), address: socket.localName as InetAddress }
 }
 
 /** Two sockets; the second gets the sender's process with each message. */
@@ -1241,7 +1241,7 @@ function unixPair(): [Socket, Socket] {
 function deadPort({ connect = true } = {}): { socket: Socket; address: InetAddress } {
   const socket = udp()
   const peer = udp()
-  const address = peer.localAddress as InetAddress
+  const address = peer.localName as InetAddress
   if (connect) socket.connect(address)
   peer.close()
   return { socket, address }

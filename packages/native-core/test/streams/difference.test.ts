@@ -206,7 +206,7 @@ async function connected(): Promise<[Socket, net.Socket]> {
   const listening = Socket.open(AF_INET, SOCK_STREAM)
   listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listening.listen()
-  const { port } = listening.localAddress as InetAddress
+  const { port } = listening.localName as InetAddress
   const peer = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   peer.on('error', () => {})
   onTestFinished(async () => {

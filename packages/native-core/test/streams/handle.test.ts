@@ -80,7 +80,7 @@ async function tcpStreams(allowHalfOpen = false): Promise<[SocketStream, SocketS
   listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listening.listen()
   const socket = Socket.open(AF_INET, SOCK_STREAM)
-  socket.connect(listening.localAddress)
+  socket.connect(listening.localName)
   await readable(listening)
   const accepted = listening.accept() as Socket
   return track(new SocketStream(socket, { allowHalfOpen }), new SocketStream(accepted)) as [SocketStream, SocketStream]

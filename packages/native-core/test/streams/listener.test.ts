@@ -685,7 +685,7 @@ describe('the peer’s address', () => {
       const listener = own(new Listener(socket, { wrap: (accepted) => new SocketStream(accepted) }))
       using client = Socket.open(domain, SOCK_STREAM)
       client.connect(listener.address)
-      const peer = client.localAddress as InetAddress
+      const peer = client.localName as InetAddress
       setOption(client, SO_LINGER, 0)
       client.close()
       for await (const stream of listener) {
@@ -709,12 +709,12 @@ describe('the peer’s address', () => {
   it('goes with the socket into another object', async () => {
     const listener = bound()
     using client = Socket.open(AF_INET, SOCK_STREAM)
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     const accepted = listener.accept() as Socket
-    const peer = client.localAddress
+    const peer = client.localName
     const moved = Socket.from(accepted)
     moved.close()
-    expect(moved.peerAddress).toEqual(peer)
+    expect(moved.peerName).toEqual(peer)
     listener.close()
   })
 
@@ -723,9 +723,9 @@ describe('the peer’s address', () => {
     listener.bind({ family: 'unix' })
     listener.listen()
     using client = Socket.open(AF_UNIX, SOCK_STREAM)
-    client.connect(listener.localAddress)
+    client.connect(listener.localName)
     using accepted = listener.accept() as Socket
-    expect(accepted.peerAddress).toEqual({ family: 'unix' })
+    expect(accepted.peerName).toEqual({ family: 'unix' })
     listener.close()
   })
 })
@@ -762,7 +762,7 @@ describe('a listener', () => {
       ),
     )
     await Promise.all(workers.map(({ worker }) => once(worker, 'message')))
-    const { port } = socket.localAddress as InetAddress
+    const { port } = socket.localName as InetAddress
     const clients = connectTo(port, 100)
     const echoed = await Promise.all(
       clients.map(async (client, i) => {
@@ -880,12 +880,12 @@ describe('several sockets', () => {
   it('are accepted from, and closed, together', async () => {
     const sockets = [bound(), bound()]
     const listener = own(new Listener(sockets))
-    expect(listener.addresses).toEqual(sockets.map((socket) => socket.localAddress))
+    expect(listener.addresses).toEqual(sockets.map((socket) => socket.localName))
     expect(listener.address).toEqual(listener.addresses[0])
     expect(listener.sockets.map(({ fd }) => fd)).toEqual(sockets.map(({ fd }) => fd))
     const ports = new Set<unknown>()
     const running = listener.run((socket) => {
-      ports.add((socket.localAddress as InetAddress).port)
+      ports.add((socket.localName as InetAddress).port)
       socket.close()
       if (listener.statistics.accepted === 4) listener.close()
     })
@@ -916,7 +916,7 @@ describe('several sockets', () => {
     await Promise.all(clients.map((client) => once(client, 'connect')))
     const ports: number[] = []
     for await (const socket of listener) {
-      const { port } = socket.localAddress as InetAddress
+      const { port } = socket.localName as InetAddress
       ports.push(port)
       socket.close()
       if (port === (quiet as InetAddress).port) break
@@ -952,7 +952,7 @@ describe('several sockets', () => {
       for (let fd; (fd = more()) !== undefined; ) hoard.push(fd)
       const dropped = Promise.all(clients.map((client) => client.closed || once(client, 'close')))
       await several.run((socket) => {
-        ports.push(socket.localAddress.port)
+        ports.push(socket.localName.port)
         socket.close()
         if (ports.length === 2) several.close()
       })

@@ -352,7 +352,7 @@ describe.each(kinds)('over %s', (name, connect) => {
       const ended = vi.fn()
       b.resume()
       const { socket, watch } = await a.surrender((happened) => events.push(happened), { ended })
-      watch?.update(EPOLLIN)
+      watch?.modify(EPOLLIN)
       b.write('for the taker')
       while (events.length === 0) await turn()
       expect(events[0]).toBe(EPOLLIN)
@@ -835,9 +835,9 @@ describe('a socket that other code has closed', () => {
         get events() {
           return real.events
         },
-        update(events) {
+        modify(events) {
           if (failing) throw new SystemError(errno.EBADF, 'epoll_ctl')
-          real.update(events)
+          real.modify(events)
         },
         stop: () => real.stop(),
         ref: () => real.ref(),
@@ -1177,7 +1177,7 @@ describe('what it shares with net.Socket', () => {
       const socket = Socket.open(AF_INET, SOCK_STREAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       socket.listen()
-      parentPort.postMessage(socket.localAddress.port)
+      parentPort.postMessage(socket.localName.port)
       await readable(socket)
       const stream = new SocketStream(socket.accept())
       socket.close()
@@ -1339,7 +1339,7 @@ async function trace(script: string): Promise<Record<string, string[]>> {
     listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listening.listen()
     const socket = Socket.open(AF_INET, SOCK_STREAM)
-    socket.connect(listening.localAddress)
+    socket.connect(listening.localName)
     await readable(listening)
     const [a, b] = [new SocketStream(listening.accept(), { allowHalfOpen: true }), new SocketStream(socket)]
     listening.close()
@@ -1429,7 +1429,7 @@ function listen(host = '127.0.0.1'): Socket {
 }
 
 function portOf(socket: Socket): number {
-  return (socket.localAddress as InetAddress).port
+  return (socket.localName as InetAddress).port
 }
 
 async function accept(listening: Socket): Promise<Socket> {
@@ -1440,7 +1440,7 @@ async function accept(listening: Socket): Promise<Socket> {
 async function tcpPair(host = '127.0.0.1'): Promise<[Socket, Socket]> {
   const listening = listen(host)
   const client = Socket.open(host.includes(':') ? AF_INET6 : AF_INET, SOCK_STREAM)
-  client.connect(listening.localAddress)
+  client.connect(listening.localName)
   const server = await accept(listening)
   listening.close()
   return [client, server]

@@ -11,4 +11,4 @@ const channel = new DatagramChannel(socket, {
   // The receiver no longer exists.
   error: () => {},
 })
-ready(socket.localAddress.port)
+ready(socket.localName.port)
