@@ -3,11 +3,17 @@
  * the address to which it was sent. The sockets are those of `@linux-sockets/native-core`, whose `DatagramChannel` receives
  * and sends in batches.
  *
- *     import { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
- *     import { DatagramChannel } from '@linux-sockets/native-core/streams'
- *     import { setOption } from '@linux-sockets/native-core'
- *     import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
- *     import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+ *     import {
+ *       ARRIVAL_SPACE,
+ *       arrivalOf,
+ *       DatagramChannel,
+ *       interfaceIndexOf,
+ *       interfaceNameOf,
+ *       IP_MULTICAST_IF,
+ *       joinGroup,
+ *       openMulticastSocket,
+ *       setOption,
+ *     } from '@linux-sockets/udp-mcast'
  *
  *     const socket = openMulticastSocket({ family: 'ipv4', port: 5007 })
  *     joinGroup(socket, '239.1.2.3', { interface: 'lo' })
@@ -22,6 +28,66 @@
  *     }
  *     await channel.close()
  */
-export * from './control.js'
-export * from './membership.js'
-export * from './socket.js'
+export {
+  type AddressLike,
+  type AsFd,
+  controlMessage,
+  formatAddress,
+  getOption,
+  type InetAddress,
+  type Ipv4Address,
+  type Ipv6Address,
+  parseAddress,
+  readControl,
+  Socket,
+  SystemError,
+  setOption,
+} from '@linux-sockets/native-core'
+export { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+export {
+  IP_MULTICAST_ALL,
+  IP_MULTICAST_IF,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_TTL,
+  IP_PKTINFO,
+  IP_TOS,
+  IP_TTL,
+  IPV6_MULTICAST_ALL,
+  IPV6_MULTICAST_HOPS,
+  IPV6_MULTICAST_IF,
+  IPV6_MULTICAST_LOOP,
+  IPV6_RECVPKTINFO,
+  IPV6_TCLASS,
+  IPV6_UNICAST_HOPS,
+  SO_BINDTODEVICE,
+  SO_BROADCAST,
+  SO_RCVBUF,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SO_SNDBUF,
+} from '@linux-sockets/native-core/options'
+export {
+  DatagramChannel,
+  type DatagramChannelOptions,
+  type DatagramHandlers,
+  type DatagramStatistics,
+  type DatagramView,
+  type FailedDatagram,
+  type IncomingDatagram,
+  type SendOptions,
+} from '@linux-sockets/native-core/streams'
+export {
+  ARRIVAL_SPACE,
+  type Arrival,
+  arrivalOf,
+  CMSG_IP_PKTINFO,
+  CMSG_IP_TOS,
+  CMSG_IP_TTL,
+  CMSG_IPV6_HOPLIMIT,
+  CMSG_IPV6_PKTINFO,
+  CMSG_IPV6_TCLASS,
+  type Ipv4PacketInfo,
+  ipv4PacketInfo,
+} from './control.js'
+export { type GroupRequest, groupRequest, joinGroup, leaveGroup, type MembershipOptions } from './membership.js'
+export { type MulticastSocketOptions, openMulticastSocket } from './socket.js'

@@ -3,8 +3,15 @@
  * credentials of the peer.
  *
  *     import { readFileSync } from 'node:fs'
- *     import { pipe, readable, writev } from '@linux-sockets/native-core'
- *     import { peerCredentials, receiveDescriptors, sendDescriptors, unixPair } from '@linux-sockets/unix-fdpass'
+ *     import {
+ *       peerCredentials,
+ *       pipe,
+ *       readable,
+ *       receiveDescriptors,
+ *       sendDescriptors,
+ *       unixPair,
+ *       writev,
+ *     } from '@linux-sockets/unix-fdpass'
  *
  *     const [mine, theirs] = unixPair() // the other end usually goes to a child process
  *     const { read, write } = pipe()
@@ -21,9 +28,52 @@
  *     console.log(readFileSync(read.fd, 'utf8'))
  *     read.close()
  */
-export { serve } from '@linux-sockets/native-core/streams'
-export * from './connect.js'
-export * from './credentials.js'
-export * from './listen.js'
-export * from './pair.js'
-export * from './rights.js'
+export {
+  type AddressLike,
+  type AsFd,
+  type FdLike,
+  formatAddress,
+  getOption,
+  OwnedFd,
+  parseAddress,
+  pipe,
+  readable,
+  readv,
+  Socket,
+  SystemError,
+  setOption,
+  type UnixAbstractAddress,
+  type UnixAddress,
+  type UnixPathAddress,
+  type UnixUnnamedAddress,
+  writable,
+  writev,
+} from '@linux-sockets/native-core'
+export { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+export {
+  SO_PASSCRED,
+  SO_PASSPIDFD,
+  SO_PASSRIGHTS,
+  SO_PASSSEC,
+  SO_PEERCRED,
+  SO_RCVBUF,
+  SO_SNDBUF,
+} from '@linux-sockets/native-core/options'
+export {
+  type ListenerStatistics,
+  readExactly,
+  SocketStream,
+  type SocketStreamOptions,
+  serve,
+  toNetSocket,
+} from '@linux-sockets/native-core/streams'
+export { type ConnectOptions, connect } from './connect.js'
+export { peerCredentials, SCM_CREDENTIALS } from './credentials.js'
+export { type ListenOptions, listen } from './listen.js'
+export { unixPair } from './pair.js'
+export {
+  type DescriptorMessage,
+  type ReceiveDescriptorsOptions,
+  receiveDescriptors,
+  sendDescriptors,
+} from './rights.js'
