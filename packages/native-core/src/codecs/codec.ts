@@ -332,17 +332,17 @@ export function uints(count: number): Codec<number[], readonly number[]> {
 /** The queues of a socket, in **bytes** of kernel memory, except for `drops`. The names are those of `SK_MEMINFO_…`. */
 export interface SocketMemory {
   /** Received and not yet read. */
-  readonly rmemAlloc: number
-  /** The limit of `rmemAlloc`: `SO_RCVBUF`. */
+  readonly rmem_alloc: number
+  /** The limit of `rmem_alloc`: `SO_RCVBUF`. */
   readonly rcvbuf: number
   /** Sent and not yet released by the network. */
-  readonly wmemAlloc: number
-  /** The limit of `wmemAlloc`: `SO_SNDBUF`. */
+  readonly wmem_alloc: number
+  /** The limit of `wmem_alloc`: `SO_SNDBUF`. */
   readonly sndbuf: number
   /** Reserved from the protocol's memory for later use. */
-  readonly fwdAlloc: number
+  readonly fwd_alloc: number
   /** In the send queue. */
-  readonly wmemQueued: number
+  readonly wmem_queued: number
   /** Options, filters, control messages. */
   readonly optmem: number
   /** Arrived while a system call held the socket. */
@@ -359,12 +359,12 @@ export const socketMemory: Decoder<SocketMemory> = {
     needBytes(length, 36, 'SO_MEMINFO')
     const at = (index: number) => view.getUint32(4 * index, LE)
     return {
-      rmemAlloc: at(0),
+      rmem_alloc: at(0),
       rcvbuf: at(1),
-      wmemAlloc: at(2),
+      wmem_alloc: at(2),
       sndbuf: at(3),
-      fwdAlloc: at(4),
-      wmemQueued: at(5),
+      fwd_alloc: at(4),
+      wmem_queued: at(5),
       optmem: at(6),
       backlog: at(7),
       drops: at(8),
@@ -375,7 +375,7 @@ export const socketMemory: Decoder<SocketMemory> = {
 /** The clock and flags of scheduled sending. */
 export interface TransmitTime {
   /** The clock of the send times: `CLOCK_TAI`, `CLOCK_MONOTONIC`. */
-  readonly clock: number
+  readonly clockid: number
   /** `SOF_TXTIME_…`. Default 0. */
   readonly flags?: number
 }
@@ -385,15 +385,15 @@ export const transmitTime: Codec<Required<TransmitTime>, TransmitTime> = {
   size: 8,
   encode: (value, view, what) => {
     checkObject(value, what)
-    checkInteger(value.clock, INT_MIN, INT_MAX, `${what}.clock`)
+    checkInteger(value.clockid, INT_MIN, INT_MAX, `${what}.clockid`)
     checkInteger(value.flags ?? 0, 0, UINT_MAX, `${what}.flags`)
-    view.setInt32(0, value.clock, LE)
+    view.setInt32(0, value.clockid, LE)
     view.setUint32(4, value.flags ?? 0, LE)
     return 8
   },
   decode: (view, length) => {
     needBytes(length, 8, 'struct sock_txtime')
-    return { clock: view.getInt32(0, LE), flags: view.getUint32(4, LE) }
+    return { clockid: view.getInt32(0, LE), flags: view.getUint32(4, LE) }
   },
 }
 
@@ -439,7 +439,7 @@ export interface FlowLabelRequest {
   /** The 20-bit label; 0 lets the kernel choose one, with `IPV6_FL_F_CREATE`. Default 0. */
   readonly label?: number | undefined
   /** The destination of the flow. Default `'::'`. */
-  readonly destination?: string | undefined
+  readonly dst?: string | undefined
   /** `IPV6_FL_S_…`: which other users may share the label. Default 0, which is allowed only for giving back and renewing. */
   readonly share?: number | undefined
   /** `IPV6_FL_F_…`. Default 0. */
@@ -455,14 +455,14 @@ export const flowLabelRequest: Encoder<FlowLabelRequest> = {
   size: 32,
   encode: (value, view, what) => {
     checkObject(value, what)
-    const { action, label = 0, destination = '::', share = 0, flags = 0, expires = 0, linger = 0 } = value
+    const { action, label = 0, dst = '::', share = 0, flags = 0, expires = 0, linger = 0 } = value
     checkInteger(action, 0, 0xff, `${what}.action`)
     checkInteger(label, 0, 0xf_ffff, `${what}.label`)
     checkInteger(share, 0, 0xff, `${what}.share`)
     checkInteger(flags, 0, 0xffff, `${what}.flags`)
     checkInteger(expires, 0, 0xffff, `${what}.expires`)
     checkInteger(linger, 0, 0xffff, `${what}.linger`)
-    bytesOf(view, 16).set(parseIpv6(destination, `${what}.destination`))
+    bytesOf(view, 16).set(parseIpv6(dst, `${what}.dst`))
     view.setUint32(16, label)
     view.setUint8(20, action)
     view.setUint8(21, share)

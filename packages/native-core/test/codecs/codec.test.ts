@@ -162,12 +162,12 @@ describe('layout', () => {
   it('socketMemory', () => {
     const bytes = Array.from({ length: 36 }, (_, i) => (i % 4 === 0 ? i / 4 + 1 : 0))
     const value = {
-      rmemAlloc: 1,
+      rmem_alloc: 1,
       rcvbuf: 2,
-      wmemAlloc: 3,
+      wmem_alloc: 3,
       sndbuf: 4,
-      fwdAlloc: 5,
-      wmemQueued: 6,
+      fwd_alloc: 5,
+      wmem_queued: 6,
       optmem: 7,
       backlog: 8,
     }
@@ -175,8 +175,8 @@ describe('layout', () => {
   })
 
   it('transmitTime', () => {
-    expect(encode(transmitTime, { clock: 11, flags: 3 })).toEqual([11, 0, 0, 0, 3, 0, 0, 0])
-    expect(roundTrip(transmitTime, { clock: 1 })).toEqual({ clock: 1, flags: 0 })
+    expect(encode(transmitTime, { clockid: 11, flags: 3 })).toEqual([11, 0, 0, 0, 3, 0, 0, 0])
+    expect(roundTrip(transmitTime, { clockid: 1 })).toEqual({ clockid: 1, flags: 0 })
   })
 
   it('deviceMemoryRanges', () => {
@@ -192,7 +192,7 @@ describe('layout', () => {
   })
 
   it('flowLabelRequest', () => {
-    const request = { action: 1, label: 0x12345, destination: '::1', share: 2, flags: 3, expires: 4, linger: 5 }
+    const request = { action: 1, label: 0x12345, dst: '::1', share: 2, flags: 3, expires: 4, linger: 5 }
     const tail = [0, 1, 0x23, 0x45, 1, 2, 3, 0, 4, 0, 5, 0, 0, 0, 0, 0]
     expect(encode(flowLabelRequest, request)).toEqual([...zeros(15), 1, ...tail])
     expect(encode(flowLabelRequest, { action: 2 })).toEqual([...zeros(20), 2, ...zeros(11)])
@@ -276,8 +276,8 @@ describe('bad input', () => {
     expect(() => encode(portRange, { low: 0, high: 65536 })).toThrow('OPTION.high')
     expect(() => encode(ipv4Interface, { ifindex: -1 })).toThrow('OPTION.ifindex')
     expect(() => encode(ipv6AtInterface, { address: '::', ifindex: 2 ** 31 })).toThrow('OPTION.ifindex')
-    expect(() => encode(transmitTime, { clock: 1.5 })).toThrow('OPTION.clock')
-    expect(() => encode(transmitTime, { clock: 1, flags: -1 })).toThrow('OPTION.flags')
+    expect(() => encode(transmitTime, { clockid: 1.5 })).toThrow('OPTION.clockid')
+    expect(() => encode(transmitTime, { clockid: 1, flags: -1 })).toThrow('OPTION.flags')
     expect(() => encode(uints(2), [1, -1])).toThrow('OPTION[1]')
     expect(() => encode(deviceMemoryRanges, [{ start: 0, count: 2 ** 32 }])).toThrow('OPTION[0].count')
     expect(() => encode(flowLabelRequest, { action: 0, label: 0x10_0000 })).toThrow('OPTION.label')

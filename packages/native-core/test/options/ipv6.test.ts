@@ -99,7 +99,7 @@ testRows(rows, {
   IPV6_RECVERR_RFC4884: [since('5.9', udp6), true],
   IPV6_FLOWLABEL_MGR: [
     udp6,
-    { action: IPV6_FL_A_GET, label, destination: '::1', flags: IPV6_FL_F_CREATE, share: IPV6_FL_S_EXCL },
+    { action: IPV6_FL_A_GET, label, dst: '::1', flags: IPV6_FL_F_CREATE, share: IPV6_FL_S_EXCL },
     (socket) => {
       setOption(socket, rows.IPV6_FLOWINFO_SEND, true)
       const address = { family: 'ipv6', address: '::1', port: 9 } as const
@@ -203,7 +203,7 @@ describe('what the comments promise', () => {
   it('IPV6_FLOWLABEL_MGR: setOptionBytes tells the label that the kernel chose', () => {
     using socket = udp6.open()
     const request = new Uint8Array(32)
-    const value = { action: IPV6_FL_A_GET, destination: '::1', flags: IPV6_FL_F_CREATE, share: IPV6_FL_S_EXCL }
+    const value = { action: IPV6_FL_A_GET, dst: '::1', flags: IPV6_FL_F_CREATE, share: IPV6_FL_S_EXCL }
     rows.IPV6_FLOWLABEL_MGR.encode(value, new DataView(request.buffer), 'request')
     setOptionBytes(socket, IPPROTO_IPV6, rows.IPV6_FLOWLABEL_MGR.option, request)
     expect(new DataView(request.buffer).getUint32(16)).toBeGreaterThan(0)

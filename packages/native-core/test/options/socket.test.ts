@@ -114,7 +114,7 @@ testRows(rows, {
     udp4,
     (value, socket) => {
       const [rcvbuf, sndbuf] = [getOption(socket, SO_RCVBUF), getOption(socket, SO_SNDBUF)]
-      expect(value).toMatchObject({ rcvbuf, sndbuf, rmemAlloc: 0, wmemAlloc: 0, drops: 0 })
+      expect(value).toMatchObject({ rcvbuf, sndbuf, rmem_alloc: 0, wmem_alloc: 0, drops: 0 })
     },
   ],
   SO_INCOMING_NAPI_ID: [udp4, (value) => expect(value).toBe(0)],
@@ -134,7 +134,7 @@ testRows(rows, {
     },
   ],
   SO_ZEROCOPY: [tcp4, true],
-  SO_TXTIME: [udp4, { clock: CLOCK_MONOTONIC, flags: SOF_TXTIME_REPORT_ERRORS }],
+  SO_TXTIME: [udp4, { clockid: CLOCK_MONOTONIC, flags: SOF_TXTIME_REPORT_ERRORS }],
   SO_BINDTOIFINDEX: [udp4, 1],
   SO_PREFER_BUSY_POLL: [withCapability('CAP_NET_ADMIN', since('5.11', udp4)), true],
   SO_BUSY_POLL_BUDGET: [
