@@ -112,6 +112,11 @@ describe('native-core', () => {
     expect(indexes.flatMap(importsOf).filter((name) => basename(name) === 'native.js')).toEqual([])
   })
 
+  it('reaches the boundary from the upper layer through the lower one only', () => {
+    const upper = imports(filesIn('packages/native-core/src/streams'))
+    expect(upper.filter(({ name }) => basename(name) === 'native.js')).toEqual([])
+  })
+
   it.each(native)('%s builds no errors', (file) => {
     expect(read(file)).not.toMatch(/\bthrow\b|napi_throw|napi_create_\w*error|Napi::\w*Error/)
   })
