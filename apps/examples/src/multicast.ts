@@ -34,7 +34,7 @@ export async function receiveOneMulticast(): Promise<string> {
     }
     throw new Error('nothing arrived')
   } finally {
-    await channel.close()
+    channel.close()
   }
 }
 

@@ -271,7 +271,7 @@ describe('codec.ts', () => {
   })
 })
 
-describe('flow/datagram.ts', () => {
+describe('streams/datagram.ts', () => {
   const error = () => {}
   const make = (socket: Bad, handlers: Bad = { error }, options?: Bad) =>
     new datagram.DatagramChannel(socket, handlers, options)
@@ -305,18 +305,18 @@ describe('flow/datagram.ts', () => {
         ),
       ),
       ...refusalsOf(notObjects, (options) => onSocket((socket) => make(socket, { error }, options)), 'options'),
-      unknownName('queueBytes', (options) => onSocket((socket) => make(socket, { error }, options))),
-      ...['budget', 'queueDatagrams', 'queueBytes'].flatMap((name) =>
+      unknownName('maxQueuedBytes', (options) => onSocket((socket) => make(socket, { error }, options))),
+      ...['budget', 'maxQueuedDatagrams', 'maxQueuedBytes'].flatMap((name) =>
         refusalsOf([...notCounts, 0], (bad) => onSocket((socket) => make(socket, { error }, { [name]: bad })), name),
       ),
       ...refusalsOf([null, 1, {}], (signal) => onSocket((socket) => make(socket, { error }, { signal })), 'signal'),
       ...refusalsOf(notObjects, (receive) => onSocket((socket) => make(socket, { error }, { receive })), 'receive'),
       unknownName('size', (receive) => onSocket((socket) => make(socket, { error }, { receive })), 'receive'),
     ],
-    'DatagramChannel.close': [
-      ...refusalsOf(notObjects, (options) => onChannel(false, (channel) => channel.close(options)), 'options'),
-      ...refusalsOf([null, 1, 'yes'], (flush: Bad) => onChannel(false, (channel) => channel.close({ flush })), 'flush'),
-      unknownName('flush', (options) => onChannel(false, (channel) => channel.close(options))),
+    'DatagramChannel.drain': [
+      ...refusalsOf(notObjects, (options) => onChannel(false, (channel) => channel.drain(options)), 'options'),
+      ...refusalsOf(notCounts, (timeout) => onChannel(false, (channel) => channel.drain({ timeout })), 'timeout'),
+      unknownName('timeout', (options) => onChannel(false, (channel) => channel.drain(options))),
     ],
     'DatagramChannel.send': [
       ...[false, true].flatMap((full) => [

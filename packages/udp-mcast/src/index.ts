@@ -26,7 +26,7 @@
  *       console.log(`${data} to ${destination} on ${interfaceNameOf(ifindex)}, from`, address)
  *       break
  *     }
- *     await channel.close()
+ *     channel.close()
  */
 export {
   type AddressLike,

@@ -145,7 +145,7 @@ export const programs: Readonly<Record<string, Program>> = {
     using sender = channel(mine, { error: tell })
     const pieces = Array.from({ length: 300 }, (_, i) => pattern(500, i))
     for (const piece of pieces) sender.send(piece)
-    sender.close({ flush: true }).catch(tell)
+    sender.drain().catch(tell)
     const came: Buffer[] = []
     for await (const datagram of receiver) came.push(datagram.data)
     for (const piece of came) {

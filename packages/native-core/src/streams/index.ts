@@ -22,16 +22,16 @@ export {
   toNetServer,
   toNetSocket,
 } from './bridge.js'
-export {
-  DatagramChannel,
-  type DatagramChannelOptions,
-  type DatagramHandlers,
-  type DatagramStatistics,
-  type DatagramView,
-  type FailedDatagram,
-  type IncomingDatagram,
-  type SendOptions,
-} from './datagram.js'
+export type {
+  DatagramChannelOptions,
+  DatagramHandlers,
+  DatagramStatistics,
+  DatagramView,
+  FailedDatagram,
+  IncomingDatagram,
+  SendOptions,
+} from './datagram/types.js'
+export { DatagramChannel } from './datagram.js'
 export { type IncompleteReadError, readExactly } from './exactly.js'
 export { Listener, type ListenerOptions, type ListenerStatistics } from './listener.js'
 export { type NetAddress, SocketStream, type SocketStreamOptions, type Surrendered } from './stream.js'

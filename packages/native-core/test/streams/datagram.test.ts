@@ -88,7 +88,7 @@ describe('receiving', () => {
       ['', 0, client.localName, 0],
       ['three', 5, client.localName, 0],
     ])
-    expect(channel.statistics).toMatchObject({ received: 3, receivedBytes: 8, sent: 3, sentBytes: 8, truncated: 0 })
+    expect(channel.statistics).toMatchObject({ received: 3, bytesRead: 8, sent: 3, bytesWritten: 8, truncated: 0 })
     expect(errors).toEqual([])
   })
 
@@ -157,7 +157,7 @@ print('done')`,
       ['abcd', 8, MSG_TRUNC],
       ['abcd', 4, 0],
     ])
-    expect(channel.statistics).toMatchObject({ received: 2, receivedBytes: 8, truncated: 1, controlTruncated: 0 })
+    expect(channel.statistics).toMatchObject({ received: 2, bytesRead: 8, truncated: 1, controlTruncated: 0 })
   })
 
   it('gives control messages, and reports when they were cut', async () => {
@@ -204,7 +204,7 @@ print('done')`,
 
   it('delivers the rest after a handler has thrown', async () => {
     const { code, stdout, stderr } = await runModule(`
-      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from '../flow/index.js'
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from './everything.js'
       process.on('uncaughtException', (error) => console.log('caught', error.message))
       const socket = Socket.open(AF_INET, SOCK_DGRAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -248,7 +248,7 @@ print('done')`,
     const { channel, address } = listen({
       datagram({ data }) {
         got.push(data.toString())
-        void channel.close()
+        channel.close()
       },
     })
     const client = udp()
@@ -295,7 +295,7 @@ describe('iterating', () => {
     const got: IncomingDatagram[] = []
     for await (const datagram of channel) {
       got.push(datagram)
-      if (got.length === 50) void channel.close()
+      if (got.length === 50) channel.close()
     }
     expect(got.map(({ data }) => data.readInt32LE())).toEqual(numbers(50))
     expect(got[49]).toMatchObject({ address: client.localName, length: 4, flags: 0, control: [], descriptors: [] })
@@ -343,19 +343,22 @@ describe('iterating', () => {
     expect((await waiting[1])?.value.data.toString()).toBe('a')
     expect((await waiting[3])?.value.data.toString()).toBe('b')
     const last = two.next()
-    await channel.close()
+    channel.close()
     expect(await last).toEqual({ done: true, value: undefined })
   })
 
   it('pauses', async () => {
     const { channel, address } = listen({})
-    channel.pause()
+    expect(channel.pause()).toBe(channel)
     const next = channel[Symbol.asyncIterator]().next()
     udp().sendTo(Buffer.from('a'), address)
     await expectRest()
-    expect(channel.statistics.received).toBe(0)
-    channel.resume()
+    const before = channel.statistics
+    expect(before.received).toBe(0)
+    expect(channel.resume()).toBe(channel)
     expect((await next).value.data.toString()).toBe('a')
+    // The statistics are copies.
+    expect([before.received, channel.statistics.received]).toEqual([0, 1])
   })
 
   it('is refused if there is a handler', () => {
@@ -470,7 +473,7 @@ describe('sending', () => {
     await readable(receiver)
     expect(receiver.recvFrom(Buffer.alloc(9))?.length).toBe(1)
     expect(() => channel.send(Buffer.from('x'), 'nowhere')).toThrow(/^address must be an IP address with its port/)
-    await channel.close()
+    channel.close()
   })
 
   it('queues what the kernel does not take, in order, and tells when the queue is empty', async () => {
@@ -488,7 +491,12 @@ describe('sending', () => {
     expect((await receiveBytes(b, 1000)).map((data) => data.readInt32LE())).toEqual(numbers(1000))
     await flushed
     await until(() => drained === 1)
-    expect(channel.statistics).toMatchObject({ sent: 1000, sentBytes: 4000, failed: 0, queuePeak: 1000 - direct })
+    expect(channel.statistics).toMatchObject({
+      sent: 1000,
+      bytesWritten: 4000,
+      failed: 0,
+      peakQueuedDatagrams: 1000 - direct,
+    })
     expect(channel.statistics.wouldBlock).toBeGreaterThan(0)
     expect([channel.queuedDatagrams, channel.queuedBytes]).toEqual([0, 0])
     expect(channel.send(int32(1))).toBe(true)
@@ -546,7 +554,7 @@ describe('sending', () => {
   })
 
   it('refuses datagrams that its queue has no room for, and sends all that it accepted', async () => {
-    for (const options of [{ queueDatagrams: 5 }, { queueBytes: 50 }]) {
+    for (const options of [{ maxQueuedDatagrams: 5 }, { maxQueuedBytes: 50 }]) {
       const [a, b] = unixPair()
       const { channel } = open(a, {}, options)
       let accepted = 0
@@ -557,6 +565,7 @@ describe('sending', () => {
         }
       }, 'ENOBUFS')
       expect(error.syscall).toBe('send')
+      expect(error.message).toContain(`5 datagrams of 50 bytes are queued (${Object.keys(options)})`)
       expect([channel.queuedDatagrams, channel.queuedBytes]).toEqual([5, 50])
       expect((await receiveBytes(b, accepted)).map((data) => data[0])).toEqual(numbers(accepted).map((i) => i & 0xff))
       await channel.flush()
@@ -631,7 +640,7 @@ print('got', [s.recv(2000)[0] for i in range(60)] == list(range(60)))`,
     await waitForLine(receiver, /ready/)
     const { code, stdout, stderr } = await runModule(
       `
-      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket, setOptionInt } from '../flow/index.js'
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket, setOptionInt } from './everything.js'
       const channel = new DatagramChannel(Socket.open(AF_INET, SOCK_DGRAM), { error: console.error })
       // Without it the kernel doesn't tell that the device dropped a datagram.
       setOptionInt(channel.socket, 0, ${IP_RECVERR}, 1)
@@ -639,7 +648,7 @@ print('got', [s.recv(2000)[0] for i in range(60)] == list(range(60)))`,
         channel.send(Buffer.alloc(700, i), { family: 'ipv4', address: '10.77.0.2', port: 7000 })
       }
       console.log(channel.queuedDatagrams > 0, channel.statistics.noBuffers > 0)
-      await channel.close({ flush: true })
+      await channel.drain()
       console.log(channel.statistics.sent, channel.statistics.failed)`,
       { wrapper: ['ip', 'netns', 'exec', left.name] },
     )
@@ -709,14 +718,14 @@ describe('descriptors', () => {
       b,
       {
         datagram() {
-          if (++got === 2) void peer.close()
+          if (++got === 2) peer.close()
         },
       },
       { receive: { control: descriptorSpace(1) } },
     )
     while (channel.send(int32(0), undefined, { descriptors: [a] })) {}
     await until(() => peer.closed)
-    await channel.close()
+    channel.close()
   })
 })
 
@@ -740,7 +749,7 @@ describe('the pidfd of the sender', () => {
         datagram(view) {
           taken.push(...look(view))
           // Also those behind this one, which are never delivered.
-          if (channel.statistics.received === 3) void channel.close()
+          if (channel.statistics.received === 3) channel.close()
         },
       },
       { receive: { control: descriptorSpace(1) + controlSpace(4) } },
@@ -763,7 +772,7 @@ describe('the pidfd of the sender', () => {
       // Descriptors that no reader asks for are closed with the channel.
       if (++got === 2) break
     }
-    await channel.close()
+    channel.close()
   })
 
   it('distinguishes an empty message from the end', async (test) => {
@@ -847,7 +856,7 @@ describe('a socket that other code has closed', () => {
   it.each<[string, (channel: DatagramChannel) => unknown]>([
     ['close', (channel) => channel.close()],
     ['dispose', (channel) => channel[Symbol.dispose]()],
-    ['close with flush', (channel) => expectErrno(() => channel.close({ flush: true }), 'EBADF')],
+    ['drain', (channel) => expectErrno(() => channel.drain(), 'EBADF')],
     ['flush', (channel) => expectErrno(() => channel.flush(), 'EBADF')],
     ['resume', (channel) => channel.resume()],
   ])('settles everything at %s, and says so at most once', async (_, finish) => {
@@ -871,7 +880,7 @@ describe('a socket that other code has closed', () => {
       expect(failed).toBeUndefined()
     }
     expect(() => channel.send(int32(0))).toThrow(expect.objectContaining({ code: 'EBADF' }))
-    await channel.close()
+    channel.close()
   })
 
   it('ends the channel at the next send, and calls the error handler once', async () => {
@@ -918,7 +927,7 @@ describe('a socket that other code has closed', () => {
     const { channel, errors } = open(a, { datagram() {} })
     const { channel: other, address } = listen({ datagram() {} })
     closeSync(a.fd)
-    await channel.close()
+    channel.close()
     expect(channel.closed).toBe(true)
     expect(errors).toEqual([])
     // Other channels of the thread go on.
@@ -1008,11 +1017,11 @@ describe('SOCK_SEQPACKET', () => {
 })
 
 describe('closing', () => {
-  it('sends all before it closes with flush', async () => {
+  it('sends all before it closes with drain', async () => {
     const [a, b] = unixPair()
     const { channel } = open(a, {})
     for (let i = 0; i < 500; i++) channel.send(int32(i))
-    const closed = channel.close({ flush: true })
+    const closed = channel.drain()
     expect(channel.closed).toBe(false)
     await expectErrno(() => channel.send(int32(0)), 'EBADF')
     expect((await receiveBytes(b, 500)).map((data) => data.readInt32LE())).toEqual(numbers(500))
@@ -1021,7 +1030,7 @@ describe('closing', () => {
     expect(channel.socket.closed).toBe(true)
   })
 
-  it('flushes with `await using`', async () => {
+  it('drains with `await using`', async () => {
     const [a, b] = unixPair()
     let count = 0
     const receiving = (async () => {
@@ -1038,16 +1047,50 @@ describe('closing', () => {
     const { channel } = open(a, {})
     while (channel.send(int32(0))) {}
     const flushed = expectErrno(() => channel.flush(), 'ECANCELED')
-    const closing = expectErrno(() => channel.close({ flush: true }), 'ECANCELED')
+    const closing = expectErrno(() => channel.drain(), 'ECANCELED')
     {
       using _closed = channel
     }
     expect(channel.closed).toBe(true)
     expect((await flushed).message).toContain('1 datagrams unsent')
     await closing
-    await channel.close()
+    channel.close()
     await channel.flush()
     await expectErrno(() => channel.send(int32(0)), 'EBADF')
+  })
+
+  it('gives up the rest of its queue after the timeout of drain, and says so', async () => {
+    const [a, b] = unixPair()
+    const { channel, errors } = open(a, {})
+    for (let i = 0; i < 500; i++) channel.send(int32(i))
+    const sent = 500 - channel.queuedDatagrams
+    const flushed = expectErrno(() => channel.flush(), 'ETIMEDOUT')
+    // Of two timeouts the last one counts.
+    const drained = expectErrno(() => channel.drain({ timeout: 60_000 }), 'ETIMEDOUT')
+    const { message } = await expectErrno(() => channel.drain({ timeout: 20 }), 'ETIMEDOUT')
+    expect(message).toContain(`${500 - sent} datagrams not sent within 20 ms (timeout)`)
+    expect(channel.closed).toBe(true)
+    await Promise.all([flushed, drained])
+    expect([channel.queuedDatagrams, channel.queuedBytes, channel.statistics.sent]).toEqual([0, 0, sent])
+    expect((await receiveBytes(b, sent)).map((data) => data.readInt32LE())).toEqual(numbers(sent))
+    expect(b.recv(Buffer.alloc(4))).toBeNull()
+    expect(await channel[Symbol.asyncIterator]().next()).toEqual({ done: true, value: undefined })
+    await channel.drain({ timeout: 0 })
+    expect(errors).toEqual([])
+  })
+
+  it('drains before the timeout if it can, and leaves no timer', async () => {
+    const [a, b] = unixPair()
+    const { channel } = open(a, {})
+    for (let i = 0; i < 500; i++) channel.send(int32(i))
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+    const before = timers()
+    const drained = channel.drain({ timeout: 60_000 })
+    expect(timers()).toBe(before + 1)
+    expect(await receiveBytes(b, 500)).toHaveLength(500)
+    await drained
+    expect(channel.closed).toBe(true)
+    expect(timers()).toBeLessThanOrEqual(before)
   })
 
   it('closes by its signal, with its reason', async () => {
@@ -1056,7 +1099,7 @@ describe('closing', () => {
     const { channel } = open(a, {}, { signal: controller.signal })
     while (channel.send(int32(0))) {}
     const reason = new Error('enough')
-    const waiting = [channel[Symbol.asyncIterator]().next(), channel.flush(), channel.close({ flush: true })]
+    const waiting = [channel[Symbol.asyncIterator]().next(), channel.flush(), channel.drain()]
     const reading = channel[Symbol.asyncIterator]()
     controller.abort(reason)
     expect(channel.closed).toBe(true)
@@ -1095,7 +1138,7 @@ describe('closing', () => {
     )
     expect(() => new DatagramChannel(socket, {} as DatagramHandlers)).toThrow(TypeError)
     expect(() => new DatagramChannel(socket, { error }, { budget: 0 })).toThrow(RangeError)
-    expect(() => new DatagramChannel(socket, { error }, { queueBytes: Number.NaN })).toThrow(TypeError)
+    expect(() => new DatagramChannel(socket, { error }, { maxQueuedBytes: Number.NaN })).toThrow(TypeError)
     expect(socket.closed).toBe(false)
     socket.close()
     expect(() => new DatagramChannel(socket, { error })).toThrow(expect.objectContaining({ code: 'EBADF' }))
@@ -1129,7 +1172,7 @@ describe('the loop', () => {
 
   it('keeps the process alive, unless unref', async () => {
     const program = (then: string) => `
-      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from '../flow/index.js'
+      import { AF_INET, DatagramChannel, SOCK_DGRAM, Socket } from './everything.js'
       const socket = Socket.open(AF_INET, SOCK_DGRAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       const channel = new DatagramChannel(socket, {
