@@ -55,7 +55,8 @@ export {
   serve,
   toNetSocket,
 } from '@linux-sockets/native-core/streams'
-export { type ConnectAttempt, type ConnectOptions, connect } from './connect.js'
+export type { ConnectAttempt, ConnectOptions } from './connect/types.js'
+export { connect } from './connect.js'
 export {
   TCP_INFO,
   TCPI_OPT_ECN,
@@ -153,7 +154,8 @@ export {
   TCP_USER_TIMEOUT,
   TCP_WINDOW_CLAMP,
 } from './options.js'
-export { type Relay, type RelayError, type Relayed, type RelayOptions, type RelayProgress, relay } from './relay.js'
+export type { Relay, RelayError, Relayed, RelayOptions, RelayProgress } from './relay/types.js'
+export { relay } from './relay.js'
 export type { RepairOptions, RepairWindow } from './repair.js'
 export { type Steering, steerConnections } from './steer.js'
 export { type SendFileOptions, sendFile } from './transfer.js'

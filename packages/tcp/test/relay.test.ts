@@ -905,10 +905,10 @@ describe('relay', () => {
     skipUnless(test, needProgram('strace'))
     const program = `
       import { statSync } from 'node:fs'
-      import * as core from '@linux-sockets/native-core'
+      import { ioctl, pipe, readable, Socket, setOption, setOptionInt } from '@linux-sockets/native-core'
+      import { AF_INET, MSG_OOB, SHUT_WR, SIOCINQ, SOCK_STREAM, SOL_SOCKET } from '@linux-sockets/native-core/constants'
+      import { SO_SNDBUF } from '@linux-sockets/native-core/options'
       import { relay } from '@linux-sockets/tcp'
-      const { AF_INET, ioctl, MSG_OOB, pipe, readable, SHUT_WR, SIOCINQ, SOCK_STREAM, SO_SNDBUF, SOL_SOCKET, Socket } = core
-      const { setOption, setOptionInt } = core
       const pair = async () => {
         const listener = Socket.open(AF_INET, SOCK_STREAM)
         setOption(listener, SO_SNDBUF, 60_000)
