@@ -191,7 +191,7 @@ describe('borrow', () => {
     const { stdout, stderr } = await runModule(`
       import cluster from 'node:cluster'
       import net from 'node:net'
-      import { borrow, Socket, toDgramSocket, toNetServer } from '../index.js'
+      import { borrow, Socket, toDgramSocket, toNetServer } from './everything.js'
       const outcome = (action) => { try { action(); return 'done' } catch ({ code, message }) { return code ?? message } }
       if (cluster.isPrimary) {
         cluster.fork()
@@ -379,7 +379,7 @@ describe('toNetSocket', () => {
       import fs from 'node:fs'
       import net from 'node:net'
       import { once } from 'node:events'
-      import { borrow, Socket, SocketStream, toDgramSocket, toNetServer, toNetSocket } from '../index.js'
+      import { borrow, Socket, SocketStream, toDgramSocket, toNetServer, toNetSocket } from './everything.js'
       const isOurs = (fd) => { try { return !fs.readlinkSync('/proc/self/fd/' + fd).startsWith('/') } catch { return false } }
       const open = () => fs.readdirSync('/proc/self/fd').filter(isOurs).length
       // A watched descriptor that is closed behind libuv's back: libuv refuses whatever gets its number.

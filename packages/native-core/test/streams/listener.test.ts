@@ -648,7 +648,7 @@ describe('a number that is another file’s by now', () => {
   it('is not closed by the listener or the stream that had it', async () => {
     const { code, stdout } = await runModule(`
       import fs from 'node:fs'
-      import { Listener, Socket, SocketStream } from '../flow/index.js'
+      import { Listener, Socket, SocketStream } from './everything.js'
       const told = []
       const replace = (fd) => {
         fs.closeSync(fd)
@@ -990,7 +990,7 @@ describe('several sockets', () => {
 
   it('keep the process alive only while they are referenced', async () => {
     const script = `
-      import { AF_INET, Listener, SOCK_STREAM, Socket } from '../flow/index.js'
+      import { AF_INET, Listener, SOCK_STREAM, Socket } from './everything.js'
       const sockets = [0, 1].map(() => {
         const socket = Socket.open(AF_INET, SOCK_STREAM)
         socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
@@ -1041,7 +1041,7 @@ import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
 import net from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
-import { AF_INET, dup, errno, eventfd, Listener, setResourceLimit, SOCK_STREAM, Socket, SystemError } from '../flow/index.js'
+import { AF_INET, dup, errno, eventfd, Listener, setResourceLimit, SOCK_STREAM, Socket, SystemError } from './everything.js'
 const socket = Socket.open(AF_INET, SOCK_STREAM)
 socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
 socket.listen()

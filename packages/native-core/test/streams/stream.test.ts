@@ -1131,7 +1131,7 @@ describe('what it shares with net.Socket', () => {
     const [a, b] = Socket.pair()
     expect(() => new SocketStream(a, { signal: {} as AbortSignal })).toThrow(TypeError)
     const { stdout } = await runModule(`
-      import { Socket, SocketStream } from '../flow/index.js'
+      import { Socket, SocketStream } from './everything.js'
       globalThis.kept = Socket.pair()
       try { new SocketStream(kept[0], { signal: {} }) } catch {}
       setTimeout(() => (console.log('alive'), process.exit()), 200).unref()
@@ -1143,7 +1143,7 @@ describe('what it shares with net.Socket', () => {
 
   it('reads on when a listener throws', async () => {
     const { stdout, stderr } = await runModule(`
-      import { Socket, SocketStream } from '../flow/index.js'
+      import { Socket, SocketStream } from './everything.js'
       process.on('uncaughtException', (error) => {
         console.log(error.message)
         if (error.message.endsWith('1')) b.send(Buffer.from('2'))
@@ -1192,7 +1192,7 @@ describe('what it shares with net.Socket', () => {
 
   it('keeps the process alive unless it is unreferenced', async () => {
     const program = (call: string) => `
-      import { Socket, SocketStream } from '../flow/index.js'
+      import { Socket, SocketStream } from './everything.js'
       const [a, b] = Socket.pair()
       const stream = new SocketStream(a)${call}
       stream.on('data', (data) => (console.log(String(data)), stream.destroy()))
@@ -1334,7 +1334,7 @@ async function trace(script: string): Promise<Record<string, string[]>> {
     import { once } from 'node:events'
     import { statSync } from 'node:fs'
     import { setImmediate as turn } from 'node:timers/promises'
-    import { AF_INET, readable, SOCK_STREAM, Socket, SocketStream, setOptionInt, SOL_SOCKET } from '../flow/index.js'
+    import { AF_INET, readable, SOCK_STREAM, Socket, SocketStream, setOptionInt, SOL_SOCKET } from './everything.js'
     const listening = Socket.open(AF_INET, SOCK_STREAM)
     listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     listening.listen()
