@@ -1,5 +1,7 @@
+import * as core from '@linux-sockets/native-core'
 import { Socket } from '@linux-sockets/native-core'
 import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import * as streams from '@linux-sockets/native-core/streams'
 import { SocketStream } from '@linux-sockets/native-core/streams'
 import {
   guardDescriptors,
@@ -113,125 +115,129 @@ const ofServers = (use: (options: never) => unknown): Refusal[] => [
   unknownName('budget', use),
 ]
 
-testRefusals(tcp, {
-  connect: [
-    ...refusalsOf(noAddresses, (addresses) => connect(addresses), /address/),
-    ...refusalsOf(others, (addresses) => connect(addresses), /^address must be one of IPv4 or IPv6, not /),
-    ...refusalsOf(others, (localAddress) => connect(anyPort, { localAddress }), /^localAddress must be one of IPv4/),
-    ...refusalsOf(objects, (value) => connect(anyPort, value), /^options must be/),
-    ...optionRefusals('timeout', counts, (value) => connect(anyPort, value)),
-    ...optionRefusals('attemptDelay', [...counts, 9], (value) => connect(anyPort, value)),
-    ...optionRefusals('fastOpen', [null, 1, 'hello', [1]], (value) => connect(anyPort, value)),
-    ...optionRefusals('onAttempt', functions, (value) => connect(anyPort, value)),
-    ...optionRefusals('prepare', functions, (value) => connect(anyPort, value)),
-    ...optionRefusals('localAddress', [null, 5, 'nowhere', [null]], (value) => connect(anyPort, value)),
-    ...optionRefusals('protocol', ['tcp', -1, 1.5, null], (value) => connect(anyPort, value)),
-    ...optionRefusals('signal', [null, 1, {}], (value) => connect(anyPort, value)),
-    ...ofStreams((value) => connect(anyPort, value)),
-    unknownName('localAddress', (value) => connect(anyPort, value)),
-  ],
-  listen: [
-    ...refusalsOf(noAddresses, (addresses) => listen(addresses), /address/),
-    ...refusalsOf(others, (addresses) => listen(addresses), /^address must be one of IPv4 or IPv6, not /),
-    ...ofServers((value) => listen(elsewhere, value)),
-    ...optionRefusals('backlog', [-1, 1.5, '5', null], (value) => listen(elsewhere, value)),
-    ...optionRefusals('prepare', functions, (value) => listen(elsewhere, value)),
-    ...optionRefusals('protocol', ['tcp', -1, 1.5, null], (value) => listen(elsewhere, value)),
-    ...['reuseAddress', 'reusePort', 'v6only'].flatMap((name) =>
-      optionRefusals(name, [null, 1, 'yes'], (value) => listen(elsewhere, value)),
-    ),
-  ],
-  relay: [
-    ...refusalsOf(noSockets, (a) => withStreams((b) => relay(a, b)), /^a must be a Socket/),
-    ...refusalsOf(noSockets, (b) => withStreams((a) => relay(a, b)), /^b must be a Socket/),
-    [() => withStreams((a) => relay(a, a)), /two connections/],
-    ...refusalsOf(objects, (value) => withStreams((a, b) => relay(a, b, value)), /^options must be/),
-    unknownName('idleTimeout', (value) => withStreams((a, b) => relay(a, b, value))),
-    unknownName('aToB', (tap) => withStreams((a, b) => relay(a, b, { tap })), 'tap'),
-    ...optionRefusals('idleTimeout', counts, (value) => withStreams((a, b) => relay(a, b, value))),
-    ...optionRefusals('signal', [null, 1, {}], (value) => withStreams((a, b) => relay(a, b, value))),
-    ...optionRefusals('onProgress', functions, (value) => withStreams((a, b) => relay(a, b, value))),
-    ...optionRefusals('tap', objects, (value) => withStreams((a, b) => relay(a, b, value))),
-    ...['aToB', 'bToA'].flatMap((way) =>
-      refusalsOf(
-        descriptors.slice(1),
-        (tap) => withStreams((a, b) => relay(a, b, { tap: { [way]: tap } })),
-        new RegExp(`^tap\\.${way} must be`),
-      ),
-    ),
-  ],
-  Server: [
-    ...refusalsOf(noSockets, (socket) => new Server(socket), /^socket must be a Socket/),
-    [() => new Server([]), /no socket/],
-    [
-      () =>
-        lend(
-          () => Socket.open(AF_INET, SOCK_STREAM),
-          (socket) => new Server(socket),
-        ),
-      /does not listen/,
+testRefusals(
+  tcp,
+  {
+    connect: [
+      ...refusalsOf(noAddresses, (addresses) => connect(addresses), /address/),
+      ...refusalsOf(others, (addresses) => connect(addresses), /^address must be one of IPv4 or IPv6, not /),
+      ...refusalsOf(others, (localAddress) => connect(anyPort, { localAddress }), /^localAddress must be one of IPv4/),
+      ...refusalsOf(objects, (value) => connect(anyPort, value), /^options must be/),
+      ...optionRefusals('timeout', counts, (value) => connect(anyPort, value)),
+      ...optionRefusals('attemptDelay', [...counts, 9], (value) => connect(anyPort, value)),
+      ...optionRefusals('fastOpen', [null, 1, 'hello', [1]], (value) => connect(anyPort, value)),
+      ...optionRefusals('onAttempt', functions, (value) => connect(anyPort, value)),
+      ...optionRefusals('prepare', functions, (value) => connect(anyPort, value)),
+      ...optionRefusals('localAddress', [null, 5, 'nowhere', [null]], (value) => connect(anyPort, value)),
+      ...optionRefusals('protocol', ['tcp', -1, 1.5, null], (value) => connect(anyPort, value)),
+      ...optionRefusals('signal', [null, 1, {}], (value) => connect(anyPort, value)),
+      ...ofStreams((value) => connect(anyPort, value)),
+      unknownName('localAddress', (value) => connect(anyPort, value)),
     ],
-    ...ofServers((value) => new Server(gone, value)),
-  ],
-  'Server.drain': [
-    ...refusalsOf(objects, (value) => withServer((server) => server.drain(value)), /^options must be/),
-    unknownName('timeout', (value) => withServer((server) => server.drain(value))),
-    ...optionRefusals('timeout', [-1, 1.5, Number.NaN, '5', null], (value) =>
-      withServer((server) => server.drain(value)),
+    listen: [
+      ...refusalsOf(noAddresses, (addresses) => listen(addresses), /address/),
+      ...refusalsOf(others, (addresses) => listen(addresses), /^address must be one of IPv4 or IPv6, not /),
+      ...ofServers((value) => listen(elsewhere, value)),
+      ...optionRefusals('backlog', [-1, 1.5, '5', null], (value) => listen(elsewhere, value)),
+      ...optionRefusals('prepare', functions, (value) => listen(elsewhere, value)),
+      ...optionRefusals('protocol', ['tcp', -1, 1.5, null], (value) => listen(elsewhere, value)),
+      ...['reuseAddress', 'reusePort', 'v6only'].flatMap((name) =>
+        optionRefusals(name, [null, 1, 'yes'], (value) => listen(elsewhere, value)),
+      ),
+    ],
+    relay: [
+      ...refusalsOf(noSockets, (a) => withStreams((b) => relay(a, b)), /^a must be a Socket/),
+      ...refusalsOf(noSockets, (b) => withStreams((a) => relay(a, b)), /^b must be a Socket/),
+      [() => withStreams((a) => relay(a, a)), /two connections/],
+      ...refusalsOf(objects, (value) => withStreams((a, b) => relay(a, b, value)), /^options must be/),
+      unknownName('idleTimeout', (value) => withStreams((a, b) => relay(a, b, value))),
+      unknownName('aToB', (tap) => withStreams((a, b) => relay(a, b, { tap })), 'tap'),
+      ...optionRefusals('idleTimeout', counts, (value) => withStreams((a, b) => relay(a, b, value))),
+      ...optionRefusals('signal', [null, 1, {}], (value) => withStreams((a, b) => relay(a, b, value))),
+      ...optionRefusals('onProgress', functions, (value) => withStreams((a, b) => relay(a, b, value))),
+      ...optionRefusals('tap', objects, (value) => withStreams((a, b) => relay(a, b, value))),
+      ...['aToB', 'bToA'].flatMap((way) =>
+        refusalsOf(
+          descriptors.slice(1),
+          (tap) => withStreams((a, b) => relay(a, b, { tap: { [way]: tap } })),
+          new RegExp(`^tap\\.${way} must be`),
+        ),
+      ),
+    ],
+    Server: [
+      ...refusalsOf(noSockets, (socket) => new Server(socket), /^socket must be a Socket/),
+      [() => new Server([]), /no socket/],
+      [
+        () =>
+          lend(
+            () => Socket.open(AF_INET, SOCK_STREAM),
+            (socket) => new Server(socket),
+          ),
+        /does not listen/,
+      ],
+      ...ofServers((value) => new Server(gone, value)),
+    ],
+    'Server.drain': [
+      ...refusalsOf(objects, (value) => withServer((server) => server.drain(value)), /^options must be/),
+      unknownName('timeout', (value) => withServer((server) => server.drain(value))),
+      ...optionRefusals('timeout', [-1, 1.5, Number.NaN, '5', null], (value) =>
+        withServer((server) => server.drain(value)),
+      ),
+    ],
+    sendFile: [
+      ...refusalsOf(descriptors, (socket) => sendFile(socket, 0), /^socket must be/),
+      ...refusalsOf(noFiles, (file) => withStreams((a) => sendFile(a, file)), /^file must be/),
+      ...refusalsOf(objects, (value) => withStreams((a) => sendFile(a, 0, value)), /^options must be/),
+      unknownName('end', (value) => withStreams((a) => sendFile(a, 0, value))),
+      ...optionRefusals('start', [-1, 1.5, '5', null], (value) => withStreams((a) => sendFile(a, 0, value))),
+      ...optionRefusals('end', [-2, 1.5, '5', null], (value) => withStreams((a) => sendFile(a, 0, value))),
+      ...optionRefusals('signal', [null, 1, {}], (value) => withStreams((a) => sendFile(a, 0, value))),
+      ...optionRefusals('onProgress', functions, (value) => withStreams((a) => sendFile(a, 0, value))),
+    ],
+    serve: [
+      ...refusalsOf(noSockets, (listener) => serve(listener, any(undefined)), /^listener must be a Listener/),
+      ...refusalsOf(noSockets, (to) => withServer((server) => serve(server, to)), /^server must be a net.Server/),
+    ],
+    setKeepAlive: [
+      ...refusalsOf(descriptors, (socket) => setKeepAlive(socket, false), /^socket must be/),
+      ...refusalsOf(
+        [undefined, ...objects],
+        (value) => withSocket((socket) => setKeepAlive(socket, value)),
+        /^keepAlive must be/,
+      ),
+      unknownName('interval', (value) => withSocket((socket) => setKeepAlive(socket, value)), 'keepAlive'),
+      ...['idle', 'interval', 'count'].flatMap((name) =>
+        optionRefusals(name, counts, (value) => withSocket((socket) => setKeepAlive(socket, value))),
+      ),
+    ],
+    steerConnections: [
+      ...refusalsOf(descriptors, (listener) => steerConnections(listener, 'cpu', 1), /^listener must be/),
+      ...refusalsOf(
+        [undefined, null, 'moon', 1, 'toString'],
+        (by) => withSocket((socket) => steerConnections(socket, by, 1)),
+        /^by must be/,
+      ),
+      ...refusalsOf(
+        [...counts, 65_536],
+        (count) => withSocket((socket) => steerConnections(socket, 'cpu', count)),
+        /^count must be/,
+      ),
+    ],
+    subflowAddresses: refusalsOf(descriptors, (socket) => subflowAddresses(socket), /^socket must be/),
+    subflowInfo: refusalsOf(descriptors, (socket) => subflowInfo(socket), /^socket must be/),
+    tcpInfo: refusalsOf(descriptors, (socket) => tcpInfo(socket), /^socket must be/),
+    ZeroCopyStream: [
+      ...refusalsOf(noSockets, (socket) => new ZeroCopyStream(socket), /^socket must be a Socket/),
+      ...refusalsOf(objects, (value) => new ZeroCopyStream(gone, value), /^options must be/),
+      unknownName('allowHalfOpen', (value) => new ZeroCopyStream(gone, value)),
+    ],
+    'ZeroCopyStream.sendZeroCopy': refusalsOf(
+      [undefined, null, 'hello', 1, [1], new ArrayBuffer(1)],
+      (data) => ZeroCopyStream.prototype.sendZeroCopy.call(any({}), data),
+      /^data must be/,
     ),
-  ],
-  sendFile: [
-    ...refusalsOf(descriptors, (socket) => sendFile(socket, 0), /^socket must be/),
-    ...refusalsOf(noFiles, (file) => withStreams((a) => sendFile(a, file)), /^file must be/),
-    ...refusalsOf(objects, (value) => withStreams((a) => sendFile(a, 0, value)), /^options must be/),
-    unknownName('end', (value) => withStreams((a) => sendFile(a, 0, value))),
-    ...optionRefusals('start', [-1, 1.5, '5', null], (value) => withStreams((a) => sendFile(a, 0, value))),
-    ...optionRefusals('end', [-2, 1.5, '5', null], (value) => withStreams((a) => sendFile(a, 0, value))),
-    ...optionRefusals('signal', [null, 1, {}], (value) => withStreams((a) => sendFile(a, 0, value))),
-    ...optionRefusals('onProgress', functions, (value) => withStreams((a) => sendFile(a, 0, value))),
-  ],
-  serve: [
-    ...refusalsOf(noSockets, (listener) => serve(listener, any(undefined)), /^listener must be a Listener/),
-    ...refusalsOf(noSockets, (to) => withServer((server) => serve(server, to)), /^server must be a net.Server/),
-  ],
-  setKeepAlive: [
-    ...refusalsOf(descriptors, (socket) => setKeepAlive(socket, false), /^socket must be/),
-    ...refusalsOf(
-      [undefined, ...objects],
-      (value) => withSocket((socket) => setKeepAlive(socket, value)),
-      /^keepAlive must be/,
-    ),
-    unknownName('interval', (value) => withSocket((socket) => setKeepAlive(socket, value)), 'keepAlive'),
-    ...['idle', 'interval', 'count'].flatMap((name) =>
-      optionRefusals(name, counts, (value) => withSocket((socket) => setKeepAlive(socket, value))),
-    ),
-  ],
-  steerConnections: [
-    ...refusalsOf(descriptors, (listener) => steerConnections(listener, 'cpu', 1), /^listener must be/),
-    ...refusalsOf(
-      [undefined, null, 'moon', 1, 'toString'],
-      (by) => withSocket((socket) => steerConnections(socket, by, 1)),
-      /^by must be/,
-    ),
-    ...refusalsOf(
-      [...counts, 65_536],
-      (count) => withSocket((socket) => steerConnections(socket, 'cpu', count)),
-      /^count must be/,
-    ),
-  ],
-  subflowAddresses: refusalsOf(descriptors, (socket) => subflowAddresses(socket), /^socket must be/),
-  subflowInfo: refusalsOf(descriptors, (socket) => subflowInfo(socket), /^socket must be/),
-  tcpInfo: refusalsOf(descriptors, (socket) => tcpInfo(socket), /^socket must be/),
-  ZeroCopyStream: [
-    ...refusalsOf(noSockets, (socket) => new ZeroCopyStream(socket), /^socket must be a Socket/),
-    ...refusalsOf(objects, (value) => new ZeroCopyStream(gone, value), /^options must be/),
-    unknownName('allowHalfOpen', (value) => new ZeroCopyStream(gone, value)),
-  ],
-  'ZeroCopyStream.sendZeroCopy': refusalsOf(
-    [undefined, null, 'hello', 1, [1], new ArrayBuffer(1)],
-    (data) => ZeroCopyStream.prototype.sendZeroCopy.call(any({}), data),
-    /^data must be/,
-  ),
-  'ZeroCopyStream._final': [],
-  'ZeroCopyStream._destroy': [],
-})
+    'ZeroCopyStream._final': [],
+    'ZeroCopyStream._destroy': [],
+  },
+  [core, streams],
+)

@@ -1,6 +1,9 @@
 /** Bad arguments of every exported function: each is refused by its name, before any system call. */
+import * as core from '@linux-sockets/native-core'
 import { controlMessage, setOption } from '@linux-sockets/native-core'
 import { wo } from '@linux-sockets/native-core/codecs'
+import * as interfaces from '@linux-sockets/native-core/interfaces'
+import * as streams from '@linux-sockets/native-core/streams'
 import {
   expectErrno,
   guardDescriptors,
@@ -46,29 +49,33 @@ const membership = (call: (...args: Bad[]) => unknown): Refusal[] => [
   unknownName('interface', (options) => call(none, group, options)),
 ]
 
-testRefusals(mcast, {
-  arrivalOf: [
-    ...refusalsOf([undefined, null, 1, 'text', {}], mcast.arrivalOf, 'messages'),
-    ...refusalsOf([undefined, null, 1, {}], (message) => mcast.arrivalOf([message]), 'messages[0]'),
-    [() => mcast.arrivalOf([]), 'the datagram came without IP_PKTINFO or IPV6_PKTINFO'],
-  ],
-  joinGroup: membership(mcast.joinGroup),
-  leaveGroup: membership(mcast.leaveGroup),
-  openMulticastSocket: [
-    ...refusalsOf([undefined, ...notObjects], mcast.openMulticastSocket, 'options'),
-    unknownName('port', mcast.openMulticastSocket),
-    ...refusalsOf(
-      [undefined, null, 4, 'ipx', 'IPv4'],
-      (family) => mcast.openMulticastSocket({ family, port: 0 }),
-      'family',
-    ),
-    ...refusalsOf(
-      [undefined, null, '80', -1, 65536, 1.5, Number.NaN],
-      (port) => mcast.openMulticastSocket({ family: 'ipv4', port }),
-      'port',
-    ),
-  ],
-})
+testRefusals(
+  mcast,
+  {
+    arrivalOf: [
+      ...refusalsOf([undefined, null, 1, 'text', {}], mcast.arrivalOf, 'messages'),
+      ...refusalsOf([undefined, null, 1, {}], (message) => mcast.arrivalOf([message]), 'messages[0]'),
+      [() => mcast.arrivalOf([]), 'the datagram came without IP_PKTINFO or IPV6_PKTINFO'],
+    ],
+    joinGroup: membership(mcast.joinGroup),
+    leaveGroup: membership(mcast.leaveGroup),
+    openMulticastSocket: [
+      ...refusalsOf([undefined, ...notObjects], mcast.openMulticastSocket, 'options'),
+      unknownName('port', mcast.openMulticastSocket),
+      ...refusalsOf(
+        [undefined, null, 4, 'ipx', 'IPv4'],
+        (family) => mcast.openMulticastSocket({ family, port: 0 }),
+        'family',
+      ),
+      ...refusalsOf(
+        [undefined, null, '80', -1, 65536, 1.5, Number.NaN],
+        (port) => mcast.openMulticastSocket({ family: 'ipv4', port }),
+        'port',
+      ),
+    ],
+  },
+  [core, interfaces, streams],
+)
 
 it('refuses values that the layouts can’t hold, by their names', () => {
   const row = wo('ROW', 0, 42, mcast.groupRequest)

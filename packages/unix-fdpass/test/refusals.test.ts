@@ -1,4 +1,6 @@
 /** Bad arguments of every exported function: each is refused by its name, before any system call. */
+import * as core from '@linux-sockets/native-core'
+import * as streams from '@linux-sockets/native-core/streams'
 import {
   expectErrno,
   guardDescriptors,
@@ -52,45 +54,49 @@ const connections: Refusal[] = [
   ...refusalsOf([null, 1, {}], (signal) => unix.connect(address, { signal }), 'signal'),
 ]
 
-testRefusals(unix, {
-  connect: connections,
-  listen: [
-    ...addresses(unix.listen),
-    ...refusalsOf([...notNumbers, -1], (backlog) => unix.listen(address, { backlog }), 'backlog'),
-    ...refusalsOf([...notNumbers, 0], (budget) => unix.listen(address, { budget }), 'budget'),
-    ...refusalsOf(notFunctions, (error) => unix.listen(address, { error }), 'error'),
-    ...refusalsOf(notFunctions, (watch) => unix.listen(address, { watch }), 'watch'),
-    ...refusalsOf([null, 1, {}], (signal) => unix.listen(address, { signal }), 'signal'),
-  ],
-  peerCredentials: refusalsOf(notFds, unix.peerCredentials, 'socket'),
-  receiveDescriptors: [
-    ...refusalsOf(notFds, (socket) => unix.receiveDescriptors(socket), 'socket'),
-    ...refusalsOf(notObjects, (options) => unix.receiveDescriptors(none, options), 'options'),
-    unknownName('max', (options) => unix.receiveDescriptors(none, options)),
-    ...refusalsOf([...notNumbers, -1, 254], (max) => unix.receiveDescriptors(none, { max }), 'max'),
-    ...refusalsOf([...notNumbers, -1, 0], (size) => unix.receiveDescriptors(none, { size }), 'size'),
-  ],
-  serve: [
-    ...refusalsOf([undefined, ...notObjects, {}], (listener) => unix.serve(listener, none as Bad), 'listener'),
-    ...refusalsOf(
-      [undefined, ...notObjects, {}],
-      (server) => withListener((listener) => unix.serve(listener, server)),
-      'server',
-    ),
-  ],
-  sendDescriptors: [
-    ...refusalsOf(notFds, (socket) => unix.sendDescriptors(socket, [0]), 'socket'),
-    ...refusalsOf(
-      [undefined, null, 1, 'text', {}],
-      (descriptors) => unix.sendDescriptors(none, descriptors),
-      'descriptors',
-    ),
-    ...refusalsOf([...notFds, -1], (bad) => unix.sendDescriptors(none, [0, bad]), 'descriptors[1]'),
-    ...refusalsOf([Array(254).fill(0)], (descriptors) => unix.sendDescriptors(none, descriptors), 'descriptors'),
-    ...refusalsOf(notBytes, (data) => unix.sendDescriptors(none, [0], data), 'data'),
-  ],
-  unixPair: refusalsOf(notNumbers, unix.unixPair, 'type'),
-})
+testRefusals(
+  unix,
+  {
+    connect: connections,
+    listen: [
+      ...addresses(unix.listen),
+      ...refusalsOf([...notNumbers, -1], (backlog) => unix.listen(address, { backlog }), 'backlog'),
+      ...refusalsOf([...notNumbers, 0], (budget) => unix.listen(address, { budget }), 'budget'),
+      ...refusalsOf(notFunctions, (error) => unix.listen(address, { error }), 'error'),
+      ...refusalsOf(notFunctions, (watch) => unix.listen(address, { watch }), 'watch'),
+      ...refusalsOf([null, 1, {}], (signal) => unix.listen(address, { signal }), 'signal'),
+    ],
+    peerCredentials: refusalsOf(notFds, unix.peerCredentials, 'socket'),
+    receiveDescriptors: [
+      ...refusalsOf(notFds, (socket) => unix.receiveDescriptors(socket), 'socket'),
+      ...refusalsOf(notObjects, (options) => unix.receiveDescriptors(none, options), 'options'),
+      unknownName('max', (options) => unix.receiveDescriptors(none, options)),
+      ...refusalsOf([...notNumbers, -1, 254], (max) => unix.receiveDescriptors(none, { max }), 'max'),
+      ...refusalsOf([...notNumbers, -1, 0], (size) => unix.receiveDescriptors(none, { size }), 'size'),
+    ],
+    serve: [
+      ...refusalsOf([undefined, ...notObjects, {}], (listener) => unix.serve(listener, none as Bad), 'listener'),
+      ...refusalsOf(
+        [undefined, ...notObjects, {}],
+        (server) => withListener((listener) => unix.serve(listener, server)),
+        'server',
+      ),
+    ],
+    sendDescriptors: [
+      ...refusalsOf(notFds, (socket) => unix.sendDescriptors(socket, [0]), 'socket'),
+      ...refusalsOf(
+        [undefined, null, 1, 'text', {}],
+        (descriptors) => unix.sendDescriptors(none, descriptors),
+        'descriptors',
+      ),
+      ...refusalsOf([...notFds, -1], (bad) => unix.sendDescriptors(none, [0, bad]), 'descriptors[1]'),
+      ...refusalsOf([Array(254).fill(0)], (descriptors) => unix.sendDescriptors(none, descriptors), 'descriptors'),
+      ...refusalsOf(notBytes, (data) => unix.sendDescriptors(none, [0], data), 'data'),
+    ],
+    unixPair: refusalsOf(notNumbers, unix.unixPair, 'type'),
+  },
+  [core, streams],
+)
 
 it('connect leaves nothing open if it rejects', async () => {
   const before = openDescriptors().length

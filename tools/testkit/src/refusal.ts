@@ -1,10 +1,3 @@
-import * as root from '@linux-sockets/native-core'
-import * as codecs from '@linux-sockets/native-core/codecs'
-import * as epoll from '@linux-sockets/native-core/epoll'
-import * as filter from '@linux-sockets/native-core/filter'
-import * as interfaces from '@linux-sockets/native-core/interfaces'
-import * as resolve from '@linux-sockets/native-core/resolve'
-import * as streams from '@linux-sockets/native-core/streams'
 import { describe, expect, it } from 'vitest'
 
 /** A call with an invalid argument, and the message of its error, which begins with the argument's name. */
@@ -16,15 +9,18 @@ export const NAMED_OPTIONS = ['options', 'hints', 'query', 'changes', 'limit', '
 /**
  * Tests that bad input gets a clear error, in the words of the function that was called. The table must have every function,
  * constructor and method that `exported` offers, by names such as `connect`, `Reactor` and `Reactor.register`; a missing one
- * fails. What a package re-exports of native-core is tested there. A function that has no argument that can be wrong gets an empty list. A function with options needs an `unknownName`.
+ * fails. `elsewhere` are the
+ * modules whose exports `exported` repeats: those are tested with the package that they come from. A function that has no argument that can be wrong gets an empty list. A function with options needs an `unknownName`.
  */
 export function testRefusals(
   exported: Readonly<Record<string, unknown>>,
   table: Record<string, readonly Refusal[]>,
+  elsewhere: readonly object[] = [],
 ): void {
   describe('bad input', () => {
+    const repeated = new Set<unknown>(elsewhere.flatMap((module) => Object.values(module)))
     const callables = Object.entries(exported)
-      .filter(([, value]) => !native.has(value))
+      .filter(([, value]) => !repeated.has(value))
       .flatMap(callable)
 
     it('is tested for everything that the package exports', () => {
@@ -105,11 +101,6 @@ interface Callable {
 }
 
 /** Leaves out methods that have neither a required parameter nor options. Options of static methods count as the class's. */
-/** What native-core exports. Its own tests import its sources, which are other objects. */
-const native = new Set<unknown>(
-  [root, codecs, epoll, filter, interfaces, resolve, streams].flatMap((entry) => Object.values(entry)),
-)
-
 function callable([name, value]: [string, unknown]): Callable[] {
   if (typeof value !== 'function') return []
   const made = methodsOf(value).flatMap(([, method]) => optionsOf(method))
