@@ -11,7 +11,7 @@ guardDescriptors()
 compileSources()
 
 describe('attachEpoll', () => {
-  it('writes the events to the given array, as long as it is not detached', async () => {
+  it('writes the events to the given array until it is stopped', async () => {
     using epoll = epollCreate()
     using counter = eventfd(7)
     epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN, 0xffff_ffff, 2)
@@ -24,7 +24,7 @@ describe('attachEpoll', () => {
     attachment.ref()
     while (seen.length < 3) await setImmediate()
     for (let turn = 0; turn < 3; turn++) await setImmediate()
-    attachment.detach()
+    attachment.stop()
     expect(seen).toEqual(Array(3).fill([1, EPOLLIN, 0xffff_ffff, 2, 0, 0, 0]))
   })
 
@@ -36,7 +36,7 @@ describe('attachEpoll', () => {
     expect(() => attachEpoll(epoll, new Uint32Array(3), null as never)).toThrow(TypeError)
   })
 
-  it('is detached once, and when its instance is closed', async () => {
+  it('is stopped once, and when its instance is closed', async () => {
     const { code, stdout } = await runModule(`
       import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from '../index.js'
       const epoll = epollCreate()
@@ -46,7 +46,7 @@ describe('attachEpoll', () => {
       // A later attachment may have the boundary's handle of the former.
       const counter = eventfd(1)
       const called = new Promise((resolve) => watch(counter, EPOLLIN, resolve))
-      attachment.detach()
+      attachment.stop()
       attachment.unref()
       attachment.lead(true)
       await called
@@ -66,7 +66,7 @@ describe('attachEpoll', () => {
       attachment.ref()
       process.on('uncaughtException', ({ code }) => {
         console.log(code)
-        attachment.detach()
+        attachment.stop()
       })
       structuredClone(events, { transfer: [events.buffer] })
     `)
@@ -93,7 +93,7 @@ describe('an attachment that leads', () => {
     attachment.ref()
     pair[0].send(byte)
     const close = () => {
-      attachment.detach()
+      attachment.stop()
       for (const owned of [...pair, epoll]) owned.close()
     }
     return { attachment, turns: () => turns, close }
@@ -133,7 +133,7 @@ describe('an attachment that leads', () => {
         const attachment = attachEpoll(epoll, new Uint32Array(3), () => {
           readv(counter, [Buffer.alloc(8)])
           console.log('still there')
-          attachment.detach()
+          attachment.stop()
         })
         attachment.ref()
       }
@@ -158,7 +158,7 @@ describe('an attachment that leads', () => {
     await new Promise<void>((resolve) => {
       const attachment = attachEpoll(epoll, new Uint32Array(3), () => {
         if (++turns < 5) return
-        attachment.detach()
+        attachment.stop()
         resolve()
       })
       attachment.ref()
