@@ -1,5 +1,5 @@
-// Names, numbers and interfaces by the C library. Lookups block, so they run on detached threads of our own; src/resolve/resolve.ts
-// says how many there are, and why libuv's pool isn't used.
+// Names, numbers and interfaces by the C library. Lookups block, so they run on detached threads of our own;
+// src/resolve/resolve.ts says how many there are, and why libuv's pool isn't used.
 #include <arpa/inet.h>
 #include <locale.h>
 #include <net/if.h>

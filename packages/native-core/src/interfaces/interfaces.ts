@@ -12,7 +12,7 @@ import { netlinkDump } from './netlink.js'
 
 /**
  * Returns the interfaces of this machine (of its network namespace) in the order of their indexes, including those that are
- * down or have no address. Like getifaddrs(3) it uses rtnetlink, which also has the MTU and the flags of addresses.
+ * down or have no address. It has more than getifaddrs(3): the MTU, and the flags of addresses.
  * @throws SystemError `EAGAIN` if the interfaces kept changing, or the kernel had no complete answer; the call never waits
  * for one. `EMFILE`, …
  * @see {@link https://man7.org/linux/man-pages/man7/rtnetlink.7.html rtnetlink(7)}

@@ -28,7 +28,7 @@ export type AddressOnInterface = InetAddress & {
 export interface NetworkInterface {
   /** `'eth0'` */
   readonly name: string
-  /** The interface index, as in `scope`, `IP_PKTINFO` and the like; at least 1. */
+  /** The number of the interface (`interfaceIndexOf`), as in `scope`, `IP_PKTINFO` and the like; at least 1. */
   readonly ifindex: number
   /** `IFF_…` */
   readonly flags: number
