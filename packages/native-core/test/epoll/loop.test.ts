@@ -38,7 +38,7 @@ describe('attachEpoll', () => {
 
   it('is stopped once, and when its instance is closed', async () => {
     const { code, stdout } = await runModule(`
-      import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from '../index.js'
+      import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from './everything.js'
       const epoll = epollCreate()
       const attachment = attachEpoll(epoll, new Uint32Array(3), () => {})
       attachment.ref()
@@ -57,7 +57,7 @@ describe('attachEpoll', () => {
 
   it('reports a detached events array as an error, and survives', async () => {
     const { code, stdout } = await runModule(`
-      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd } from '../index.js'
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd } from './everything.js'
       const epoll = epollCreate()
       const counter = eventfd(1)
       epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN)
@@ -125,7 +125,7 @@ describe('an attachment that leads', () => {
   it('keeps its instance from garbage collection, though nothing else refers to it', async () => {
     const { code, stdout, stderr } = await runModule(
       `
-      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from '../index.js'
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from './everything.js'
       const counter = eventfd()
       const attach = () => {
         const epoll = epollCreate()
@@ -142,7 +142,7 @@ describe('an attachment that leads', () => {
         gc()
         await new Promise(setImmediate)
       }
-      const { writev } = await import('../index.js')
+      const { writev } = await import('./everything.js')
       writev(counter, [Buffer.from(BigUint64Array.of(1n).buffer)])
       `,
       { options: ['--expose-gc'] },
