@@ -11,30 +11,23 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import {
   decodeAddress,
-  errno,
   formatAddress,
   formatIpv4,
   formatIpv6,
   type InetAddress,
-  Socket,
-  SystemError,
   type UnixAddress,
 } from '@linux-sockets/native-core'
 import {
   AF_INET,
   AF_INET6,
-  AF_NETLINK,
   AF_UNIX,
   IPPROTO_TCP,
   IPPROTO_UDP,
-  MSG_PEEK,
-  MSG_TRUNC,
   SOCK_DGRAM,
-  SOCK_RAW,
   SOCK_SEQPACKET,
   SOCK_STREAM,
 } from '@linux-sockets/native-core/constants'
-import { interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+import { interfaceNameOf, netlinkAttributes, netlinkDump } from '@linux-sockets/native-core/interfaces'
 import { TCP_INFO, type TcpInfo } from '@linux-sockets/tcp'
 
 const KINDS = ['tcp', 'udp', 'unix'] as const
@@ -154,7 +147,7 @@ function inetSockets(netid: 'tcp' | 'udp', family: number, states: number, info:
   if (info) request.writeUInt8((1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1)), 2)
   request.writeUInt32LE(states, 4)
   return dump(request).map((message) => {
-    const found = attributes(message.subarray(72))
+    const found = netlinkAttributes(message, 72)
     const ifindex = message.readUInt32LE(40)
     const v6only = found.get(INET_DIAG_SKV6ONLY)
     const tcpInfo = found.get(INET_DIAG_INFO)
@@ -192,7 +185,7 @@ function unixSockets(states: number): SocketEntry[] {
   request.writeUInt32LE(states, 4)
   request.writeUInt32LE(UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN, 12)
   const all = dump(request).map((message) => {
-    const found = attributes(message.subarray(16))
+    const found = netlinkAttributes(message, 16)
     const queues = found.get(UNIX_DIAG_RQLEN)
     return {
       netid: UNIX_TYPES[message.readUInt8(1)] as UnixType,
@@ -213,80 +206,9 @@ function unixAddress(name: Uint8Array = new Uint8Array()): UnixAddress {
   return decodeAddress(Uint8Array.of(AF_UNIX, 0, ...name)) as UnixAddress
 }
 
-/** Sends a request, and returns the messages of the kernel's answer without their headers. */
-function dump(request: Buffer): Buffer[] {
-  for (let tries = 0; tries < DUMP_TRIES; tries++) {
-    const messages = tryDump(request)
-    if (messages !== undefined) return messages
-  }
-  throw new SystemError(errno.EAGAIN, 'recvfrom', 'the sockets change too fast to be read')
-}
-
-/** Returns undefined if sockets changed during the dump, so that parts may be missing. */
-function tryDump(request: Buffer): Buffer[] | undefined {
-  using socket = Socket.open(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)
-  const header = Buffer.alloc(HEADER)
-  header.writeUInt32LE(HEADER + request.length, 0)
-  header.writeUInt16LE(SOCK_DIAG_BY_FAMILY, 4)
-  header.writeUInt16LE(NLM_F_REQUEST | NLM_F_DUMP, 6)
-  socket.sendTo(Buffer.concat([header, request]), { family: 'netlink', pid: 0 })
-
-  const all: Buffer[] = []
-  let interrupted = false
-  for (;;) {
-    const part = receive(socket)
-    for (let at = 0; at < part.length; ) {
-      const size = part.length - at < HEADER ? 0 : part.readUInt32LE(at)
-      if (size < HEADER || at + size > part.length) throw new SystemError(errno.EBADMSG, 'recvfrom', 'sock_diag')
-      const body = part.subarray(at + HEADER, at + size)
-      if ((part.readUInt16LE(at + 6) & NLM_F_DUMP_INTR) !== 0) interrupted = true
-      switch (part.readUInt16LE(at + 4)) {
-        case SOCK_DIAG_BY_FAMILY:
-          all.push(body)
-          break
-        case NLMSG_ERROR:
-          throw failure(body)
-        case NLMSG_DONE:
-          // The error of a dump that broke off.
-          if (body.length >= 4 && body.readInt32LE(0) < 0) throw failure(body)
-          return interrupted ? undefined : all
-      }
-      at += align(size)
-    }
-  }
-}
-
-/** Receives the next messages. The kernel has them ready once it got the request, or once the ones before were received. */
-function receive(socket: Socket): Buffer {
-  for (;;) {
-    // Bytes that don't fit into the buffer would be lost.
-    const next = socket.recvFrom(NOTHING, MSG_PEEK | MSG_TRUNC)
-    const buffer = Buffer.allocUnsafe(next?.length ?? 0)
-    const received = socket.recvFrom(buffer)
-    if (received === null) throw new SystemError(errno.EAGAIN, 'recvfrom', 'sock_diag')
-    // Other processes may send to the socket, too. The kernel's port is 0.
-    if (received.address?.family === 'netlink' && received.address.pid === 0) return buffer
-  }
-}
-
-/** `struct nlmsgerr` begins with −errno. ENOENT means that the kernel has no sock_diag for that kind of socket. */
-function failure(body: Buffer): SystemError {
-  return new SystemError(-body.readInt32LE(0), 'recvfrom', 'sock_diag')
-}
-
-function attributes(bytes: Buffer): Map<number, Buffer> {
-  const found = new Map<number, Buffer>()
-  for (let at = 0; at + 4 <= bytes.length; ) {
-    const size = bytes.readUInt16LE(at)
-    if (size < 4 || at + size > bytes.length) break
-    found.set(bytes.readUInt16LE(at + 2), bytes.subarray(at + 4, at + size))
-    at += align(size)
-  }
-  return found
-}
-
-function align(size: number): number {
-  return (size + 3) & ~3
+/** Returns the kernel's answer to a request. `ENOENT` means that it has no sock_diag for that kind of socket. */
+function dump(request: Uint8Array): Buffer[] {
+  return netlinkDump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request).map(({ body }) => body)
 }
 
 const NETLINK_SOCK_DIAG = 4
@@ -305,15 +227,6 @@ const UNIX_TYPES: Readonly<Record<number, UnixType>> = {
   [SOCK_DGRAM]: 'u_dgr',
   [SOCK_SEQPACKET]: 'u_seq',
 }
-/** sizeof(struct nlmsghdr) */
-const HEADER = 16
-const NLMSG_ERROR = 2
-const NLMSG_DONE = 3
-const NLM_F_REQUEST = 0x1
-const NLM_F_DUMP_INTR = 0x10
-const NLM_F_DUMP = 0x300
-const DUMP_TRIES = 16
-const NOTHING = new Uint8Array()
 
 const USAGE = `usage: node ss.js [options]
   -t, --tcp  -u, --udp  -x, --unix    only these
@@ -385,11 +298,11 @@ function inetText({ family, address, port }: InetAddress, v6only = false, ifinde
   return `${family === 'ipv6' ? ipv6 : address}${ifindex === 0 ? '' : `%${interfaceText(ifindex)}`}:${port || '*'}`
 }
 
-function interfaceText(index: number): string {
+function interfaceText(ifindex: number): string {
   try {
-    return interfaceNameOf(index)
+    return interfaceNameOf(ifindex)
   } catch {
-    return `if${index}`
+    return `if${ifindex}`
   }
 }
 

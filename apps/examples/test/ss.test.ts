@@ -1,8 +1,5 @@
 /** Compares our `ss` with the real one on the sockets of a separate namespace. */
-import { fstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { Socket } from '@linux-sockets/native-core'
-import { AF_NETLINK } from '@linux-sockets/native-core/constants'
 import {
   createNamespace,
   guardDescriptors,
@@ -13,16 +10,10 @@ import {
   spawnProgram,
   temporaryDirectory,
   waitForLine,
-  withFault,
 } from '@linux-sockets/testkit'
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
-import { sockets } from '../src/ss.js'
+import { beforeEach, describe, expect, it } from 'vitest'
 
 guardDescriptors()
-
-const NLMSG_ERROR = 2
-const NLMSG_DONE = 3
-const NLM_F_DUMP_INTR = 0x10
 
 const program = resolve(import.meta.dirname, '../dist/ss.js')
 
@@ -215,37 +206,6 @@ describe('compared with ss', () => {
   })
 })
 
-describe('a dump', () => {
-  beforeEach((test) => skipUnless(test, needProgram('strace')))
-
-  it('that was interrupted is repeated', async () => {
-    const pair = Socket.pair()
-    for (const socket of pair) onTestFinished(() => socket.close())
-    const { outcome } = await withFault(firstMessage(NLMSG_DONE, { flags: NLM_F_DUMP_INTR }), () =>
-      sockets({ kinds: ['unix'] }),
-    )
-    const found = outcome.status === 'fulfilled' ? outcome.value : []
-    const [inode, peerInode] = pair.map(({ fd }) => fstatSync(fd).ino)
-    expect(found).toContainEqual(expect.objectContaining({ netid: 'u_str', state: 'ESTAB', inode, peerInode }))
-  })
-
-  it('ignores messages that are not from the kernel', async () => {
-    const refusal = firstMessage(NLMSG_ERROR, { result: -2, sender: 4711 })
-    const { outcome } = await withFault(refusal, () => sockets({ kinds: ['unix'] }))
-    expect(outcome).toMatchObject({ status: 'fulfilled' })
-  })
-
-  it.each([
-    ['that is always interrupted', firstMessage(NLMSG_DONE, { flags: NLM_F_DUMP_INTR, when: '2+2' }), 'EAGAIN'],
-    ['that is refused by the kernel', firstMessage(NLMSG_ERROR, { result: -2 }), 'ENOENT'],
-    ['that breaks off', firstMessage(NLMSG_DONE, { result: -12 }), 'ENOMEM'],
-    ['that has an invalid message', firstMessage(NLMSG_DONE, { length: 8 }), 'EBADMSG'],
-  ])('%s is an error', async (_, fault, code) => {
-    const { outcome } = await withFault(fault, () => sockets({ kinds: ['unix'] }))
-    expect(outcome).toMatchObject({ status: 'rejected', reason: { code } })
-  })
-})
-
 it('refuses unknown arguments', async () => {
   const { code, stderr } = await spawnProgram(process.execPath, [program, '-q']).finished
   expect(stderr).toMatch(/^Unknown option '-q'.*\nusage: /)
@@ -259,19 +219,6 @@ async function openEveryKind() {
   const opened = namespace.spawn('python3', ['-c', EVERY_KIND, path])
   const { pid, dup, ...found } = JSON.parse(await waitForLine(opened, /^\{/))
   return { namespace, path, pid, dup, at: (name: string): Opened => found[name] }
-}
-
-/** Returns a fault that puts a message of netlink(7) first. Of the two calls for each buffer, the second one fills it. */
-function firstMessage(type: number, { flags = 0, result = 0, length = 20, when = '2', sender = 0 }): string {
-  const message = Buffer.alloc(20)
-  message.writeUInt32LE(length, 0)
-  message.writeUInt16LE(type, 4)
-  message.writeUInt16LE(flags, 6)
-  message.writeInt32LE(result, 16)
-  const address = Buffer.alloc(12)
-  address.writeUInt16LE(AF_NETLINK, 0)
-  address.writeUInt32LE(sender, 4)
-  return `recvfrom:poke_exit=@arg2=${message.toString('hex')},@arg5=${address.toString('hex')}:when=${when}`
 }
 
 interface Opened {

@@ -9,22 +9,40 @@
  *       const { host } = await reverse(address)
  *       console.log(address.family, address.address, 'is', host)
  *     }
- *     for (const { name, index, addresses } of interfaces()) {
- *       console.log(index, name, addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' '))
+ *     for (const { name, ifindex, addresses } of interfaces()) {
+ *       console.log(ifindex, name, addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`).join(' '))
  *     }
  */
 export {
+  type AddressLike,
   formatAddress,
   formatIpv4,
   formatIpv6,
+  type InetAddress,
+  type Ipv4Address,
+  type Ipv6Address,
   inetAton,
   inetNtop,
   inetPton,
   parseAddress,
   parseIpv4,
   parseIpv6,
+  type SocketAddress,
+  SystemError,
+  type UnixAbstractAddress,
+  type UnixPathAddress,
 } from '@linux-sockets/native-core'
 export {
+  AF_INET,
+  AF_INET6,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_STREAM,
+} from '@linux-sockets/native-core/constants'
+export {
+  type AddressOnInterface,
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
   IFA_F_HOMEADDRESS,
@@ -50,8 +68,14 @@ export {
   IFF_RUNNING,
   IFF_SLAVE,
   IFF_UP,
+  type InterfaceChange,
+  type InterfaceWatch,
   interfaceIndexOf,
   interfaceNameOf,
+  interfaces,
+  type NetworkInterface,
+  type WatchInterfacesOptions,
+  watchInterfaces,
 } from '@linux-sockets/native-core/interfaces'
 export {
   AI_ADDRCONFIG,
@@ -84,11 +108,9 @@ export {
   NI_NUMERICHOST,
   NI_NUMERICSERV,
 } from '@linux-sockets/native-core/resolve'
-export * from './candidates.js'
-export { type InterfaceChange, type InterfaceWatch, type WatchInterfacesOptions, watchInterfaces } from './changes.js'
-export * from './error.js'
-export * from './interfaces.js'
+export { type CandidateOptions, candidates } from './candidates.js'
+export { AddressInfoError, type AddressInfoErrorCode, eai } from './error.js'
 export type { LookupOptions } from './lookup.js'
-export * from './resolve.js'
-export * from './reverse.js'
-export * from './text.js'
+export { type ResolvedAddress, type ResolveHints, resolve } from './resolve.js'
+export { type ReversedAddress, reverse } from './reverse.js'
+export { formatHostPort, type HostPort, parseHostPort } from './text.js'

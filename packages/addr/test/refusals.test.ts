@@ -72,7 +72,7 @@ testRefusals(addr, {
   inetNtop: each([...notBytes, new Uint8Array(16)], (bytes) => addr.inetNtop(2, bytes), 'address'),
   inetPton: each(notTexts, (text) => addr.inetPton(2, text), 'text'),
   interfaceIndexOf: each(notTexts, addr.interfaceIndexOf, 'name'),
-  interfaceNameOf: each([...notInt32, -1], addr.interfaceNameOf, 'index'),
+  interfaceNameOf: each([...notInt32, -1], addr.interfaceNameOf, 'ifindex'),
   interfaces: [],
   parseAddress: each([...notTexts, 'localhost:80'], (text) => addr.parseAddress(text), 'text'),
   parseHostPort: each([...notTexts, '', 'a:b'], addr.parseHostPort, 'text'),
@@ -80,5 +80,6 @@ testRefusals(addr, {
   parseIpv6: each([...notTexts, '127.0.0.1'], addr.parseIpv6, 'address'),
   resolve,
   reverse,
+  SystemError: [],
   watchInterfaces: watches,
 })

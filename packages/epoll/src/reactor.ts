@@ -12,6 +12,7 @@ import {
 } from '@linux-sockets/native-core'
 import { EPOLLET, EPOLLEXCLUSIVE, EPOLLIN } from '@linux-sockets/native-core/constants'
 import {
+  checkBoolean,
   checkFunction,
   checkHandlers,
   checkOptions,
@@ -223,14 +224,21 @@ export class Reactor implements Disposable {
   }
 
   /**
-   * Makes the thread wait in this reactor's own epoll_wait(2) instead of Node's loop, from the next event on. This saves one
-   * system call in every turn. Node's loop runs as soon as it has something to do; promises, timers and messages work as
-   * usual. Meant for a Worker that does little else. The promise is fulfilled by `stop` or `close`; until then the process
-   * stays alive as long as anything is registered.
+   * Returns a promise that is fulfilled by `stop` or `close`. Until then the process stays alive as long as anything is
+   * registered.
+   *
+   * With `lead`, the default, the thread waits in this reactor's own epoll_wait(2) instead of Node's loop, from the next event
+   * on. This saves one system call in every turn. Node's loop runs as soon as it has something to do; promises, timers and
+   * messages work as usual. Meant for a Worker that does little else. `lead` is experimental: see `Attachment.lead` of
+   * native-core. With `{ lead: false }` the reactor stays on Node's loop.
+   * @throws TypeError if an option is invalid
    */
-  run(): Promise<void> {
+  run(options: { readonly lead?: boolean | undefined } = {}): Promise<void> {
+    checkOptions(options, 'options', { lead: true })
+    const { lead = true } = options
+    checkBoolean(lead, 'lead')
     if (this.#closed) return Promise.resolve()
-    this.#table.list.lead(true)
+    this.#table.list.lead(lead)
     return new Promise((resolve) => this.#ended.push(resolve))
   }
 

@@ -14,6 +14,11 @@ describe('the system calls of a server', () => {
   it.for([
     ["on Node's loop", '', ['wait of libuv', 'wait', 'recvfrom', 'sendto']],
     ['in a reactor that runs the thread', 'reactor.run()', ['wait', 'recvfrom', 'sendto']],
+    [
+      "in one that runs on Node's loop",
+      'reactor.run({ lead: false })',
+      ['wait of libuv', 'wait', 'recvfrom', 'sendto'],
+    ],
   ] as const)('are the minimum for each message, %s', async ([_name, run, expected], test) => {
     skipUnless(test, needProgram('strace'))
     const traced = await traceServer(`${ECHO}\n${run}`, QUIET)

@@ -277,35 +277,38 @@ describe('Reactor', () => {
     expect(reactor.size).toBe(0)
   })
 
-  it('runs a thread until it is stopped, together with Node’s timers and promises', async () => {
-    using reactor = new Reactor()
-    const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
-    let turns = 0
-    for (const [from, to] of [
-      [a, b],
-      [b, a],
-    ] as const) {
-      reactor.register(from, EPOLLIN | EPOLLET, async () => {
-        turns++
-        from.recv(buffer)
-        await null
-        to.closed || from.send(hello)
-      })
-    }
-    const running = reactor.run()
-    a.send(hello)
-    while (turns < 100) await setTimeout(1)
-    reactor.stop()
-    await running
-    const stoppedAt = turns
-    while (turns < stoppedAt + 10) await setImmediate()
-    const again = reactor.run()
-    reactor.close()
-    await again
-    await reactor.run()
-    a.close()
-    b.close()
-  })
+  it.each([true, false])(
+    'runs until it is stopped, together with Node’s timers and promises, with lead %s',
+    async (lead) => {
+      using reactor = new Reactor()
+      const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
+      let turns = 0
+      for (const [from, to] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        reactor.register(from, EPOLLIN | EPOLLET, async () => {
+          turns++
+          from.recv(buffer)
+          await null
+          to.closed || from.send(hello)
+        })
+      }
+      const running = reactor.run({ lead })
+      a.send(hello)
+      while (turns < 100) await setTimeout(1)
+      reactor.stop()
+      await running
+      const stoppedAt = turns
+      while (turns < stoppedAt + 10) await setImmediate()
+      const again = reactor.run({ lead })
+      reactor.close()
+      await again
+      await reactor.run()
+      a.close()
+      b.close()
+    },
+  )
 })
 
 /** Keeps the thread busy for so many milliseconds. */

@@ -210,6 +210,11 @@ testRefusals(epoll, {
     ...optionRefusals('protocol', ['tcp', 1.5, -1], (value) => reactor.connect(address, handlers, value)),
     ...optionRefusals('localAddress', [null, 5, 'nowhere'], (value) => reactor.connect(address, handlers, value)),
   ],
+  'Reactor.run': [
+    ...refusalsOf([null, 1, 'text'], (options) => reactor.run(options), /^options must be/),
+    ...optionRefusals('lead', [null, 1, 'yes'], (options) => reactor.run(options)),
+    unknownName('lead', (options) => reactor.run(options)),
+  ],
   'Reactor.waker': refusalsOf([undefined, ...functions], (callback) => reactor.waker(callback), /^callback must be/),
   Server: [
     ...ofHandlers((value) => new epoll.Server(reactor, gone, value, {}, () => {})),

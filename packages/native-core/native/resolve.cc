@@ -1,9 +1,9 @@
+// Names, numbers and interfaces by the C library. Lookups block, so they run on detached threads of our own;
+// src/resolve/resolve.ts says how many there are, and why libuv's pool isn't used.
 #include <arpa/inet.h>
-#include <ifaddrs.h>
 #include <locale.h>
 #include <net/if.h>
 #include <netdb.h>
-#include <netpacket/packet.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -316,60 +316,6 @@ int32_t if_indextoname(Args& a) {
   if (length > name.size) return -ENOSPC;
   std::copy_n(written, length, name.data);
   return static_cast<int32_t>(length);
-}
-
-// Per record: u32 record length (this word included), u32 flags, u32 name length, u32 address length, u32 netmask
-// length, u32 broadcast or destination address length; then the four byte strings in that order, each padded to 4.
-// Numbers are in host order, addresses are sockaddrs, and length 0 means none. Only whole records are written.
-int32_t getifaddrs(Args& a) {
-  const Bytes out = a.bytes(0);
-  if (a.complaint()) return a.complaint();
-  ifaddrs* list = nullptr;
-  const int rc = retry([&] { return ::getifaddrs(&list); });
-  if (rc == -1) return -errno;
-
-  // A sockaddr does not know its length; Linux interfaces have these three families.
-  const auto size_of = [](const sockaddr* address) -> uint32_t {
-    if (!address) return 0;
-    switch (address->sa_family) {
-      case AF_INET:
-        return sizeof(sockaddr_in);
-      case AF_INET6:
-        return sizeof(sockaddr_in6);
-      case AF_PACKET: {
-        // Hardware addresses of more than 8 bytes exceed the struct; the C library has room for them.
-        const auto* link = reinterpret_cast<const sockaddr_ll*>(address);
-        const size_t size = offsetof(sockaddr_ll, sll_addr) + link->sll_halen;
-        return static_cast<uint32_t>(std::max(sizeof(sockaddr_ll), size));
-      }
-      default:
-        return sizeof(sockaddr);
-    }
-  };
-
-  size_t total = 0;
-  bool full = false;
-  std::string record;
-  for (const ifaddrs* entry = list; entry; entry = entry->ifa_next) {
-    const uint32_t name_length = static_cast<uint32_t>(std::strlen(entry->ifa_name));
-    record.assign(sizeof(uint32_t), '\0');
-    put(record, entry->ifa_flags);
-    put(record, name_length);
-    put(record, size_of(entry->ifa_addr));
-    put(record, size_of(entry->ifa_netmask));
-    put(record, size_of(entry->ifa_broadaddr));
-    put(record, entry->ifa_name, name_length);
-    put(record, entry->ifa_addr, size_of(entry->ifa_addr));
-    put(record, entry->ifa_netmask, size_of(entry->ifa_netmask));
-    put(record, entry->ifa_broadaddr, size_of(entry->ifa_broadaddr));
-    const uint32_t length = static_cast<uint32_t>(record.size());
-    std::memcpy(&record[0], &length, sizeof length);
-    full = full || length > out.size - total;
-    if (!full) record.copy(reinterpret_cast<char*>(out.data) + total, length);
-    total += length;
-  }
-  ::freeifaddrs(list);
-  return static_cast<int32_t>(total);
 }
 
 int32_t resolve_open(Args& a) {

@@ -19,7 +19,7 @@
   /* epoll.cc */                                                                                                      \
   X(epoll_create1) X(epoll_ctl) X(epoll_pwait2)                                                                       \
   /* resolve.cc */                                                                                                    \
-  X(inet_pton) X(inet_ntop) X(if_nametoindex) X(if_indextoname) X(getifaddrs)                                         \
+  X(inet_pton) X(inet_ntop) X(if_nametoindex) X(if_indextoname)                                                       \
   X(resolve_open) X(resolve_limit) X(getaddrinfo) X(getnameinfo) X(resolve_cancel)                                    \
   /* watch.cc */                                                                                                      \
   X(loop_attach) X(loop_ref) X(loop_lead) X(loop_detach)

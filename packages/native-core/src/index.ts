@@ -68,8 +68,7 @@ export {
   setNonBlocking,
   writev,
 } from './fd.js'
-export { inetNtop, inetPton } from './interface.js'
-export { formatIpv4, formatIpv6, inetAton, parseIpv4, parseIpv6 } from './ip.js'
+export { formatIpv4, formatIpv6, inetAton, inetNtop, inetPton, parseIpv4, parseIpv6 } from './ip.js'
 export {
   effectiveBacklog,
   getResourceLimit,

@@ -1,4 +1,7 @@
-import { checkBytes, checkString, quote } from './argument.js'
+import { checkBytes, checkInt32, checkString, quote } from './argument.js'
+import { AF_INET, AF_INET6 } from './constants.js'
+import { check } from './error.js'
+import { native } from './native.js'
 
 /**
  * Parses the text of an IPv4 address into 4 bytes. As strict as inet_pton(3): four decimal numbers, no leading zeros.
@@ -77,6 +80,37 @@ export function formatIpv6(bytes: Uint8Array): string {
   return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`
 }
 
+/**
+ * inet_pton(3): parses an address as the C library does; `null` if the text is no address of that family (`AF_INET`,
+ * `AF_INET6`).
+ * @throws SystemError `EAFNOSUPPORT` for other families
+ * @see {@link https://man7.org/linux/man-pages/man3/inet_pton.3.html inet_pton(3)}
+ */
+export function inetPton(family: number, text: string): Uint8Array | null {
+  checkInt32(family, 'family')
+  checkString(text, 'text')
+  const address = new Uint8Array(family === AF_INET6 ? 16 : 4)
+  return check(native.inet_pton(family, Buffer.from(text), address), 'inet_pton') === 1 ? address : null
+}
+
+/**
+ * inet_ntop(3): formats an address as the C library does, 4 bytes of `AF_INET` or 16 of `AF_INET6`. `formatIpv6` follows
+ * RFC 5952.
+ * @throws SystemError `EAFNOSUPPORT` for other families
+ * @throws TypeError, RangeError for any other number of bytes
+ * @see {@link https://man7.org/linux/man-pages/man3/inet_ntop.3.html inet_ntop(3)}
+ */
+export function inetNtop(family: number, address: Uint8Array): string {
+  checkInt32(family, 'family')
+  checkBytes(address, 'address')
+  const length = family === AF_INET ? 4 : 16
+  if ((family === AF_INET || family === AF_INET6) && address.length !== length) {
+    throw new RangeError(`address must be ${length} bytes, not ${address.length}`)
+  }
+  const text = Buffer.alloc(INET6_ADDRSTRLEN)
+  return text.toString('latin1', 0, check(native.inet_ntop(family, address, text), 'inet_ntop'))
+}
+
 /** Like `parseIpv4`, but returns undefined instead of throwing. For this package's own use. */
 export function readIpv4(text: string): Uint8Array | undefined {
   const parts = text.split('.')
@@ -123,6 +157,8 @@ function readGroups(text: string, atEnd: boolean): number[] | undefined {
   }
   return bytes
 }
+
+const INET6_ADDRSTRLEN = 46
 
 function checkLength(bytes: Uint8Array, length: number): void {
   checkBytes(bytes, 'bytes')

@@ -127,7 +127,6 @@ export interface Native {
   /** The length of the name. */
   if_indextoname(index: number, name: Uint8Array): number
   /** Returns the size of the whole list in bytes; nothing past `list.length` is written. Layout: native/resolve.cc. */
-  getifaddrs(list: Uint8Array): number
   /** Opens a pool of threads, at first one; returns a handle. `done` is called with the outcome of each request. */
   resolve_open(done: (id: number, eai: number, errno: number, result: Uint8Array | null) => void): number
   /** Sets the most threads. Threads beyond that number finish their request first. */

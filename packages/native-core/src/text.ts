@@ -6,7 +6,7 @@ import {
   type UnixPathAddress,
 } from './address.js'
 import { checkInteger, checkString, describe, quote } from './argument.js'
-import { interfaceIndexOf } from './interface.js'
+import { interfaceIndexOf } from './interfaces/name.js'
 import { formatIpv6, readIpv4, readIpv6 } from './ip.js'
 
 /**

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import * as constants from '../src/constants.js'
 import { errno } from '../src/errno.js'
 import * as filter from '../src/filter.js'
-import * as interfaces from '../src/interface.js'
+import * as flags from '../src/interfaces/flags.js'
 import * as ip from '../src/options/ip.js'
 import * as ipv6 from '../src/options/ipv6.js'
 import * as socket from '../src/options/socket.js'
@@ -45,7 +45,7 @@ const includes = [
 const options = [socket, ip, ipv6].flatMap(rowsOf).map(({ name, option }) => [name, option] as const)
 const numbers = [
   ...[constants, filter].flatMap((module) => numbersOf(module)),
-  ...[interfaces, resolve].flatMap((module) => numbersOf(module, /^(AI|NI|EAI|IFF|IFA_F)_/)),
+  ...[flags, resolve].flatMap((module) => numbersOf(module, /^(AI|NI|EAI|IFF|IFA_F)_/)),
 ]
 const errnos = Object.entries(errno)
 /** Rows of control messages, should there be any. */

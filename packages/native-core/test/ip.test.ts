@@ -1,6 +1,6 @@
-import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
+import { expectErrno, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { AF_INET, AF_INET6 } from '../src/constants.js'
+import { AF_INET, AF_INET6, AF_UNIX } from '../src/constants.js'
 import { formatIpv4, formatIpv6, inetAton, inetNtop, inetPton, parseIpv4, parseIpv6 } from '../src/index.js'
 
 guardDescriptors()
@@ -251,5 +251,32 @@ for line in sys.stdin:
     ['000000000000000000000000c0000201', '::c000:201'],
   ])('writes %s as %s (RFC 5952)', (bytes, text) => {
     expect(formatIpv6(Buffer.from(bytes, 'hex'))).toBe(text)
+  })
+})
+
+describe('inetPton, inetNtop', () => {
+  it('read and write addresses', () => {
+    expect(inetPton(AF_INET, '192.0.2.1')).toEqual(Uint8Array.of(192, 0, 2, 1))
+    expect(inetNtop(AF_INET, Uint8Array.of(192, 0, 2, 1))).toBe('192.0.2.1')
+    const bytes = inetPton(AF_INET6, '2001:DB8::1') as Uint8Array
+    expect(bytes).toHaveLength(16)
+    expect(inetNtop(AF_INET6, bytes)).toBe('2001:db8::1')
+    expect(inetNtop(AF_INET6, new Uint8Array(16).fill(255))).toBe('ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff')
+  })
+
+  it('return null for text that is no address', () => {
+    for (const text of ['', '1.2.3', '::g', 'localhost', '1.2.3.4\0', '::1\0']) {
+      expect(inetPton(AF_INET, text)).toBe(null)
+      expect(inetPton(AF_INET6, text)).toBe(null)
+    }
+    expect(inetPton(AF_INET, '::1')).toBe(null)
+    expect(inetPton(AF_INET6, `::${'0'.repeat(500)}`)).toBe(null)
+  })
+
+  it('refuse other families and too few bytes', () => {
+    expectErrno(() => inetPton(AF_UNIX, '/x'), 'EAFNOSUPPORT')
+    expectErrno(() => inetNtop(AF_UNIX, new Uint8Array(16)), 'EAFNOSUPPORT')
+    expect(() => inetNtop(AF_INET6, new Uint8Array(15))).toThrow()
+    expect(() => inetNtop(AF_INET, new Uint8Array(3))).toThrow()
   })
 })

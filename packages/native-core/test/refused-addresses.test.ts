@@ -3,7 +3,6 @@ import { guardDescriptors, testRefusals, unknownName } from '@linux-sockets/test
 import * as address from '../src/address.js'
 import * as byteorder from '../src/codecs/byteorder.js'
 import * as sockaddr from '../src/codecs/sockaddr.js'
-import * as inter from '../src/interface.js'
 import * as ip from '../src/ip.js'
 import * as resolve from '../src/resolve/resolve.js'
 import * as text from '../src/text.js'
@@ -11,7 +10,7 @@ import * as core from './everything.js'
 
 guardDescriptors()
 
-const files = [address, byteorder, inter, ip, resolve, sockaddr, text]
+const files = [address, byteorder, ip, resolve, sockaddr, text]
 const ours = Object.fromEntries(Object.entries(core).filter(([name]) => files.some((file) => name in file)))
 
 /** Values that are no text, no bytes, no number and no address. */
@@ -59,9 +58,6 @@ testRefusals(ours, {
   ntohs: each(notWords, core.ntohs, 'network'),
   htonl: each(notWords, core.htonl, 'host'),
   ntohl: each(notWords, core.ntohl, 'network'),
-  interfaceAddresses: [],
-  interfaceIndexOf: each([...notTexts, 'lo\0'], core.interfaceIndexOf, 'name'),
-  interfaceNameOf: each(notWords, core.interfaceNameOf, 'index'),
   inetPton: [
     ...each(notInt32, (family) => core.inetPton(family, '127.0.0.1'), 'family'),
     ...each(notTexts, (text) => core.inetPton(core.AF_INET, text), 'text'),

@@ -45,7 +45,6 @@ enum manner {
   X(fcntl, MINUS_ONE, false)                         \
   X(fcntl64, MINUS_ONE, false)                       \
   X(getaddrinfo, CODE, false)                        \
-  X(getifaddrs, MINUS_ONE, false)                    \
   X(getnameinfo, CODE, false)                        \
   X(getpeername, MINUS_ONE, false)                   \
   X(getsockname, MINUS_ONE, false)                   \

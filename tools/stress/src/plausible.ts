@@ -13,7 +13,6 @@ export const plausible: Readonly<Record<string, readonly string[]>> = {
   eventfd: ['EMFILE', 'ENOMEM'],
   fcntl64: ['EMFILE', 'EPERM'],
   getaddrinfo: ['EAI_AGAIN', 'EAI_MEMORY', 'EAI_SYSTEM'],
-  getifaddrs: ['EINTR', 'EMFILE', 'ENOMEM'],
   getnameinfo: ['EAI_AGAIN', 'EAI_MEMORY', 'EAI_SYSTEM'],
   getpeername: ['ENOBUFS', 'ENOTCONN'],
   getsockname: ['ENOBUFS'],

@@ -311,7 +311,7 @@ export const programs: Readonly<Record<string, Program>> = {
           } catch (error) {
             reject(error)
           }
-          attached.detach()
+          attached.stop()
         })
         attached.ref()
       })

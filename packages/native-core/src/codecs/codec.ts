@@ -66,7 +66,7 @@ export const microseconds: Codec<number> = int
 /** A TTL or hop limit in an `int`; −1 asks for the system's default where an option allows it. */
 export const hops: Codec<number> = int
 /** An interface index in an `int`; 0 means none. */
-export const interfaceIndex: Codec<number> = int
+export const ifindex: Codec<number> = int
 
 /** A flag in an `int`: 0 or 1. */
 export const bool: Codec<boolean> = {
@@ -226,7 +226,7 @@ export const ipv6: Codec<string> = {
 }
 
 /** An interface index in **network byte order**, as a plain number; 0 means none. */
-export const bigEndianInterfaceIndex: Codec<number> = {
+export const bigEndianIfindex: Codec<number> = {
   size: 4,
   encode: (value, view, what) => {
     checkInteger(value, 0, INT_MAX, what)

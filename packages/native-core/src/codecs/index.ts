@@ -15,7 +15,7 @@ export { control } from '../control.js'
 export { ro, rw, wo } from '../option.js'
 export { htonl, htons, ntohl, ntohs } from './byteorder.js'
 export {
-  bigEndianInterfaceIndex,
+  bigEndianIfindex,
   bool,
   bytes,
   type Codec,
@@ -30,8 +30,8 @@ export {
   hops,
   type Ipv4Interface,
   type Ipv6AtInterface,
+  ifindex,
   int,
-  interfaceIndex,
   ipv4,
   ipv4Interface,
   ipv6,

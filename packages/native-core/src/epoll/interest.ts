@@ -250,6 +250,6 @@ const RETRY_DELAY = 50
 
 function shut({ epoll, attachment, forget }: Instance): void {
   forget()
-  attachment.detach()
+  attachment.stop()
   closeQuietly(epoll)
 }

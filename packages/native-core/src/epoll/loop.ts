@@ -5,18 +5,22 @@ import { native } from '../native.js'
 import { checkEventWords } from './epoll.js'
 
 /** An epoll instance on Node's loop, from `attachEpoll`. A new one does not keep the process alive. */
-export interface Attachment {
+export interface Attachment extends Disposable {
   /** Keeps the process alive while it is attached. */
-  ref(): void
+  ref(): this
   /** Lets the process end although it is attached. */
-  unref(): void
+  unref(): this
   /**
-   * Whether the thread waits in this epoll instance itself, which saves a system call per batch. Node's loop then gets its
-   * turn as soon as it has something to do: events of its own, a timer, an immediate. Default false.
+   * Whether the thread waits in this epoll instance itself, which saves a system call per batch. Default false.
+   *
+   * Experimental. Node's loop gets its turn as soon as it has something to do: the instance watches the descriptor of the
+   * loop (`uv_backend_fd`) and waits no longer than its timeout (`uv_backend_timeout`). libuv has both so that loops can be
+   * embedded, but Node doesn't promise that they show all its work. If a version of Node had work that they don't show, that
+   * work would wait for the next event. With false everything works in the same way, with the additional system call.
    */
   lead(on: boolean): void
-  /** Detaches the instance, as its owner does by closing it. */
-  detach(): void
+  /** Takes the instance off the loop; it stays open. Closing the instance does the same. Idempotent. */
+  stop(): void
 }
 
 /**
@@ -40,21 +44,28 @@ export function attach(epoll: FdLike, events: Uint32Array, ready: (count: number
   const attached = { epoll, ready }
   const deliver = (count: number) => attached.ready(count)
   const fd = fdOf(epoll, 'epoll')
-  // −1 once detached: the boundary reuses its handles.
+  // −1 once stopped: the boundary reuses its handles.
   let handle = check(native.loop_attach(fd, events, deliver), 'uv_poll_init')
-  const detach = () => {
+  const stop = () => {
     forget()
     native.loop_detach(handle)
     handle = -1
   }
   // Closing an instance while Node's loop holds it would end the process.
   const forget = onRelease((released) => {
-    if (released === fd) detach()
+    if (released === fd) stop()
   })
   return {
-    ref: () => void native.loop_ref(handle, 1),
-    unref: () => void native.loop_ref(handle, 0),
+    ref() {
+      native.loop_ref(handle, 1)
+      return this
+    },
+    unref() {
+      native.loop_ref(handle, 0)
+      return this
+    },
     lead: (on) => void native.loop_lead(handle, on ? 1 : 0),
-    detach,
+    stop,
+    [Symbol.dispose]: stop,
   }
 }

@@ -1,4 +1,5 @@
-/** The network interfaces: their names and numbers, and the flags of interfaces and addresses. */
+/** The interfaces of this machine and their changes, their names and numbers, and the walk over netlink(7) that finds them. */
+export { type InterfaceChange, type InterfaceWatch, type WatchInterfacesOptions, watchInterfaces } from './changes.js'
 export {
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
@@ -25,8 +26,8 @@ export {
   IFF_RUNNING,
   IFF_SLAVE,
   IFF_UP,
-  type InterfaceAddress,
-  interfaceAddresses,
-  interfaceIndexOf,
-  interfaceNameOf,
-} from '../interface.js'
+} from './flags.js'
+export { interfaces } from './interfaces.js'
+export type { AddressOnInterface, NetworkInterface } from './link.js'
+export { interfaceIndexOf, interfaceNameOf } from './name.js'
+export { type NetlinkMessage, netlinkAttributes, netlinkDump } from './netlink.js'

@@ -7,17 +7,7 @@
  *
  * “Every Linux” is every version that Node.js runs on.
  */
-import {
-  bigEndianInterfaceIndex,
-  bool,
-  bytes,
-  hops,
-  int,
-  ipv4Interface,
-  portRange,
-  raw,
-  uint,
-} from '../codecs/codec.js'
+import { bigEndianIfindex, bool, bytes, hops, int, ipv4Interface, portRange, raw, uint } from '../codecs/codec.js'
 import { sockaddr } from '../codecs/sockaddr.js'
 import { IPPROTO_IP, IPPROTO_RAW } from '../constants.js'
 import { ro, rw, wo } from '../option.js'
@@ -281,7 +271,7 @@ export const IP_MULTICAST_ALL = rw('IP_MULTICAST_ALL', IPPROTO_IP, 49, bool)
  * @throws SystemError `EADDRNOTAVAIL` if there is no such interface, `EINVAL` if the socket is bound to one
  * @see {@link https://git.kernel.org/torvalds/c/76e21053b5bf the commit}
  */
-export const IP_UNICAST_IF = rw('IP_UNICAST_IF', IPPROTO_IP, 50, bigEndianInterfaceIndex)
+export const IP_UNICAST_IF = rw('IP_UNICAST_IF', IPPROTO_IP, 50, bigEndianIfindex)
 
 /**
  * The range of ports from which the kernel chooses a local port, both limits included. A limit of 0, the default for both,

@@ -8,13 +8,13 @@
  * “Every Linux” is every version that Node.js runs on.
  */
 import {
-  bigEndianInterfaceIndex,
+  bigEndianIfindex,
   bool,
   bytes,
   flowLabelRequest,
   hops,
+  ifindex,
   int,
-  interfaceIndex,
   ipv6AtInterface,
   pathMtu,
   raw,
@@ -111,7 +111,7 @@ export const IPV6_UNICAST_HOPS = rw('IPV6_UNICAST_HOPS', IPPROTO_IPV6, 16, hops)
  * when set on streams
  * @see {@link https://man7.org/linux/man-pages/man7/ipv6.7.html ipv6(7)}
  */
-export const IPV6_MULTICAST_IF = rw('IPV6_MULTICAST_IF', IPPROTO_IPV6, 17, interfaceIndex)
+export const IPV6_MULTICAST_IF = rw('IPV6_MULTICAST_IF', IPPROTO_IPV6, 17, ifindex)
 
 /**
  * The hop limit of outgoing multicast in **hops**, 0 … 255. 0 keeps it on this host. −1 stands for the default, 1: this
@@ -428,7 +428,7 @@ export const IPV6_TRANSPARENT = rw('IPV6_TRANSPARENT', IPPROTO_IPV6, 75, bool)
  * @throws SystemError `EADDRNOTAVAIL` if there is no such interface, `EINVAL` if the socket is bound to one
  * @see {@link https://git.kernel.org/torvalds/c/c4062dfc425e the commit}
  */
-export const IPV6_UNICAST_IF = rw('IPV6_UNICAST_IF', IPPROTO_IPV6, 76, bigEndianInterfaceIndex)
+export const IPV6_UNICAST_IF = rw('IPV6_UNICAST_IF', IPPROTO_IPV6, 76, bigEndianIfindex)
 
 /**
  * Whether each datagram that arrived in fragments carries the size of the largest (`IPV6_RECVFRAGSIZE`, an int).

@@ -12,8 +12,8 @@ import {
   bytes,
   credentials,
   deviceMemoryRanges,
+  ifindex,
   int,
-  interfaceIndex,
   linger,
   microseconds,
   socketMemory,
@@ -433,7 +433,7 @@ export const SO_TXTIME = rw('SO_TXTIME', SOL_SOCKET, 61, transmitTime)
  * @throws SystemError `EINVAL` when negative, `EPERM` without the capability
  * @see {@link https://man7.org/linux/man-pages/man7/socket.7.html socket(7)}
  */
-export const SO_BINDTOIFINDEX = rw('SO_BINDTOIFINDEX', SOL_SOCKET, 62, interfaceIndex)
+export const SO_BINDTOIFINDEX = rw('SO_BINDTOIFINDEX', SOL_SOCKET, 62, ifindex)
 
 /**
  * Whether the network stack leaves the device's interrupts off while the application polls. Default false.

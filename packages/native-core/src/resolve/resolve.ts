@@ -1,3 +1,20 @@
+// How names are looked up, and why in this way:
+//
+// getaddrinfo(3) and getnameinfo(3) of the C library do the lookups, so that /etc/hosts, nsswitch.conf(5), resolv.conf(5) and
+// gai.conf(5) have the same effect as in other programs. Both block their thread. libuv's pool has 4 threads, which files,
+// zlib and crypto use as well, and lookups get half of them: two names whose server is down would hold up all other lookups
+// until the resolver's own timeout. Therefore native/resolve.cc starts threads of its own, in three pools for each thread of
+// JavaScript:
+//
+// - `names`: one thread for each lookup, up to LOOKUP_THREADS_MAX, and up to a quarter of the soft RLIMIT_NOFILE.
+// - `numbers`: 2 threads for lookups of numbers alone, which ask no server and so never wait behind a lookup that does.
+// - `local`: 2 threads for names and addresses in /etc/hosts, used only while all threads of `names` are busy.
+//
+// An address with a port takes no thread: its answer is certain (`answerOf`).
+//
+// The hints are those of the caller. In particular AI_V4MAPPED and AI_ADDRCONFIG, which a C program without hints gets, are
+// off: AI_ADDRCONFIG would drop ::1 on a machine that has no other IPv6 address. Numeric hosts don't get AI_NUMERICHOST: the
+// C library recognizes them by itself, in more forms than inet_pton(3) does.
 import { type InetAddress, readSockaddr } from '../address.js'
 import { checkBytes, checkFlags, checkInt32, checkOptions, describe, type NamesOf } from '../argument.js'
 import { AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM } from '../constants.js'

@@ -15,7 +15,7 @@ import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, IPPROTO_TCP, MSG_ERRQUEUE, MSG_P
 import { errno } from '../errno.js'
 import { SystemError } from '../error.js'
 import { type AsFd, closeQuietly, setNonBlocking } from '../fd.js'
-import { interfaceNameOf } from '../interface.js'
+import { interfaceNameOf } from '../interfaces/name.js'
 import { recvMessage, sendMessage } from '../message.js'
 import { getOption, setOption, setOptionInt } from '../option.js'
 import { SO_ERROR, SO_KEEPALIVE } from '../options/socket.js'

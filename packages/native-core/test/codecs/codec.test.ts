@@ -1,7 +1,7 @@
 import { testShortAnswers } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import {
-  bigEndianInterfaceIndex,
+  bigEndianIfindex,
   bool,
   type Codec,
   credentials,
@@ -131,9 +131,9 @@ describe('layout', () => {
     expect(roundTrip(ipv6, '2001:DB8:0::1')).toBe('2001:db8::1')
   })
 
-  it('bigEndianInterfaceIndex', () => {
-    expect(encode(bigEndianInterfaceIndex, 0x102)).toEqual([0, 0, 1, 2])
-    expect(roundTrip(bigEndianInterfaceIndex, 7)).toBe(7)
+  it('bigEndianIfindex', () => {
+    expect(encode(bigEndianIfindex, 0x102)).toEqual([0, 0, 1, 2])
+    expect(roundTrip(bigEndianIfindex, 7)).toBe(7)
   })
 
   it('portRange', () => {
@@ -208,7 +208,7 @@ describe('layout', () => {
 describe('bad input', () => {
   const nothing: unknown[] = [undefined, null, {}, [], '1', true, Symbol('x'), () => 1]
 
-  it.each([int, uint, bigEndianInterfaceIndex])('numbers %#', (codec) => {
+  it.each([int, uint, bigEndianIfindex])('numbers %#', (codec) => {
     for (const value of [...nothing, 1n, Number.NaN]) expect(() => encode(codec, value as number)).toThrow(TypeError)
     for (const value of [1.5, Infinity, -Infinity, 2 ** 32, -(2 ** 31) - 1, Number.MAX_SAFE_INTEGER]) {
       expect(() => encode(codec, value)).toThrow(RangeError)
@@ -220,7 +220,7 @@ describe('bad input', () => {
       'OPTION must be an integer from -2147483648 to 2147483647, not 2147483648',
     )
     expect(() => encode(uint, -1)).toThrow(RangeError)
-    expect(() => encode(bigEndianInterfaceIndex, -1)).toThrow(RangeError)
+    expect(() => encode(bigEndianIfindex, -1)).toThrow(RangeError)
     for (const value of [-1, 1.5, 2 ** 31]) expect(() => encode(linger, value)).toThrow(RangeError)
     for (const value of [undefined, '1', Number.NaN, false]) {
       expect(() => encode(linger, value as number)).toThrow(TypeError)
@@ -313,7 +313,7 @@ describe('decode', () => {
     raw: [raw(16), 0],
     ipv4: [ipv4, 4],
     ipv6: [ipv6, 16],
-    bigEndianInterfaceIndex: [bigEndianInterfaceIndex, 4],
+    bigEndianIfindex: [bigEndianIfindex, 4],
     portRange: [portRange, 4],
     ipv4Interface: [ipv4Interface, 4],
     ipv6AtInterface: [ipv6AtInterface, 20],

@@ -135,7 +135,7 @@ describe('epoll', () => {
     skipUnless(test, needProgram('strace'))
     const { code, stdout } = await runModule(
       `
-      import { EPOLLIN, epollControl, epollCreate, epollWait, eventfd } from '../index.js'
+      import { EPOLLIN, epollControl, epollCreate, epollWait, eventfd } from './everything.js'
       const epoll = epollCreate()
       const before = performance.now()
       const nothing = epollWait(epoll, new Uint32Array(3), 10.5)
@@ -185,7 +185,7 @@ describe('epoll', () => {
   it('waits the full time despite frequent signals', async () => {
     const { stdout, stderr } = await runModule(`
       import { spawn } from 'node:child_process'
-      import { epollCreate, epollWait } from '../index.js'
+      import { epollCreate, epollWait } from './everything.js'
       const epoll = epollCreate()
       const rain = 'import os, time\\nwhile True: os.kill(' + process.pid + ', 12); time.sleep(0.001)'
       const python = spawn('python3', ['-c', rain], { stdio: 'ignore' })

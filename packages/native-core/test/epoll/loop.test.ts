@@ -11,7 +11,7 @@ guardDescriptors()
 compileSources()
 
 describe('attachEpoll', () => {
-  it('writes the events to the given array, as long as it is not detached', async () => {
+  it('writes the events to the given array until it is stopped', async () => {
     using epoll = epollCreate()
     using counter = eventfd(7)
     epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN, 0xffff_ffff, 2)
@@ -24,7 +24,7 @@ describe('attachEpoll', () => {
     attachment.ref()
     while (seen.length < 3) await setImmediate()
     for (let turn = 0; turn < 3; turn++) await setImmediate()
-    attachment.detach()
+    attachment.stop()
     expect(seen).toEqual(Array(3).fill([1, EPOLLIN, 0xffff_ffff, 2, 0, 0, 0]))
   })
 
@@ -36,9 +36,9 @@ describe('attachEpoll', () => {
     expect(() => attachEpoll(epoll, new Uint32Array(3), null as never)).toThrow(TypeError)
   })
 
-  it('is detached once, and when its instance is closed', async () => {
+  it('is stopped once, and when its instance is closed', async () => {
     const { code, stdout } = await runModule(`
-      import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from '../index.js'
+      import { attachEpoll, EPOLLIN, epollCreate, eventfd, watch } from './everything.js'
       const epoll = epollCreate()
       const attachment = attachEpoll(epoll, new Uint32Array(3), () => {})
       attachment.ref()
@@ -46,7 +46,7 @@ describe('attachEpoll', () => {
       // A later attachment may have the boundary's handle of the former.
       const counter = eventfd(1)
       const called = new Promise((resolve) => watch(counter, EPOLLIN, resolve))
-      attachment.detach()
+      attachment.stop()
       attachment.unref()
       attachment.lead(true)
       await called
@@ -57,7 +57,7 @@ describe('attachEpoll', () => {
 
   it('reports a detached events array as an error, and survives', async () => {
     const { code, stdout } = await runModule(`
-      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd } from '../index.js'
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd } from './everything.js'
       const epoll = epollCreate()
       const counter = eventfd(1)
       epollControl(epoll, EPOLL_CTL_ADD, counter, EPOLLIN)
@@ -66,7 +66,7 @@ describe('attachEpoll', () => {
       attachment.ref()
       process.on('uncaughtException', ({ code }) => {
         console.log(code)
-        attachment.detach()
+        attachment.stop()
       })
       structuredClone(events, { transfer: [events.buffer] })
     `)
@@ -93,7 +93,7 @@ describe('an attachment that leads', () => {
     attachment.ref()
     pair[0].send(byte)
     const close = () => {
-      attachment.detach()
+      attachment.stop()
       for (const owned of [...pair, epoll]) owned.close()
     }
     return { attachment, turns: () => turns, close }
@@ -125,7 +125,7 @@ describe('an attachment that leads', () => {
   it('keeps its instance from garbage collection, though nothing else refers to it', async () => {
     const { code, stdout, stderr } = await runModule(
       `
-      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from '../index.js'
+      import { attachEpoll, EPOLL_CTL_ADD, EPOLLIN, epollControl, epollCreate, eventfd, readv } from './everything.js'
       const counter = eventfd()
       const attach = () => {
         const epoll = epollCreate()
@@ -133,7 +133,7 @@ describe('an attachment that leads', () => {
         const attachment = attachEpoll(epoll, new Uint32Array(3), () => {
           readv(counter, [Buffer.alloc(8)])
           console.log('still there')
-          attachment.detach()
+          attachment.stop()
         })
         attachment.ref()
       }
@@ -142,7 +142,7 @@ describe('an attachment that leads', () => {
         gc()
         await new Promise(setImmediate)
       }
-      const { writev } = await import('../index.js')
+      const { writev } = await import('./everything.js')
       writev(counter, [Buffer.from(BigUint64Array.of(1n).buffer)])
       `,
       { options: ['--expose-gc'] },
@@ -158,7 +158,7 @@ describe('an attachment that leads', () => {
     await new Promise<void>((resolve) => {
       const attachment = attachEpoll(epoll, new Uint32Array(3), () => {
         if (++turns < 5) return
-        attachment.detach()
+        attachment.stop()
         resolve()
       })
       attachment.ref()

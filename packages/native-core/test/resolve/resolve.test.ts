@@ -128,7 +128,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     expect(value?.[0]?.flags).toBe(flags)
     const { stdout } = await runModule(`
       import { readdirSync } from 'node:fs'
-      import { lookupAddresses } from '../index.js'
+      import { lookupAddresses } from './everything.js'
       const threads = () => readdirSync('/proc/self/task').length
       const before = threads()
       for (const node of ['127.0.0.1', '::1', '2001:db8::1']) {
@@ -193,7 +193,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
       `import { execFileSync } from 'node:child_process'
        import { closeSync, openSync } from 'node:fs'
        import { open } from 'node:fs/promises'
-       import { lookupAddresses } from '../index.js'
+       import { lookupAddresses } from './everything.js'
        execFileSync('mkfifo', ['${fifo}'])
        let opened = false
        const opening = open('${fifo}').then((file) => {
@@ -214,7 +214,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
     ['but not once cancelled', 'lookup.result.then(({ eai }) => console.log(eai)); lookup.cancel()', ''],
   ])('%s', async (_name, action, expected) => {
     const { code, stdout, stderr } = await runModule(`
-      import { lookupAddresses } from '../index.js'
+      import { lookupAddresses } from './everything.js'
       const lookup = lookupAddresses({ node: '127.0.0.1', service: null })
       ${action}
     `)

@@ -1,20 +1,24 @@
-import { readable, Socket, SystemError } from '@linux-sockets/native-core'
-import { AF_NETLINK, SOCK_RAW } from '@linux-sockets/native-core/constants'
-import { checkOptions, checkSignal, closeQuietly, onAbort } from '@linux-sockets/native-core/internal'
-import type { AddressOnInterface, NetworkInterface } from './interfaces.js'
-import { type Link, readAddress, readInterfaces, readLink } from './link.js'
+import { onAbort } from '../abort.js'
+import { checkOptions, checkSignal } from '../argument.js'
+import { AF_NETLINK, SOCK_RAW } from '../constants.js'
+import { SystemError } from '../error.js'
+import { closeQuietly } from '../fd.js'
+import { Socket } from '../socket.js'
+import { readable } from '../watch.js'
+import { readInterfaces } from './interfaces.js'
 import {
+  type AddressOnInterface,
+  type Link,
   NETLINK_ROUTE,
-  type NetlinkMessage,
+  type NetworkInterface,
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_NEWADDR,
   RTM_NEWLINK,
-  RTMGRP_IPV4_IFADDR,
-  RTMGRP_IPV6_IFADDR,
-  RTMGRP_LINK,
-  receive,
-} from './netlink.js'
+  readAddress,
+  readLink,
+} from './link.js'
+import { type NetlinkMessage, receive } from './netlink.js'
 
 /** A change of an interface or of its addresses. */
 export type InterfaceChange =
@@ -98,7 +102,7 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
    * the changes. They are at least as new as the last change that was delivered.
    */
   get interfaces(): NetworkInterface[] {
-    return [...this.#links.values()].sort((a, b) => a.index - b.index)
+    return [...this.#links.values()].sort((a, b) => a.ifindex - b.ifindex)
   }
 
   /** Ends the watch, and the loop over it. Idempotent. */
@@ -157,10 +161,11 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
   /** Returns the changes that the kernel reports next, or `lost` and what follows it; undefined if there are none. */
   #read(): InterfaceChange[] | undefined {
     try {
-      return receive(this.#socket)?.flatMap((message) => this.#apply(message))
+      const messages = receive(this.#socket)
+      return messages && Array.from(messages).flatMap((message) => this.#apply(message))
     } catch (error) {
       if (!isOverrun(error)) throw error
-      return [{ type: 'lost' }, ...this.#readAnew()]
+      return [{ type: 'lost' }, ...this.#readAgain()]
     }
   }
 
@@ -168,40 +173,42 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
     switch (message.type) {
       case RTM_NEWLINK: {
         const link = readLink(message)
-        return link ? this.#set(link.index, { ...link, addresses: this.#links.get(link.index)?.addresses ?? [] }) : []
+        return link
+          ? this.#set(link.ifindex, { ...link, addresses: this.#links.get(link.ifindex)?.addresses ?? [] })
+          : []
       }
       case RTM_DELLINK: {
         const link = readLink(message)
-        return link ? this.#set(link.index, undefined) : []
+        return link ? this.#set(link.ifindex, undefined) : []
       }
       case RTM_NEWADDR:
       case RTM_DELADDR: {
-        const { index, address } = readAddress(message) ?? {}
-        const link = index === undefined ? undefined : this.#links.get(index)
+        const { ifindex, address } = readAddress(message) ?? {}
+        const link = ifindex === undefined ? undefined : this.#links.get(ifindex)
         if (link === undefined || address === undefined) return []
         const addresses = message.type === RTM_NEWADDR ? withAddress(link, address) : withoutAddress(link, address)
-        return this.#set(link.index, { ...link, addresses })
+        return this.#set(link.ifindex, { ...link, addresses })
       }
       default:
         return []
     }
   }
 
-  #set(index: number, link: NetworkInterface | undefined): InterfaceChange[] {
-    const before = this.#links.get(index)
-    if (link === undefined) this.#links.delete(index)
-    else this.#links.set(index, link)
+  #set(ifindex: number, link: NetworkInterface | undefined): InterfaceChange[] {
+    const before = this.#links.get(ifindex)
+    if (link === undefined) this.#links.delete(ifindex)
+    else this.#links.set(ifindex, link)
     return compare(before, link)
   }
 
-  #readAnew(): InterfaceChange[] {
+  #readAgain(): InterfaceChange[] {
     // Messages that still wait are older than those dropped. The kernel reports drops only once until all are received.
     drain(this.#socket)
     const now = readInterfaces()
-    const gone = [...this.#links.keys()].filter((index) => !now.has(index))
+    const gone = [...this.#links.keys()].filter((ifindex) => !now.has(ifindex))
     return [
-      ...gone.flatMap((index) => this.#set(index, undefined)),
-      ...[...now].flatMap(([index, link]) => this.#set(index, link)),
+      ...gone.flatMap((ifindex) => this.#set(ifindex, undefined)),
+      ...[...now].flatMap(([ifindex, link]) => this.#set(ifindex, link)),
     ]
   }
 }
@@ -216,6 +223,10 @@ function drain(socket: Socket): void {
     }
   }
 }
+
+const RTMGRP_LINK = 0x1
+const RTMGRP_IPV4_IFADDR = 0x10
+const RTMGRP_IPV6_IFADDR = 0x100
 
 /** The most overruns without a message between them. The kernel reports one, and then returns what is left. */
 const OVERRUNS_MAX = 16

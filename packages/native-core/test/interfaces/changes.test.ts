@@ -20,12 +20,12 @@ import {
   type InterfaceWatch,
   interfaces,
   watchInterfaces,
-} from '../src/index.js'
+} from '../../src/interfaces/index.js'
 
 guardDescriptors()
 
 const PREAMBLE = `
-  import { interfaces, watchInterfaces, IFA_F_TENTATIVE, IFF_LOWER_UP, IFF_UP } from '@linux-sockets/addr'
+  import { interfaces, watchInterfaces, IFA_F_TENTATIVE, IFF_LOWER_UP, IFF_UP } from '@linux-sockets/native-core/interfaces'
   import { execFileSync } from 'node:child_process'
   const brief = ({ type, link, before, address }) => {
     if (address) return [type, link.name, address.address + '/' + address.prefixLength].join(' ')
@@ -39,23 +39,23 @@ const PREAMBLE = `
   /** The interfaces as a program knows them that applies the changes to the first state. */
   const follow = (known, change) => {
     if (change.link === undefined) return
-    const { index } = change.link
-    if (change.type === 'linkAdded') known.set(index, { ...change.link, addresses: [] })
-    if (change.type === 'linkRemoved') known.delete(index)
-    const link = known.get(index)
-    if (change.type === 'linkChanged') known.set(index, { ...change.link, addresses: link.addresses })
+    const { ifindex } = change.link
+    if (change.type === 'linkAdded') known.set(ifindex, { ...change.link, addresses: [] })
+    if (change.type === 'linkRemoved') known.delete(ifindex)
+    const link = known.get(ifindex)
+    if (change.type === 'linkChanged') known.set(ifindex, { ...change.link, addresses: link.addresses })
     const rest = link?.addresses.filter((address) => JSON.stringify(address) !== JSON.stringify(change.before ?? change.address))
-    if (change.type === 'addressRemoved') known.set(index, { ...link, addresses: rest })
-    if (/^address(Added|Changed)$/.test(change.type)) known.set(index, { ...link, addresses: [...rest, change.address] })
+    if (change.type === 'addressRemoved') known.set(ifindex, { ...link, addresses: rest })
+    if (/^address(Added|Changed)$/.test(change.type)) known.set(ifindex, { ...link, addresses: [...rest, change.address] })
   }
   /** In an order that doesn't depend on how they were learnt. */
   const sorted = (links) => [...links]
-    .sort((a, b) => a.index - b.index)
+    .sort((a, b) => a.ifindex - b.ifindex)
     .map((link) => ({ ...link, addresses: link.addresses.map((address) => JSON.stringify(address, Object.keys(address).sort())).sort() }))
 `
 
 function spawnNode(namespace: Namespace, program: string): Program {
-  const options = { cwd: resolve(import.meta.dirname, '..') }
+  const options = { cwd: resolve(import.meta.dirname, '../..') }
   return namespace.spawn(process.execPath, ['--input-type=module', '--eval', PREAMBLE + program], options)
 }
 
@@ -142,7 +142,7 @@ describe('watchInterfaces', () => {
       const seen = []
       for await (const { type, link, address } of watch) {
         if (address?.address !== 'fe80::5') continue
-        seen.push([type, address.scope === link.index, (address.flags & IFA_F_TENTATIVE) !== 0])
+        seen.push([type, address.scope === link.ifindex, (address.flags & IFA_F_TENTATIVE) !== 0])
         if (!seen.at(-1)[2]) break
       }
       console.log(JSON.stringify(seen))`,
@@ -194,7 +194,7 @@ describe('watchInterfaces', () => {
     const found = await runNode(
       namespace,
       `const watch = watchInterfaces()
-      const known = new Map(watch.interfaces.map((link) => [link.index, link]))
+      const known = new Map(watch.interfaces.map((link) => [link.ifindex, link]))
       execFileSync('ip', ['-batch', '${directory}/storm'])
       const seen = []
       for await (const change of watch) {
@@ -252,7 +252,7 @@ describe('watchInterfaces', () => {
       namespace,
       `import { spawn } from 'node:child_process'
       const watch = watchInterfaces()
-      const known = new Map(watch.interfaces.map((link) => [link.index, link]))
+      const known = new Map(watch.interfaces.map((link) => [link.ifindex, link]))
       // Many of the steps fail.
       const steps = spawn('ip', ['-force', '-batch', '${directory}/steps'], { stdio: 'ignore' })
       steps.on('close', () => execFileSync('ip', ['link', 'add', 'last0', 'type', 'veth', 'peer', 'name', 'last1']))
