@@ -34,4 +34,7 @@ export type {
 export { DatagramChannel } from './datagram.js'
 export { type IncompleteReadError, readExactly } from './exactly.js'
 export { Listener, type ListenerOptions, type ListenerStatistics } from './listener.js'
-export { type NetAddress, SocketStream, type SocketStreamOptions, type Surrendered } from './stream.js'
+export type { Surrendered } from './loans.js'
+export type { NetAddress, NetNames } from './names.js'
+export type { SocketStreamOptions } from './options.js'
+export { SocketStream } from './stream.js'
