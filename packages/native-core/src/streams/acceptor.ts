@@ -25,7 +25,7 @@ export interface ListenerStatistics {
   readonly errors: number
 }
 
-/** What an acceptor asks of its owner, and tells it. */
+/** The owner of an acceptor, which gets the connections. */
 export interface Taker {
   /** Whether a connection is wanted now. */
   wants(): boolean

@@ -1,5 +1,5 @@
 /**
- * Who gets the connections: the callback of `run`, or the waiting calls of an iterator's `next` in their order, never both.
+ * Connections go to the callback of `run`, or to the waiting calls of an iterator's `next` in their order, never to both.
  * An error that ends the listener is reported to one of them, or to the first that comes later; all others see a listener
  * that was closed.
  */

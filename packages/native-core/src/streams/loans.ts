@@ -1,5 +1,5 @@
 /**
- * Who may send on a stream's socket: at any time the stream itself, or one loan, or, once the socket is given up, neither.
+ * At any time either the stream itself or one loan may send on the socket; once the socket is given up, neither may.
  *
  * The position of a loan among the writes is an empty chunk, written as any other. The stream asks `reach` how far it may
  * send. When it comes to that chunk, the loan begins, and the chunk's write is not finished until the loan is over.
@@ -23,7 +23,7 @@ export interface Surrendered {
   readonly watch: Watch | undefined
 }
 
-/** What the stream does when its own sending has to stop and may go on. */
+/** The steps of the stream when a loan begins and ends. */
 export interface Lender {
   /** Stops waiting for the socket to become writable. */
   stop(): void

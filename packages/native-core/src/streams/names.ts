@@ -60,7 +60,8 @@ export function withNetNames<Base extends Constructor>(base: Base): WithNetNames
 
 type Constructor = abstract new (...args: never[]) => object
 
-type WithNetNames<Base extends Constructor> = Pick<Base, keyof Base> &
+/** `Base` with the members of `NetNames`. */
+export type WithNetNames<Base extends Constructor> = Pick<Base, keyof Base> &
   (new (
     ...args: ConstructorParameters<Base>
   ) => InstanceType<Base> & NetNames)

@@ -8,10 +8,13 @@ import { SO_KEEPALIVE } from '../options/socket.js'
 import { TCP_KEEPIDLE, TCP_NODELAY } from '../options/tcp.js'
 import { orUndefined, resetOnClose } from '../quietly.js'
 import type { Socket } from '../socket.js'
-import { type NetAddress, netAddress, withNetNames } from './names.js'
+import { type NetAddress, netAddress, type WithNetNames, withNetNames } from './names.js'
 
-/** What a `SocketStream` shares with a `net.Socket`, apart from moving the bytes. */
-export abstract class NetStream<Address extends SocketAddress> extends withNetNames(Duplex) implements AsFd {
+// With a type of its own, since the declarations would otherwise list the static members that Duplex has in one version.
+const NetDuplex: WithNetNames<typeof Duplex> = withNetNames(Duplex)
+
+/** The members that a `SocketStream` shares with a `net.Socket`, apart from those that move the bytes. */
+export abstract class NetStream<Address extends SocketAddress> extends NetDuplex implements AsFd {
   /** For subclasses, which must leave sending, receiving and closing to the stream. */
   protected readonly socket: Socket<Address>
 
