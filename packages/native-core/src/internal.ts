@@ -24,8 +24,18 @@ export {
 export { bindToConnect, portOf, refuseSelfConnection } from './connecting.js'
 export { type Interest, InterestList } from './epoll/interest.js'
 export { closeQuietly, fdOf, onRelease } from './fd.js'
+export { TCP_KEEPIDLE, TCP_NODELAY } from './options/tcp.js'
 export { orUndefined, resetOnClose } from './quietly.js'
 export { checkListenerOptions } from './streams/listener.js'
-export { checkStreamOptions, dropNotices, netAddress } from './streams/stream.js'
+export { netAddress, withNetNames } from './streams/names.js'
+export { dropNotices } from './streams/notices.js'
+export { checkStreamOptions } from './streams/options.js'
+export {
+  checkDrainOptions,
+  type DrainOptions,
+  SERVER_OPTIONS,
+  type ServerOptions,
+  StreamServer,
+} from './streams/server.js'
 export { addressOf, splitPort } from './text.js'
 export { watchOn } from './watch.js'

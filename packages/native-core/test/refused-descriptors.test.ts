@@ -122,7 +122,7 @@ testRefusals(rest, {
     ...refusalsOf(notObjects, (options) => new core.Listener(listening(), options), 'options'),
     unknownName('wrap', (options) => new core.Listener(listening(), options)),
     ...optionRefusals('budget', [...notCounts, 0], (options) => new core.Listener(listening(), options)),
-    ...['wrap', 'error', 'watch'].flatMap((name) =>
+    ...['wrap', 'delayed', 'watch'].flatMap((name) =>
       optionRefusals(name, notFunctions, (options) => new core.Listener(listening(), options)),
     ),
     ...optionRefusals('signal', [null, 1, {}], (options) => new core.Listener(listening(), options)),

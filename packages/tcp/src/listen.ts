@@ -17,22 +17,15 @@ import {
   closeQuietly,
   type NamesOf,
   portOf,
+  SERVER_OPTIONS,
+  type ServerOptions,
+  StreamServer,
 } from '@linux-sockets/native-core/internal'
 import { IPV6_V6ONLY, SO_REUSEADDR, SO_REUSEPORT } from '@linux-sockets/native-core/options'
-import {
-  Listener,
-  type ListenerOptions,
-  SocketStream,
-  type SocketStreamOptions,
-} from '@linux-sockets/native-core/streams'
 import { type AddressOrText, listOf, withPort } from './addresses.js'
 import { tcpInfo } from './info.js'
 
-/** Options of `Server`: those of `Listener`, and those of the accepted streams. */
-export interface ServerOptions extends Omit<ListenerOptions, 'wrap'> {
-  /** Options of the accepted streams. */
-  readonly stream?: SocketStreamOptions | undefined
-}
+export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/internal'
 
 /** Options of `listen`: those of `Server`, and those of the listening sockets. */
 export interface ListenOptions extends ServerOptions {
@@ -102,53 +95,8 @@ export function listen(addresses: AddressOrText | Iterable<AddressOrText>, optio
   }
 }
 
-/** Options of `drain`. */
-export interface DrainOptions {
-  /** The time in **milliseconds**, at least 0, after which connections that are still open are reset. Default: never. */
-  readonly timeout?: number | undefined
-}
-
-/** @throws TypeError, RangeError */
-export function checkDrainOptions(options: DrainOptions): void {
-  checkOptions(options, 'options', { timeout: true })
-  if (options.timeout !== undefined) checkInteger(options.timeout, 0, 0x7fff_ffff, 'timeout')
-}
-
 /** A `Listener` for TCP, returned by `listen`, that keeps a set of the connections it has accepted. */
-export class Server extends Listener<SocketStream<InetAddress>, InetAddress> {
-  readonly #connections: Set<SocketStream<InetAddress>>
-  /** Callbacks to run when no connection is left. */
-  readonly #drained: (() => void)[]
-
-  /** Takes over sockets that already listen, such as those received from another process. Throws as `Listener` does. */
-  constructor(sockets: Socket | readonly Socket[], options: ServerOptions = {}) {
-    checkOptions(options, 'options', SERVER_OPTIONS)
-    const { stream: streamOptions, ...listenerOptions } = options
-    if (streamOptions !== undefined) checkStreamOptions(streamOptions, 'stream')
-    const connections = new Set<SocketStream<InetAddress>>()
-    // Runs before all other 'close' listeners, one of which may throw.
-    function forget(this: SocketStream<InetAddress>): void {
-      connections.delete(this)
-      if (connections.size === 0) for (const done of drained.splice(0)) done()
-    }
-    const drained: (() => void)[] = []
-    super(sockets as Socket<InetAddress> | readonly Socket<InetAddress>[], {
-      ...listenerOptions,
-      wrap(socket) {
-        const stream = new SocketStream(socket, streamOptions)
-        connections.add(stream)
-        return stream.on('close', forget)
-      },
-    })
-    this.#connections = connections
-    this.#drained = drained
-  }
-
-  /** The accepted streams that are not yet closed. */
-  get connections(): ReadonlySet<SocketStream<InetAddress>> {
-    return this.#connections
-  }
-
+export class Server extends StreamServer<InetAddress> {
   /** The most connections that may wait to be accepted at each address: the kernel's value for the requested `backlog`. */
   get backlog(): number {
     return tcpInfo(this).sacked
@@ -158,31 +106,7 @@ export class Server extends Listener<SocketStream<InetAddress>, InetAddress> {
   get waiting(): number {
     return this.sockets.reduce((sum, socket) => sum + tcpInfo(socket).unacked, 0)
   }
-
-  /**
-   * Closes the server, waits until all accepted streams are closed, and resolves to the number of streams that were reset
-   * because they were still open after `timeout`. The kernel resets connections that wait in the backlog.
-   * @throws TypeError, RangeError if an option is invalid; the server then goes on
-   */
-  async drain(options: DrainOptions = {}): Promise<number> {
-    checkDrainOptions(options)
-    const { timeout } = options
-    this.close()
-    let resets = 0
-    const reset = () => {
-      for (const stream of this.#connections) {
-        if (!stream.destroyed) resets++
-        stream.resetAndDestroy()
-      }
-    }
-    const limit = timeout === undefined ? undefined : setTimeout(reset, timeout)
-    if (this.#connections.size > 0) await new Promise<void>((resolve) => this.#drained.push(resolve))
-    clearTimeout(limit)
-    return resets
-  }
 }
-
-const SERVER_OPTIONS: NamesOf<ServerOptions> = { budget: true, error: true, signal: true, watch: true, stream: true }
 
 const LISTEN_OPTIONS: NamesOf<ListenOptions> = {
   ...SERVER_OPTIONS,

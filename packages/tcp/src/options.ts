@@ -26,13 +26,7 @@ import { IPPROTO_TCP } from '@linux-sockets/native-core/constants'
 import { md5Key, md5NetworkKey } from './md5.js'
 import { repairOptions, repairWindow } from './repair.js'
 
-/**
- * Sends small pieces at once, instead of collecting them until earlier ones are acknowledged (Nagle's algorithm). Default
- * false.
- * get/set
- * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
- */
-export const TCP_NODELAY = rw('TCP_NODELAY', IPPROTO_TCP, 1, bool)
+export { TCP_KEEPIDLE, TCP_NODELAY } from '@linux-sockets/native-core/internal'
 
 /**
  * The largest segment, in **bytes**: 88 … 32767, or 0 for the route's value. Set before connecting or listening, it is
@@ -50,15 +44,6 @@ export const TCP_MAXSEG = rw('TCP_MAXSEG', IPPROTO_TCP, 2, bytes)
  * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
  */
 export const TCP_CORK = rw('TCP_CORK', IPPROTO_TCP, 3, bool)
-
-/**
- * How long a connection is idle before the first keepalive probe, with `SO_KEEPALIVE`, in **seconds**: 1 … 32767.
- * Default 7200 (`net.ipv4.tcp_keepalive_time`).
- * get/set
- * @throws SystemError `EINVAL` out of range
- * @see {@link https://man7.org/linux/man-pages/man7/tcp.7.html tcp(7)}
- */
-export const TCP_KEEPIDLE = rw('TCP_KEEPIDLE', IPPROTO_TCP, 4, seconds)
 
 /**
  * The time between keepalive probes, in **seconds**: 1 … 32767. Default 75 (`net.ipv4.tcp_keepalive_intvl`).

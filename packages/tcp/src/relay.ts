@@ -7,12 +7,14 @@ import { AsyncResource } from 'node:async_hooks'
 import { errno, type FdLike, getOption, type Socket, SystemError, setNonBlocking } from '@linux-sockets/native-core'
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '@linux-sockets/native-core/constants'
 import {
+  checkDrainOptions,
   checkFunction,
   checkInteger,
   checkOptions,
   checkSignal,
   checkSocket,
   closeQuietly,
+  type DrainOptions,
   dropNotices,
   fdOf,
   type NamesOf,
@@ -22,7 +24,6 @@ import {
 } from '@linux-sockets/native-core/internal'
 import { SO_ERROR } from '@linux-sockets/native-core/options'
 import { SocketStream } from '@linux-sockets/native-core/streams'
-import { checkDrainOptions, type DrainOptions } from './listen.js'
 import { End, type Side } from './relay/end.js'
 import { Flow } from './relay/flow.js'
 import { Gate } from './relay/gate.js'

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import * as core from '@linux-sockets/native-core'
+import type * as core from '@linux-sockets/native-core'
+import * as codecs from '@linux-sockets/native-core/codecs'
 import { guardDescriptors, testDocumented } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import * as tcp from '../src/index.js'
@@ -39,10 +40,14 @@ describe('the table of options', () => {
 /** Every option that the package exports, in the order of their numbers, with the first sentence of its doc comment. */
 function optionTable(): string {
   const files = readdirSync(join(directory, 'src'))
-  const source = files.map((file) => readFileSync(join(directory, 'src', file), 'utf8')).join('')
+  // native-core has the two that `SocketStream` sets.
+  const source = [...files.map((file) => join('src', file)), '../native-core/src/options/tcp.ts']
+    .map((file) => readFileSync(join(directory, file), 'utf8'))
+    .join('')
   const declarations = readFileSync(join(directory, 'dist/index.d.ts'), 'utf8')
   const lines = Object.values<unknown>(tcp)
     .filter(isOption)
+    .filter(({ name }) => source.includes(`export const ${name} = `))
     .sort((a, b) => a.level - b.level || a.option - b.option)
     .map((row) => {
       const access = ['decode' in row && 'get', 'encode' in row && 'set'].filter(Boolean).join('/')
@@ -59,7 +64,7 @@ function isOption(value: unknown): value is core.OptionName {
 /** The codec, which is the unit; for a codec of this package, the type of its value. */
 function typeOf(name: string, source: string, declarations: string): string {
   const codec = new RegExp(`^export const ${name} = \\w+\\(.*?, .*?, \\d+, (.*)\\)$`, 'm').exec(source)?.[1] ?? ''
-  if (codec.replace(/\(.*/, '') in core) return codec
+  if (codec.replace(/\(.*/, '') in codecs) return codec
   return new RegExp(`^declare const ${name}: [\\w.]+Option<(.*?)>[; ]`, 'm').exec(declarations)?.[1] ?? ''
 }
 

@@ -131,7 +131,7 @@ describe('listen', () => {
     async (code, test) => {
       skipUnless(test, needProgram('strace'))
       const reports: SystemError[] = []
-      await using server = listen(anyPort, { error: (error) => reports.push(error) })
+      await using server = listen(anyPort, { delayed: (error) => reports.push(error) })
       expect(server).toBeInstanceOf(Server)
       const clients = [await connect(server.address), await connect(server.address)]
       const closed = clients.map((client) => once(client.resume(), 'close'))
@@ -153,7 +153,7 @@ describe('listen', () => {
     async (code, test) => {
       skipUnless(test, needProgram('strace'))
       const reports: SystemError[] = []
-      await using server = listen(anyPort, { error: (error) => reports.push(error) })
+      await using server = listen(anyPort, { delayed: (error) => reports.push(error) })
       const clients = [await connect(server.address), await connect(server.address)]
       const closed = clients.map((client) => once(client.resume().end(), 'close'))
       // The first two watches are stopped and begun by `run`, the third is the first stream's.
@@ -170,7 +170,7 @@ describe('listen', () => {
   it('stops accepting until there are descriptors again', async (test) => {
     skipUnless(test, needProgram('strace'))
     const reports: SystemError[] = []
-    await using server = listen(anyPort, { error: (error) => reports.push(error) })
+    await using server = listen(anyPort, { delayed: (error) => reports.push(error) })
     const client = await connect(server.address)
     const { injected } = await withFault('accept4:error=EMFILE:when=1', async () => {
       server.run((stream) => stream.pipe(stream))
@@ -184,7 +184,7 @@ describe('listen', () => {
 
   it('drops waiting connections if descriptors are missing for longer', async (test) => {
     skipUnless(test, needProgram('strace'))
-    await using server = listen(anyPort, { error: () => {} })
+    await using server = listen(anyPort, { delayed: () => {} })
     const clients = [await connect(server.address), await connect(server.address)]
     const closed = clients.map((client) => once(client.resume().end(), 'close'))
     const { injected } = await withFault('accept4:error=EMFILE:when=1..2', async () => {

@@ -108,7 +108,7 @@ const ofStreams = (use: (options: never) => unknown): Refusal[] => [
 const ofServers = (use: (options: never) => unknown): Refusal[] => [
   ...refusalsOf(objects, use, /^options must be/),
   ...optionRefusals('budget', counts, use),
-  ...optionRefusals('error', functions, use),
+  ...optionRefusals('delayed', functions, use),
   ...optionRefusals('watch', functions, use),
   ...optionRefusals('signal', [null, 1, {}], use),
   ...ofStreams(use),

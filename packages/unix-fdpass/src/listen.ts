@@ -10,34 +10,31 @@ import {
   closeQuietly,
   type NamesOf,
   orUndefined,
+  SERVER_OPTIONS,
+  type ServerOptions,
+  StreamServer,
 } from '@linux-sockets/native-core/internal'
-import {
-  Listener,
-  type ListenerOptions,
-  SocketStream,
-  type SocketStreamOptions,
-} from '@linux-sockets/native-core/streams'
 import { unixSockaddr } from './address.js'
 
-/** Options of `listen`: those of `Listener`, and those of the socket and the streams. */
-export interface ListenOptions extends Omit<ListenerOptions, 'wrap'> {
+export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/internal'
+
+/** Options of `listen`: those of `Server`, and those of the listening socket. */
+export interface ListenOptions extends ServerOptions {
   /** The most connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. Default 4096. */
   readonly backlog?: number | undefined
   /** Called with the socket before it is bound, to set options such as `SO_PASSCRED`, which accepted sockets inherit. */
   readonly prepare?: ((socket: Socket) => void) | undefined
-  /** Options of the accepted streams. */
-  readonly stream?: SocketStreamOptions | undefined
 }
 
 /**
- * bind(2) and listen(2): opens a listener on a path or an abstract name. Its connections are streams.
+ * bind(2) and listen(2): opens a server on a path or an abstract name. Its connections are streams.
  *
  *     const server = listen({ family: 'unix', abstract: 'greeter' })
  *     for await (const stream of server) stream.end(`hello, process ${peerCredentials(stream).pid}`)
  *
- * The listener accepts nothing until the caller iterates over it or calls `run(callback)`. Without a path and a name the
+ * The server accepts nothing until the caller iterates over it or calls `run(callback)`. Without a path and a name the
  * kernel chooses an abstract name, which `address` reports. The address may be text: `/run/x.sock`, `./x.sock`, `@name`. An
- * abstract name is free again when its socket is closed; a path stays when the listener is closed, and is refused
+ * abstract name is free again when its socket is closed; a path stays when the server is closed, and is refused
  * (`EADDRINUSE`) until it is removed.
  *
  * @throws SystemError `EADDRINUSE`, `ENOENT`, `EACCES`, …; nothing stays open
@@ -45,17 +42,14 @@ export interface ListenOptions extends Omit<ListenerOptions, 'wrap'> {
  * option
  * @see {@link https://man7.org/linux/man-pages/man7/unix.7.html unix(7)}
  */
-export function listen(
-  address: UnixAddress | string,
-  options: ListenOptions = {},
-): Listener<SocketStream<UnixAddress>, UnixAddress> {
+export function listen(address: UnixAddress | string, options: ListenOptions = {}): Server {
   const sockaddr = unixSockaddr(address)
   checkOptions(options, 'options', OPTIONS)
-  const { backlog, prepare, stream, ...rest } = options
+  const { backlog, prepare, ...serverOptions } = options
   if (backlog !== undefined) checkInteger(backlog, 0, 0x7fff_ffff, 'backlog')
   if (prepare !== undefined) checkFunction(prepare, 'prepare')
-  if (stream !== undefined) checkStreamOptions(stream, 'stream')
-  checkListenerOptions(rest)
+  checkListenerOptions(serverOptions)
+  if (serverOptions.stream !== undefined) checkStreamOptions(serverOptions.stream, 'stream')
   const socket = Socket.open(AF_UNIX, SOCK_STREAM)
   let bound: UnixAddress | undefined
   try {
@@ -63,7 +57,7 @@ export function listen(
     socket.bind(sockaddr)
     bound = socket.localName
     socket.listen(backlog)
-    return new Listener(socket, { ...rest, wrap: (connection) => new SocketStream(connection, stream) })
+    return new Server(socket, serverOptions)
   } catch (error) {
     closeQuietly(socket)
     // Nothing listens at the file, and it would make the next bind(2) fail.
@@ -75,12 +69,7 @@ export function listen(
   }
 }
 
-const OPTIONS: NamesOf<ListenOptions> = {
-  budget: true,
-  error: true,
-  signal: true,
-  watch: true,
-  backlog: true,
-  prepare: true,
-  stream: true,
-}
+/** A `Listener` for Unix sockets, returned by `listen`, that keeps a set of the connections it has accepted. */
+export class Server extends StreamServer<UnixAddress> {}
+
+const OPTIONS: NamesOf<ListenOptions> = { ...SERVER_OPTIONS, backlog: true, prepare: true }

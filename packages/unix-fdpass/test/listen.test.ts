@@ -1,11 +1,13 @@
+import { once } from 'node:events'
 import { existsSync, rmSync } from 'node:fs'
 import { connect as netConnect } from 'node:net'
 import { join } from 'node:path'
-import type { Socket, UnixAddress } from '@linux-sockets/native-core'
-import type { Listener, SocketStream } from '@linux-sockets/native-core/streams'
+import { Socket, type UnixAddress } from '@linux-sockets/native-core'
+import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import type { SocketStream } from '@linux-sockets/native-core/streams'
 import { expectErrno, guardDescriptors, runPython, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
-import { connect, listen, unixPair } from '../src/index.js'
+import { connect, listen, Server, unixPair } from '../src/index.js'
 
 guardDescriptors()
 
@@ -34,7 +36,9 @@ print(s.recv(100).decode(), s.recv(100))`
 
   it('lets the kernel choose a name', async () => {
     await using server = listen({ family: 'unix' })
-    expectTypeOf(server).toEqualTypeOf<Listener<SocketStream<UnixAddress>, UnixAddress>>()
+    expectTypeOf(server).toEqualTypeOf<Server>()
+    expectTypeOf(server.address).toEqualTypeOf<UnixAddress>()
+    expectTypeOf(server.connections).toEqualTypeOf<ReadonlySet<SocketStream<UnixAddress>>>()
     expectTypeOf(connect).returns.resolves.toEqualTypeOf<SocketStream<UnixAddress>>()
     expectTypeOf(unixPair).returns.toEqualTypeOf<[Socket<UnixAddress>, Socket<UnixAddress>]>()
     expect(server.address).toEqual({ family: 'unix', abstract: expect.stringMatching(/^[0-9a-f]{5}$/) })
@@ -67,6 +71,37 @@ print(s.recv(100).decode(), s.recv(100))`
     expect(server.closed).toBe(true)
   })
 
+  it('lets accepted connections finish, and accepts no further one', async () => {
+    const server = listen({ family: 'unix' })
+    const { address } = server
+    const running = server.run((stream) => stream.pipe(stream))
+    const client = await connect(address)
+    client.write('before')
+    await once(client, 'data')
+    expect(server.connections.size).toBe(1)
+    let drained = false
+    const draining = server.drain({ timeout: 60_000 }).finally(() => {
+      drained = true
+    })
+    await running
+    await expectErrno(() => connect(address), 'ECONNREFUSED')
+    client.end('after')
+    expect(drained).toBe(false)
+    expect(String(Buffer.concat(await client.toArray()))).toBe('after')
+    expect(await draining).toBe(0)
+    expect(server.connections.size).toBe(0)
+    expect(await server.drain()).toBe(0)
+  })
+
+  it('closes connections that have not finished in time', async () => {
+    const server = listen({ family: 'unix' })
+    server.run((stream) => stream.resume())
+    const clients = [await connect(server.address), await connect(server.address)]
+    await expect.poll(() => server.connections.size).toBe(2)
+    expect(await server.drain({ timeout: 20 })).toBe(2)
+    for (const client of clients) expect(await client.toArray()).toEqual([])
+  })
+
   it('leaves no file behind when it fails', async () => {
     const path = join(temporaryDirectory(), 'x.sock')
     expect(() => listen(path, { budget: 0 })).toThrow(RangeError)
@@ -77,4 +112,15 @@ print(s.recv(100).decode(), s.recv(100))`
     expectErrno(() => listen(path), 'EADDRINUSE')
     expect(existsSync(path)).toBe(true)
   })
+})
+
+it('Server takes over a socket that listens already', async () => {
+  const socket = Socket.open(AF_UNIX, SOCK_STREAM)
+  socket.bind({ family: 'unix' })
+  socket.listen()
+  await using server = new Server(socket, { stream: { allowHalfOpen: true } })
+  server.run((stream) => stream.pipe(stream))
+  const client = await connect(server.address)
+  client.end('over and back')
+  expect(String(Buffer.concat(await client.toArray()))).toBe('over and back')
 })

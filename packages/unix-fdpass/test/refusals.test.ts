@@ -62,9 +62,20 @@ testRefusals(
       ...addresses(unix.listen),
       ...refusalsOf([...notNumbers, -1], (backlog) => unix.listen(address, { backlog }), 'backlog'),
       ...refusalsOf([...notNumbers, 0], (budget) => unix.listen(address, { budget }), 'budget'),
-      ...refusalsOf(notFunctions, (error) => unix.listen(address, { error }), 'error'),
+      ...refusalsOf(notFunctions, (delayed) => unix.listen(address, { delayed }), 'delayed'),
       ...refusalsOf(notFunctions, (watch) => unix.listen(address, { watch }), 'watch'),
       ...refusalsOf([null, 1, {}], (signal) => unix.listen(address, { signal }), 'signal'),
+    ],
+    Server: [
+      ...refusalsOf([undefined, null, 1, {}], (socket) => new unix.Server(socket), 'socket'),
+      ...refusalsOf([[]], (sockets) => new unix.Server(sockets), 'there is no socket'),
+      ...refusalsOf(notObjects, (options) => new unix.Server([], options), 'options'),
+      unknownName('stream', (options) => new unix.Server([], options)),
+    ],
+    'Server.drain': [
+      ...refusalsOf(notObjects, (options) => withListener((server) => server.drain(options)), 'options'),
+      ...refusalsOf([...notNumbers, -1], (timeout) => withListener((server) => server.drain({ timeout })), 'timeout'),
+      unknownName('timeout', (options) => withListener((server) => server.drain(options))),
     ],
     peerCredentials: refusalsOf(notFds, unix.peerCredentials, 'socket'),
     receiveDescriptors: [

@@ -74,7 +74,7 @@ const data = pattern(300_000)
 
 export const programs: Readonly<Record<string, Program>> = {
   async 'tcp streams'(tell) {
-    using server = listen(loopback, { error: tell })
+    using server = listen(loopback, { delayed: tell })
     server.run((stream) => echo(stream, tell)).catch(tell)
     await exchange(await connect(server.address, { prepare: (socket) => setOption(socket, TCP_NODELAY, true) }))
     // A second time, when everything that is made only once exists.
@@ -84,13 +84,14 @@ export const programs: Readonly<Record<string, Program>> = {
 
   async 'unix streams'(tell) {
     const name = anyName()
-    using server = unix.listen(name, { error: tell })
+    using server = unix.listen(name, { delayed: tell })
     server.run((stream) => echo(stream, tell)).catch(tell)
     await exchange(await unix.connect(name))
+    await server.drain()
   },
 
   async iteration(tell) {
-    using server = listen([loopback, { ...loopback, address: '127.0.0.2' }], { error: tell })
+    using server = listen([loopback, { ...loopback, address: '127.0.0.2' }], { delayed: tell })
     const clients = Promise.allSettled(server.addresses.map(async (address) => exchange(await connect(address))))
     clients.then((outcomes) => {
       for (const outcome of outcomes) if (outcome.status === 'rejected') tell(outcome.reason)
@@ -171,8 +172,8 @@ export const programs: Readonly<Record<string, Program>> = {
     }),
 
   async relay(tell) {
-    using server = listen(loopback, { error: tell, stream: half })
-    using proxy = listen(loopback, { error: tell, stream: half })
+    using server = listen(loopback, { delayed: tell, stream: half })
+    using proxy = listen(loopback, { delayed: tell, stream: half })
     server.run((stream) => echo(stream, tell)).catch(tell)
     const tap = pipe()
     const tapped = drain(tap.read).catch(tell)
@@ -205,7 +206,7 @@ export const programs: Readonly<Record<string, Program>> = {
     const directory = mkdtempSync(join(tmpdir(), 'stress-'))
     const path = join(directory, 'file')
     writeFileSync(path, data)
-    using server = listen(loopback, { error: tell })
+    using server = listen(loopback, { delayed: tell })
     server
       .run(async (stream) => {
         stream.on('error', tell)
@@ -319,7 +320,7 @@ export const programs: Readonly<Record<string, Program>> = {
     }),
 
   async options(tell) {
-    using server = listen(loopback, { error: tell })
+    using server = listen(loopback, { delayed: tell })
     server.pause()
     const stream = await connect(server.address)
     stream.on('error', tell)
@@ -348,7 +349,7 @@ export const programs: Readonly<Record<string, Program>> = {
   async tls(tell) {
     const key = Buffer.alloc(32, 'k')
     const shared = { ciphers: 'PSK', maxVersion: 'TLSv1.2', minVersion: 'TLSv1.2' } as const
-    using server = listen(loopback, { error: tell, stream: half })
+    using server = listen(loopback, { delayed: tell, stream: half })
     server
       .run((raw) => {
         raw.on('error', tell)

@@ -64,17 +64,10 @@ export async function openPlaces(fail: (failure: string) => void): Promise<Place
     return { family: 'ipv4', address: `127.0.1.${turn + 1}`, port: (at as Ipv4Address).port }
   }
 
-  const streams = tcp.listen(everywhere, { error: meet })
+  const streams = tcp.listen(everywhere, { delayed: meet })
   streams.run((stream) => void answer(stream).catch(meet)).catch(meet)
-  const local = new Set<SocketStream>()
-  const unixStreams = unix.listen(name('streams'), { error: meet })
-  unixStreams
-    .run((stream) => {
-      local.add(stream)
-      stream.once('close', () => local.delete(stream))
-      answer(stream).catch(meet)
-    })
-    .catch(meet)
+  const unixStreams = unix.listen(name('streams'), { delayed: meet })
+  unixStreams.run((stream) => void answer(stream).catch(meet)).catch(meet)
 
   const reactor = new Reactor()
   const handlers = {
@@ -123,10 +116,10 @@ export async function openPlaces(fail: (failure: string) => void): Promise<Place
       { name: 'from a reactor to streams', resets: true, dial: overReactor(() => someAddress(streams.address)) },
       { name: 'from a reactor to itself', resets: false, dial: overReactor(address(unixReactors)) },
     ],
-    open: () => streams.connections.size + local.size + reactors.connections.size + unixReactors.connections.size,
+    open: () =>
+      [streams, unixStreams, reactors, unixReactors].reduce((sum, { connections }) => sum + connections.size, 0),
     async close() {
-      unixStreams.close()
-      await Promise.all([streams.drain(), reactors.close(), unixReactors.close()])
+      await Promise.all([streams.drain(), unixStreams.drain(), reactors.close(), unixReactors.close()])
       reactor.close()
     },
   }

@@ -16,7 +16,8 @@ import { SO_ACCEPTCONN, SO_DOMAIN, SO_TYPE } from '../options/socket.js'
 import { orUndefined } from '../quietly.js'
 import { getPeerName, type Socket } from '../socket.js'
 import type { Listener } from './listener.js'
-import { netAddress, type SocketStream } from './stream.js'
+import { netAddress } from './names.js'
+import type { SocketStream } from './stream.js'
 
 /** `net.BoundSocket`, since Node 24.21 and 26.4. */
 export interface BoundSocketLike {

@@ -1,7 +1,8 @@
 import { executionAsyncResource } from 'node:async_hooks'
 import type { SocketAddress } from '../address.js'
 import { orUndefined } from '../quietly.js'
-import { netAddress, type SocketStream } from './stream.js'
+import { netAddress } from './names.js'
+import type { NetStream } from './netstream.js'
 
 /** The methods that a `tls.TLSSocket` or an HTTP/2 session calls on the handle of the connection under it. */
 interface Handle {
@@ -21,7 +22,7 @@ interface Handle {
  *
  * Node resumes the stream in the async context of the handle, whose owner has the stream.
  */
-export function completeHandle(stream: SocketStream): boolean {
+export function completeHandle(stream: NetStream<SocketAddress>): boolean {
   // Only a handle of that kind has `readBuffer`.
   const handle = executionAsyncResource() as (Partial<Handle> & { readonly readBuffer?: unknown }) | undefined
   if (handle?.readBuffer === undefined || 'getpeername' in handle || !isAround(handle, stream)) return false
@@ -41,7 +42,7 @@ export function completeHandle(stream: SocketStream): boolean {
   return true
 }
 
-function isAround(handle: object, stream: SocketStream): boolean {
+function isAround(handle: object, stream: NetStream<SocketAddress>): boolean {
   return Object.getOwnPropertySymbols(handle).some(
     (symbol) => (handle as Record<symbol, { readonly stream?: unknown } | undefined>)[symbol]?.stream === stream,
   )

@@ -11,6 +11,7 @@
  *     for await (const chunk of b) console.log(chunk.toString())
  *     b.end()
  */
+export type { ListenerStatistics } from './acceptor.js'
 export {
   type Borrowable,
   type BoundSocketLike,
@@ -33,5 +34,8 @@ export type {
 } from './datagram/types.js'
 export { DatagramChannel } from './datagram.js'
 export { type IncompleteReadError, readExactly } from './exactly.js'
-export { Listener, type ListenerOptions, type ListenerStatistics } from './listener.js'
-export { type NetAddress, SocketStream, type SocketStreamOptions, type Surrendered } from './stream.js'
+export { Listener, type ListenerOptions } from './listener.js'
+export type { Surrendered } from './loans.js'
+export type { NetAddress } from './names.js'
+export type { SocketStreamOptions } from './options.js'
+export { SocketStream } from './stream.js'

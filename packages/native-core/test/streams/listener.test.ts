@@ -271,7 +271,7 @@ describe('run', () => {
 
   it.each(['ENOSPC', 'ENOMEM'] as const)('goes on when wrap fails with %s', async (code) => {
     const reports: SystemError[] = []
-    const listener = listen({ error: (error) => reports.push(error), wrap: failing(code, 3) })
+    const listener = listen({ delayed: (error) => reports.push(error), wrap: failing(code, 3) })
     const clients = connect(listener, 4)
     const ended = Promise.all(clients.map((client) => once(client.resume(), 'close')))
     await listener.run((socket) => {
@@ -284,7 +284,7 @@ describe('run', () => {
   })
 
   it('drops waiting connections, too, when wrap finds no descriptor', async () => {
-    const listener = listen({ error: () => {}, wrap: failing('EMFILE', 2) })
+    const listener = listen({ delayed: () => {}, wrap: failing('EMFILE', 2) })
     const clients = connect(listener, 10)
     await Promise.all(clients.map((client) => once(client, 'connect')))
     const ended = Promise.all(clients.map((client) => once(client.resume(), 'close')))
@@ -303,7 +303,7 @@ describe('run', () => {
       ${listening}
       let missing = 4
       const making = new Listener(Socket.from(dup(listener)), {
-        error: ({ code }) => codes.add(code),
+        delayed: ({ code }) => codes.add(code),
         wrap(socket) {
           if (missing-- > 0) throw new SystemError(errno.ENOSPC, 'epoll_ctl')
           return socket
@@ -476,7 +476,7 @@ describe('at the limit of descriptors', () => {
     expect(results).toEqual([{ done: true }, { done: true }])
   })
 
-  it('warns without an error handler', async (test) => {
+  it('warns without the option delayed', async (test) => {
     skipUnless(test, needInjection())
     const { stderr } = await inject(
       'ENOBUFS:when=1..2',
@@ -507,7 +507,7 @@ describe('descriptors that other code has closed', () => {
       })
       process.on('uncaughtException', ({ message }) => console.log('uncaught', message))
       const several = new Listener(sockets, {
-        error() {
+        delayed() {
           throw new Error('reported')
         },
         wrap() {
@@ -937,7 +937,7 @@ describe('several sockets', () => {
       globalThis.setTimeout = (callback, delay) => noting(() => { waits++; callback() }, delay)
       let atSecond
       const several = new Listener([Socket.from(dup(listener)), other], {
-        error({ code }) {
+        delayed({ code }) {
           codes.add(code)
           if (delays.length < 2) return
           atSecond = { ...several.statistics, waits, delays: [...delays], codes: [...codes] }
@@ -1054,7 +1054,7 @@ globalThis.setTimeout = (callback, delay) => {
 }
 let reported = () => {}
 const listener = new Listener(socket, {
-  error(error) {
+  delayed(error) {
     codes.add(error.code)
     reported()
   },

@@ -1,0 +1,159 @@
+/**
+ * At any time either the stream itself or one loan may send on the socket; once the socket is given up, neither may.
+ *
+ * The position of a loan among the writes is an empty chunk, written as any other. The stream asks `reach` how far it may
+ * send. When it comes to that chunk, the loan begins, and the chunk's write is not finished until the loan is over.
+ * Therefore the queue of the `Writable` brings nothing during a loan, and the stream keeps what came together with the
+ * chunk. After the socket is given up, no write is ever finished.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import type { Readable, Writable } from 'node:stream'
+import { errno } from '../errno.js'
+import { SystemError } from '../error.js'
+import type { Socket } from '../socket.js'
+import type { Watch } from '../watch.js'
+
+/** The result of `SocketStream.surrender`. */
+export interface Surrendered {
+  /** The socket, which the stream still owns and closes. */
+  readonly socket: Socket
+  /** The bytes that the stream had read and nothing had consumed. */
+  readonly unread: Buffer
+  /** The stream's watch, if the caller passed a `callback` and the stream had a watch. */
+  readonly watch: Watch | undefined
+}
+
+/** The steps of the stream when a loan begins and ends. */
+export interface Lender {
+  /** Stops waiting for the socket to become writable. */
+  stop(): void
+  /** Never finishes the write of the loan's chunk. */
+  forget(): void
+  /** Finishes the write of the loan's chunk, and sends what came after it. */
+  resume(): void
+}
+
+/** The loans of one stream. */
+export class Loans {
+  readonly #stream: Writable
+  readonly #lender: Lender
+  /** The loans that are not over, keyed by the empty chunks that mark their positions. */
+  readonly #loans = new Map<Uint8Array, () => Promise<void>>()
+  #isLent = false
+  #isGivenUp = false
+
+  constructor(stream: Writable, lender: Lender) {
+    this.#stream = stream
+    this.#lender = lender
+  }
+
+  /** Whether the stream may not send: during a loan, and after the socket is given up. */
+  get areActive(): boolean {
+    return this.#isLent || this.#isGivenUp
+  }
+
+  /** Whether the stream may neither send nor receive any more. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp
+  }
+
+  /**
+   * Returns the index up to which the stream may send `pieces`, from `first` on. If that is `first`, the loan there begins.
+   */
+  reach(pieces: readonly Uint8Array[], first: number): number {
+    if (this.#isGivenUp) return first
+    if (this.#loans.size === 0) return pieces.length
+    const next = pieces.findIndex((piece, i) => i >= first && this.#loans.has(piece))
+    if (next === first) this.#begin(pieces[next] as Uint8Array)
+    return next < 0 ? pieces.length : next
+  }
+
+  /** Calls `send` when its turn has come, in the async context of this call, and settles with it. */
+  async lend<T>(send: () => Promise<T>): Promise<T> {
+    const stream = this.#stream
+    if (!stream.writable) throw hasEnded()
+    const lost = () => stream.errored ?? canceled()
+    return await new Promise<T>((resolve, reject) => {
+      let begun = false
+      const start = async () => {
+        begun = true
+        try {
+          resolve(await send())
+        } catch (error) {
+          // The reason for the destruction says more than EBADF does.
+          reject(stream.destroyed && (error as SystemError).code === 'EBADF' ? lost() : error)
+        }
+      }
+      const place = Buffer.alloc(0)
+      const context = new AsyncResource('LinuxSocketsLoan')
+      this.#loans.set(place, () => context.runInAsyncScope(start))
+      stream.write(place, (error) => {
+        this.#loans.delete(place)
+        if (error && !begun) reject(lost())
+      })
+    })
+  }
+
+  /**
+   * Calls `take`, which gives the socket up, when everything written before is sent. `isIdle` says that the stream has
+   * nothing to send.
+   */
+  async surrender<T>(isIdle: boolean, take: () => T): Promise<T> {
+    if (!this.#stream.writable) throw hasEnded()
+    if (isIdle && this.#loans.size === 0 && !this.#isGivenUp) return take()
+    return await new Promise((resolve, reject) => {
+      const forGood = async () => {
+        resolve(take())
+        // No write of the caller's, which would get an error when the stream is destroyed.
+        this.#lender.forget()
+        await new Promise<never>(() => {})
+      }
+      this.lend(forGood).catch(reject)
+    })
+  }
+
+  /** From now on the stream neither sends nor receives. */
+  giveUp(): void {
+    this.#isGivenUp = true
+  }
+
+  #begin(place: Uint8Array): void {
+    const send = this.#loans.get(place) as () => Promise<void>
+    this.#isLent = true
+    this.#lender.stop()
+    const begin = async () => {
+      if (!this.#stream.destroyed) await send()
+      this.#isLent = false
+      this.#loans.delete(place)
+      this.#lender.resume()
+    }
+    // Not synchronously: the write that leads here is not finished.
+    queueMicrotask(begin)
+  }
+}
+
+/** @throws TypeError after `setEncoding` */
+export function checkUndecoded(stream: Readable): void {
+  if (stream.readableEncoding !== null) throw new TypeError('the stream decodes its data: the bytes are gone')
+}
+
+/** Stops the flow for good, and returns the bytes that were read and not consumed. */
+export function takeUnread(stream: Readable): Buffer {
+  // Bytes that are returned here must not reach another reader.
+  stream.removeAllListeners('data')
+  stream.pause()
+  if (stream.readableLength === 0) return Buffer.alloc(0)
+  // Since Node 26 a read without a size takes one chunk.
+  const chunks: Buffer[] = []
+  for (let chunk = stream.read(); chunk !== null; chunk = stream.read()) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+/** The error of what the stream no longer sends, because it was destroyed without an error. */
+export function canceled(): SystemError {
+  return new SystemError(errno.ECANCELED, 'send', 'the stream was destroyed')
+}
+
+function hasEnded(): SystemError {
+  return new SystemError(errno.EPIPE, 'send', 'the stream has ended')
+}
