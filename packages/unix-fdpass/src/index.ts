@@ -69,7 +69,7 @@ export {
 } from '@linux-sockets/native-core/streams'
 export { type ConnectOptions, connect } from './connect.js'
 export { peerCredentials, SCM_CREDENTIALS } from './credentials.js'
-export { type ListenOptions, listen } from './listen.js'
+export { type DrainOptions, type ListenOptions, listen, Server, type ServerOptions } from './listen.js'
 export { unixPair } from './pair.js'
 export {
   type DescriptorMessage,
