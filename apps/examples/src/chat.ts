@@ -7,10 +7,19 @@
  */
 import { once } from 'node:events'
 import { pathToFileURL } from 'node:url'
-import { type Connection, type Framing, type Handlers, lines, Reactor, type Server, Timer } from '@linux-sockets/epoll'
-import { type AddressLike, formatAddress, Socket, setOption } from '@linux-sockets/native-core'
-import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
-import { SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF } from '@linux-sockets/native-core/options'
+import {
+  type Connection,
+  connect,
+  type Framing,
+  type Handlers,
+  lines,
+  listen,
+  Reactor,
+  type Server,
+  Timer,
+} from '@linux-sockets/epoll'
+import { type AddressLike, formatAddress, type Socket, setOption } from '@linux-sockets/native-core'
+import { SO_RCVBUF, SO_SNDBUF } from '@linux-sockets/native-core/options'
 
 /** The longest line, in bytes. */
 const LINE_LIMIT = 2048
@@ -118,18 +127,15 @@ function send(connection: Connection<Member>, line: Buffer): void {
 
 /** Opens the chat. `sendBuffer` limits the **bytes** that the kernel queues for a member; by default the kernel adapts it. */
 export function startChat(reactor: Reactor, port = 0, sendBuffer?: number): Server<Member> {
-  const socket = Socket.open(AF_INET, SOCK_STREAM)
-  try {
-    setOption(socket, SO_REUSEADDR, true)
-    // Accepted sockets inherit the size.
-    if (sendBuffer !== undefined) setOption(socket, SO_SNDBUF, sendBuffer)
-    socket.bind({ family: 'ipv4', address: port === 0 ? '127.0.0.1' : '0.0.0.0', port })
-    socket.listen()
-  } catch (error) {
-    socket.close()
-    throw error
-  }
-  return reactor.serve(socket, new Chat(reactor), { highWaterMark: QUEUE, writeTimeout: PATIENCE })
+  const address = port === 0 ? '127.0.0.1' : '0.0.0.0'
+  return listen(reactor, `${address}:${port}`, new Chat(reactor), {
+    highWaterMark: QUEUE,
+    writeTimeout: PATIENCE,
+    prepare(socket) {
+      // Accepted sockets inherit the size.
+      if (sendBuffer !== undefined) setOption(socket, SO_SNDBUF, sendBuffer)
+    },
+  })
 }
 
 /** A member of the demonstration. */
@@ -144,7 +150,8 @@ class Guest {
     const prepare = (socket: Socket) => {
       if (receiveBuffer !== undefined) setOption(socket, SO_RCVBUF, receiveBuffer)
     }
-    this.#connection = reactor.connect(
+    this.#connection = connect(
+      reactor,
       address,
       {
         data: (_connection, chunk) => {
@@ -238,7 +245,7 @@ export async function converse(): Promise<string> {
     dave.leave()
     seen.push(`bob hears “${(await bob.hear(/dave has left/)).at(-1)}”`)
     for (const guest of [alice, bob, carol]) guest.leave()
-    await chat.close({ timeout: PATIENCE })
+    await chat.drain({ timeout: PATIENCE })
     return seen.join('\n')
   } finally {
     reactor.close()
@@ -250,7 +257,7 @@ async function run(port: number): Promise<void> {
   const chat = startChat(reactor, port)
   console.log(`chatting on ${formatAddress(chat.address)}; Ctrl-C ends it`)
   await once(process, 'SIGINT')
-  await chat.abort()
+  await chat.drain({ timeout: 0 })
   reactor.close()
 }
 

@@ -7,10 +7,9 @@
  */
 import { once } from 'node:events'
 import { pathToFileURL } from 'node:url'
-import { Reactor, type ServeOptions, type Server } from '@linux-sockets/epoll'
-import { formatAddress, raiseDescriptorLimit, Socket, setOption } from '@linux-sockets/native-core'
-import { AF_INET6, SOCK_STREAM } from '@linux-sockets/native-core/constants'
-import { IPV6_V6ONLY, SO_BINDTODEVICE, SO_REUSEADDR } from '@linux-sockets/native-core/options'
+import { type InetAddress, type ListenOptions, listen, Reactor, type Server } from '@linux-sockets/epoll'
+import { formatAddress, raiseDescriptorLimit, setOption } from '@linux-sockets/native-core'
+import { SO_BINDTODEVICE } from '@linux-sockets/native-core/options'
 import { size } from './report.js'
 
 /** How long a peer may send nothing, and how long it may read none of the bytes sent to it, in milliseconds. */
@@ -34,29 +33,18 @@ export interface EchoStatistics {
 /** A running echo server. */
 export interface EchoServer {
   readonly reactor: Reactor
-  readonly server: Server
+  readonly server: Server<undefined, InetAddress>
   readonly port: number
   readonly statistics: Readonly<EchoStatistics>
 }
 
 /** Echoes over IPv4 and IPv6 until the server is closed. With `device`, only clients on that interface can connect. */
-export function startEchoServer(port = 0, device = '', options: ServeOptions = {}): EchoServer {
-  const socket = Socket.open(AF_INET6, SOCK_STREAM)
-  try {
-    setOption(socket, SO_REUSEADDR, true)
-    setOption(socket, IPV6_V6ONLY, false)
-    setOption(socket, SO_BINDTODEVICE, device)
-    socket.bind({ family: 'ipv6', address: '::', port })
-    socket.listen()
-  } catch (error) {
-    socket.close()
-    throw error
-  }
+export function startEchoServer(port = 0, device = '', options: ListenOptions = {}): EchoServer {
   const statistics = { pauses: 0, broken: 0 }
-  const address = socket.localName
   const reactor = new Reactor()
-  const server = reactor.serve(
-    socket,
+  const server = listen(
+    reactor,
+    { family: 'ipv6', address: '::', port },
     {
       data(connection, chunk) {
         if (connection.write(chunk)) return
@@ -72,9 +60,9 @@ export function startEchoServer(port = 0, device = '', options: ServeOptions = {
         console.error(`a connection broke: ${error.message}`)
       },
     },
-    { ...TIMEOUTS, ...options },
+    { ...TIMEOUTS, v6only: false, prepare: (socket) => setOption(socket, SO_BINDTODEVICE, device), ...options },
   )
-  return { reactor, server, port: address.port, statistics }
+  return { reactor, server, port: server.address.port, statistics }
 }
 
 /** Serves until SIGINT or SIGTERM. */
@@ -90,17 +78,18 @@ async function run(port: number): Promise<void> {
   await Promise.race(signals.map((signal) => once(process, signal)))
   clearInterval(report)
   console.log(`${server.connections.size} connections have ${PATIENCE / 1000} s to finish`)
-  await server.close({ timeout: PATIENCE })
+  await server.drain({ timeout: PATIENCE })
   console.log(numbersOf(echo))
   reactor.close()
 }
 
 function numbersOf({ reactor, server, statistics }: EchoServer): string {
-  const { turns, events, busy, longestTurn, connections } = reactor.statistics
+  const { turns, events, busy, longestTurn } = reactor.statistics
+  const { accepted, bytesRead, bytesWritten, peakQueuedBytes } = server.statistics
   return [
-    `${server.connections.size} connections of ${server.statistics.accepted}, ${statistics.broken} broken`,
-    `${size(connections.bytesRead)} in, ${size(connections.bytesWritten)} out`,
-    `${statistics.pauses} pauses, at most ${size(connections.queueHighWater)} queued`,
+    `${server.connections.size} connections of ${accepted}, ${statistics.broken} broken`,
+    `${size(bytesRead)} in, ${size(bytesWritten)} out`,
+    `${statistics.pauses} pauses, at most ${size(peakQueuedBytes)} queued`,
     `${events} events in ${turns} turns, ${busy.toFixed()} ms busy, the longest ${longestTurn.toFixed(1)} ms`,
   ].join('; ')
 }

@@ -9,7 +9,7 @@ import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parentPort, Worker, workerData } from 'node:worker_threads'
-import { Reactor, wake } from '@linux-sockets/epoll'
+import { connect, listen, Reactor, wake } from '@linux-sockets/epoll'
 import { formatAddress, type InetAddress, OwnedFd, Socket, setOption } from '@linux-sockets/native-core'
 import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { SO_REUSEPORT } from '@linux-sockets/native-core/options'
@@ -41,7 +41,7 @@ export class MultiCoreEcho {
   /** Starts `count` Workers. Fulfilled when all of them listen. */
   static async start(count: number, address: InetAddress): Promise<MultiCoreEcho> {
     // This socket never listens, so it gets no connections. It reserves the port until all Workers have bound theirs.
-    using place = openAt(address)
+    using place = reserve(address)
     const local = place.localName
     const starting = Array.from({ length: count }, () => new Worker(new URL(import.meta.url), { workerData: local }))
     try {
@@ -68,7 +68,8 @@ export class MultiCoreEcho {
   }
 }
 
-function openAt(address: InetAddress): Socket<InetAddress> {
+/** Binds a socket to an address that other sockets can share. */
+function reserve(address: InetAddress): Socket<InetAddress> {
   const socket = Socket.open(AF_INET, SOCK_STREAM)
   try {
     setOption(socket, SO_REUSEPORT, true)
@@ -82,11 +83,10 @@ function openAt(address: InetAddress): Socket<InetAddress> {
 
 /** Runs in each Worker: serves until the main thread wakes it. */
 async function serveUntilWoken(address: InetAddress): Promise<void> {
-  const socket = openAt(address)
-  socket.listen()
   const reactor = new Reactor()
-  const server = reactor.serve(
-    socket,
+  const server = listen(
+    reactor,
+    address,
     {
       data(connection, chunk) {
         if (!connection.write(chunk)) connection.pause()
@@ -95,19 +95,19 @@ async function serveUntilWoken(address: InetAddress): Promise<void> {
         connection.resume()
       },
     },
-    { idleTimeout: PATIENCE },
+    { idleTimeout: PATIENCE, reusePort: true },
   )
   const waker = reactor.waker(async () => {
     waker.close()
-    await server.close({ timeout: PATIENCE })
+    await server.drain({ timeout: PATIENCE })
     reactor.stop()
   })
   // The main thread gets the descriptor of the waker, and must close it.
   parentPort?.postMessage(waker.dup().release())
   await reactor.run()
 
-  const { turns, connections } = reactor.statistics
-  const totals: Totals = { accepted: server.statistics.accepted, bytes: connections.bytesRead, turns }
+  const { accepted, bytesRead } = server.statistics
+  const totals: Totals = { accepted, bytes: bytesRead, turns: reactor.statistics.turns }
   parentPort?.postMessage(totals)
   reactor.close()
 }
@@ -139,7 +139,8 @@ function describe(totals: readonly Totals[]): string {
 function sendAndCompare(reactor: Reactor, address: InetAddress, client: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let compared = 0
-    const connection = reactor.connect(
+    const connection = connect(
+      reactor,
       address,
       {
         data(connection, chunk) {

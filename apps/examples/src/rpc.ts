@@ -8,17 +8,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import {
   type Connection,
+  connect,
   encodeLength,
   type Framing,
   type Handlers,
   lengthPrefixed,
+  listen,
   Reactor,
   type Server,
   Timer,
 } from '@linux-sockets/epoll'
-import { type AddressLike, Socket, setOption } from '@linux-sockets/native-core'
-import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
-import { SO_REUSEADDR } from '@linux-sockets/native-core/options'
+import type { AddressLike } from '@linux-sockets/native-core'
 
 /** The longest message, in bytes. */
 const MESSAGE_LIMIT = 1024 * 1024
@@ -162,16 +162,7 @@ function asRequest(frame: Buffer): Request {
 
 /** Starts a server on the loopback interface, on a port that the kernel chooses. */
 export function serveProcedures(reactor: Reactor, procedures: Procedures): Server<Caller> {
-  const socket = Socket.open(AF_INET, SOCK_STREAM)
-  try {
-    setOption(socket, SO_REUSEADDR, true)
-    socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-    socket.listen()
-  } catch (error) {
-    socket.close()
-    throw error
-  }
-  return reactor.serve(socket, new RpcHandlers(procedures), { writeTimeout: PATIENCE })
+  return listen(reactor, '127.0.0.1:0', new RpcHandlers(procedures), { writeTimeout: PATIENCE })
 }
 
 /** A call that has no answer yet. */
@@ -193,7 +184,8 @@ export class RpcClient<Known extends Procedures> {
   constructor(reactor: Reactor, address: AddressLike) {
     this.#reactor = reactor
     const framing = lengthPrefixed({ limit: MESSAGE_LIMIT })
-    this.#connection = reactor.connect(
+    this.#connection = connect(
+      reactor,
       address,
       {
         data: (connection, chunk) => {
@@ -298,7 +290,7 @@ export async function callProcedures(): Promise<string> {
     client.close()
     seen.push(`after the end: ${await last}`)
     seen.push(`rejected: ${await reasonOf(client.call('add', [1, 1]))}`)
-    await server.close({ timeout: PATIENCE })
+    await server.drain({ timeout: PATIENCE })
     return seen.join('\n')
   } finally {
     reactor.close()

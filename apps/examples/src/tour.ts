@@ -70,7 +70,7 @@ const failed = await runSteps([
   { title: 'unix-fdpass: a listening socket in another process', run: passListener },
   { title: 'native-core: who has the echo server open, by sock_diag', run: ownListener },
 ])
-await server.abort()
+await server.drain({ timeout: 0 })
 console.log(failed === 0 ? '\nAll steps passed.' : `\n${failed} steps failed.`)
 process.exitCode = failed === 0 ? 0 : 1
 

@@ -24,5 +24,5 @@ it('runs no more requests of a connection at a time than the limit, and answers 
   expect(await Promise.all(numbers.map((i) => client.call('echo', [i])))).toEqual(numbers)
   expect(most).toBe(100)
   client.close()
-  await server.close()
+  await server.drain()
 })

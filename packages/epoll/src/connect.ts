@@ -12,14 +12,19 @@ import {
   addressOf,
   bindToConnect,
   checkFunction,
+  checkHandlers,
   checkInteger,
+  checkOptions,
   closeQuietly,
   type NamesOf,
   refuseSelfConnection,
 } from '@linux-sockets/native-core/internal'
-import { CONNECTION_OPTIONS, type ConnectionOptions } from './connection.js'
+import { LiveConnection } from './connection.js'
+import { type Connection, type ConnectionHandlers, HANDLERS, type Handlers } from './handlers.js'
+import { CONNECTION_OPTIONS, type ConnectionOptions, checkReactor, policyOf } from './options.js'
+import type { Reactor } from './reactor.js'
 
-/** The options of `Reactor.connect`. */
+/** The options of `connect`. */
 export interface ConnectOptions extends ConnectionOptions {
   /** The address to connect from. */
   readonly localAddress?: AddressLike | string | undefined
@@ -29,35 +34,49 @@ export interface ConnectOptions extends ConnectionOptions {
   readonly protocol?: number | undefined
 }
 
-export const CONNECT_OPTIONS: NamesOf<ConnectOptions> = {
-  ...CONNECTION_OPTIONS,
-  localAddress: true,
-  prepare: true,
-  protocol: true,
-}
-
 /** The type of both addresses of a connection to `To`; any address if `To` is text or bytes. */
 export type AddressFor<To> = To extends InetAddress ? InetAddress : To extends UnixAddress ? UnixAddress : SocketAddress
 
-/** Opens a socket and connects it. While connect(2) is still under way, `connecting` is the address of the peer. */
-export function connectSocket(
-  address: AddressLike | string,
-  { localAddress, prepare, protocol = 0 }: ConnectOptions,
-): { socket: Socket; family: number; connecting: Uint8Array | undefined } {
+/**
+ * connect(2): opens a connection. `open` is called when the peer has accepted it, otherwise `error` and then `close`. Data
+ * written before that is queued. The address may be text, as `parseAddress` reads it: `'127.0.0.1:80'`, `'@name'`.
+ *
+ *     const connection = connect(reactor, '127.0.0.1:7777', { data: (_, chunk) => console.log(String(chunk)) })
+ *
+ * @throws SystemError if it fails at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `ENOENT`, `EMFILE`, …; nothing stays open
+ * @throws TypeError, RangeError if the address, a handler or an option is invalid
+ */
+export function connect<State = undefined, To extends AddressLike | string = AddressLike | string>(
+  reactor: Reactor,
+  address: To,
+  handlers: Handlers<State, AddressFor<To>>,
+  options: ConnectOptions = {},
+): Connection<State, AddressFor<To>> {
+  checkReactor(reactor)
+  checkHandlers<ConnectionHandlers<State, AddressFor<To>>>(handlers, 'data', HANDLERS)
+  checkOptions(options, 'options', CONNECT_OPTIONS)
+  const { localAddress, prepare, protocol = 0 } = options
   if (prepare !== undefined) checkFunction(prepare, 'prepare')
   checkInteger(protocol, 0, 0x7fff_ffff, 'protocol')
   const sockaddr = encodeAddress(addressOf(address))
   const local = localAddress === undefined ? undefined : encodeAddress(addressOf(localAddress, 'localAddress'))
-  const family = familyOf(sockaddr)
-  const socket = Socket.open(family, SOCK_STREAM, protocol)
+  const policy = policyOf(options, familyOf(sockaddr))
+  const socket = Socket.open(familyOf(sockaddr), SOCK_STREAM, protocol) as Socket<AddressFor<To>>
   try {
     prepare?.(socket)
     if (local !== undefined) bindToConnect(socket, local)
-    if (socket.connect(sockaddr) === null) return { socket, family, connecting: sockaddr }
-    refuseSelfConnection(socket, sockaddr)
-    return { socket, family, connecting: undefined }
+    const connecting = socket.connect(sockaddr) === null ? sockaddr : undefined
+    if (connecting === undefined) refuseSelfConnection(socket, sockaddr)
+    return new LiveConnection<State, AddressFor<To>>(reactor, socket, handlers, policy, { connecting }).begin()
   } catch (error) {
     closeQuietly(socket)
     throw error
   }
+}
+
+const CONNECT_OPTIONS: NamesOf<ConnectOptions> = {
+  ...CONNECTION_OPTIONS,
+  localAddress: true,
+  prepare: true,
+  protocol: true,
 }

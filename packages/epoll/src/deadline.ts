@@ -4,7 +4,7 @@ import { type LoopTimers, Timer } from './timers.js'
 
 /** The timeouts of a connection, each in **milliseconds**, 1 … 2³¹ − 1. Default: no limit. */
 export interface Timeouts {
-  /** The time until the peer has accepted the connection; for `Reactor.connect`. */
+  /** The time until the peer has accepted the connection; for `connect`. */
   readonly connectTimeout?: number | undefined
   /** The time with nothing read and nothing sent. */
   readonly idleTimeout?: number | undefined
@@ -20,6 +20,14 @@ export type TimeoutKind = 'connect' | 'idle' | 'read' | 'write'
 /** The timeouts in **milliseconds**; `Infinity` where there is no limit. */
 export type Limits = Readonly<Record<TimeoutKind, number>>
 
+/** What the timeouts need of their connection. */
+export interface DeadlineOwner {
+  /** Whether the timeout of that kind runs. */
+  isAwaited(kind: TimeoutKind): boolean
+  /** Called when it has expired. */
+  expire(kind: TimeoutKind): void
+}
+
 /**
  * The timeouts of one connection, on a single timer that is set to the next one. Traffic only records its time: the timer
  * reads that record when it is called, so that a busy connection costs the wheel nothing.
@@ -27,8 +35,7 @@ export type Limits = Readonly<Record<TimeoutKind, number>>
 export class Deadlines extends AsyncResource {
   readonly #limits: Limits
   readonly #timers: LoopTimers
-  readonly #isAwaited: (kind: TimeoutKind) => boolean
-  readonly #expire: (kind: TimeoutKind) => void
+  readonly #owner: DeadlineOwner
   readonly #timer: Timer
   /** When each timeout began, by the clock of the timers. */
   readonly #begun: Record<TimeoutKind, number>
@@ -41,18 +48,13 @@ export class Deadlines extends AsyncResource {
     return KINDS.some((kind) => limits[kind] !== Number.POSITIVE_INFINITY && (connecting || kind !== 'connect'))
   }
 
-  constructor(
-    limits: Limits,
-    timers: LoopTimers,
-    isAwaited: (kind: TimeoutKind) => boolean,
-    expire: (kind: TimeoutKind) => void,
-  ) {
+  constructor(limits: Limits, timers: LoopTimers, owner: DeadlineOwner) {
     super('LinuxSocketsDeadlines')
     this.#limits = limits
     this.#timers = timers
-    this.#isAwaited = isAwaited
-    this.#expire = expire
-    this.#timer = new Timer(() => this.runInAsyncScope(this.#look, this))
+    this.#owner = owner
+    // Unreferenced: whether the process stays alive is up to the connection.
+    this.#timer = new Timer(() => this.runInAsyncScope(this.#look, this), { ref: false })
     const now = timers.refresh()
     this.#begun = { connect: now, idle: now, read: now, write: now }
     this.#arm()
@@ -86,15 +88,15 @@ export class Deadlines extends AsyncResource {
     this.#wakeAt = Number.POSITIVE_INFINITY
     for (const kind of KINDS) {
       if (this.#stopped) return
-      if (!this.#isAwaited(kind) || this.#dueOf(kind) > now) continue
+      if (!this.#owner.isAwaited(kind) || this.#dueOf(kind) > now) continue
       this.#begun[kind] = now
-      protect(() => this.#expire(kind))
+      protect(() => this.#owner.expire(kind))
     }
     if (!this.#stopped) this.#arm()
   }
 
   #arm(): void {
-    const dues = KINDS.filter((kind) => this.#isAwaited(kind)).map((kind) => this.#dueOf(kind))
+    const dues = KINDS.filter((kind) => this.#owner.isAwaited(kind)).map((kind) => this.#dueOf(kind))
     const due = Math.min(...dues)
     if (due === this.#wakeAt) return
     this.#wakeAt = due

@@ -3,16 +3,10 @@
  * loop. The reactor drains each socket, sends at once or queues the rest in a bounded queue, and asks for EPOLLOUT only
  * while something is queued.
  *
- *     import { formatAddress, Socket } from '@linux-sockets/native-core'
- *     import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
- *     import { Reactor } from '@linux-sockets/epoll'
+ *     import { connect, formatAddress, listen, Reactor } from '@linux-sockets/epoll'
  *
  *     const reactor = new Reactor()
- *     const socket = Socket.open(AF_INET, SOCK_STREAM)
- *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
- *     socket.listen()
- *
- *     const server = reactor.serve(socket, {
+ *     const server = listen(reactor, '127.0.0.1:0', {
  *       data(connection, chunk) {
  *         if (!connection.write(chunk)) connection.pause()
  *       },
@@ -22,7 +16,7 @@
  *     })
  *     console.log('echo on', formatAddress(server.address))
  *
- *     const client = reactor.connect(server.address, {
+ *     const client = connect(reactor, server.address, {
  *       data(connection, chunk) {
  *         console.log('echoed', String(chunk))
  *         connection.end()
@@ -31,8 +25,46 @@
  *     })
  *     client.write('hello')
  */
-export type { ConnectOptions } from './connect.js'
-export { Connection, type ConnectionOptions, type Handlers } from './connection.js'
+// What a small program needs of native-core, so that it imports one package only.
+export {
+  type AddressLike,
+  type AsFd,
+  type FdLike,
+  formatAddress,
+  getOption,
+  type InetAddress,
+  type Ipv4Address,
+  type Ipv6Address,
+  OwnedFd,
+  parseAddress,
+  Socket,
+  type SocketAddress,
+  SystemError,
+  setOption,
+  type UnixAddress,
+} from '@linux-sockets/native-core'
+export {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  EPOLLERR,
+  EPOLLET,
+  EPOLLEXCLUSIVE,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLONESHOT,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+  EPOLLWAKEUP,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+} from '@linux-sockets/native-core/constants'
+export type { DrainOptions } from '@linux-sockets/native-core/internal'
+export type { SocketStream } from '@linux-sockets/native-core/streams'
+export { adopt } from './adopt.js'
+export { type AddressFor, type ConnectOptions, connect } from './connect.js'
 export type { Timeouts } from './deadline.js'
 export { type BusyPoll, Epoll, EpollEvents } from './epoll.js'
 export {
@@ -45,8 +77,12 @@ export {
   lengthPrefixed,
   lines,
 } from './framing.js'
-export { Reactor, type ReactorStatistics, type Waker, wake } from './reactor.js'
+export type { Connection, ConnectionHandlers, Handlers } from './handlers.js'
+export { type ListenOptions, listen } from './listen.js'
+export type { ConnectionOptions } from './options.js'
+export { Reactor, type ReactorStatistics } from './reactor.js'
 export type { Registration } from './registration.js'
-export { type ServeOptions, Server } from './serve.js'
-export type { ConnectionStatistics } from './statistics.js'
-export * from './timers.js'
+export { type ServeOptions, type Server, serve } from './serve.js'
+export type { ConnectionStatistics, ServerStatistics } from './statistics.js'
+export { LoopTimers, Timer, type TimerOptions, TimerWheel } from './timers.js'
+export { type Waker, wake } from './waker.js'

@@ -1,48 +1,9 @@
-import {
-  type AddressLike,
-  type AsFd,
-  eventfd,
-  type FdLike,
-  type OwnedFd,
-  readv,
-  type Socket,
-  type SocketAddress,
-  type WatchFunction,
-  writev,
-} from '@linux-sockets/native-core'
-import { EPOLLET, EPOLLEXCLUSIVE, EPOLLIN } from '@linux-sockets/native-core/constants'
-import {
-  checkBoolean,
-  checkFunction,
-  checkHandlers,
-  checkOptions,
-  closeQuietly,
-  fdOf,
-  watchOn,
-} from '@linux-sockets/native-core/internal'
-import type { ListenerStatistics } from '@linux-sockets/native-core/streams'
-import { type AddressFor, CONNECT_OPTIONS, type ConnectOptions, connectSocket } from './connect.js'
-import {
-  Connection,
-  type ConnectionHandlers,
-  type ConnectionSettings,
-  checkedLimits,
-  HANDLERS,
-  type Handlers,
-  readsWhole,
-} from './connection.js'
+import type { FdLike, WatchFunction } from '@linux-sockets/native-core'
+import { EPOLLEXCLUSIVE } from '@linux-sockets/native-core/constants'
+import { checkBoolean, checkFunction, checkOptions, watchOn } from '@linux-sockets/native-core/internal'
 import { type Registration, RegistrationTable } from './registration.js'
-import { type ServeOptions, Server } from './serve.js'
-import { ConnectionStatistics } from './statistics.js'
 import { LoopTimers } from './timers.js'
-
-/** Lets other threads wake a reactor; made by `Reactor.waker`. */
-export interface Waker extends AsFd, Disposable {
-  /** Duplicates its descriptor for another thread to own: `new Worker(file, { workerData: waker.dup().release() })`. */
-  dup(): OwnedFd
-  /** Closes the waker. Duplicates stay open, but no longer wake the reactor. */
-  close(): void
-}
+import { createWaker, type Waker } from './waker.js'
 
 /**
  * The statistics of a reactor. A turn is one pass in which handlers are called: for a batch of events, for work left over
@@ -66,10 +27,6 @@ export interface ReactorStatistics {
    * no timer was called.
    */
   readonly longestLag: number
-  /** A copy of `Reactor.connectionTotals`. */
-  readonly connections: Readonly<ConnectionStatistics>
-  /** The sum of `Server.statistics` over all servers of the reactor, including those that have ended. */
-  readonly accepting: ListenerStatistics
 }
 
 /**
@@ -79,20 +36,15 @@ export interface ReactorStatistics {
  * a reactor that is dropped leaks nothing.
  */
 export class Reactor implements Disposable {
-  /** Timers for the program's own timeouts. `timers.now` is the time of the current turn. */
+  /**
+   * Timers for the program's own timeouts; the timeouts of connections run on them, too. `timers.now` is the time of the
+   * current turn.
+   */
   readonly timers: LoopTimers = new ReactorTimers((task) => this.#turn(task))
-  /** Timers for the timeouts of connections. Unreferenced: whether the process stays alive is up to the connections. */
-  readonly deadlines: LoopTimers = new ReactorTimers((task) => this.#turn(task)).unref()
-  /** Live totals of all connections of the reactor; read-only. `queueHighWater` is the highest of any single connection. */
-  readonly connectionTotals = new ConnectionStatistics()
   readonly #table = new RegistrationTable(
     (count) => this.#dispatch(count),
     (task) => this.#turn(task),
   )
-  /** The servers that still accept. */
-  readonly #servers = new Set<{ readonly statistics: ListenerStatistics }>()
-  /** The totals of the servers that no longer accept. */
-  #acceptedBefore: ListenerStatistics = { accepted: 0, dropped: 0, errors: 0 }
   #closed = false
   #ended: (() => void)[] = []
   #inTurn = false
@@ -119,9 +71,7 @@ export class Reactor implements Disposable {
       events: this.#eventCount,
       busy: this.#busy,
       longestTurn: this.#longestTurn,
-      longestLag: Math.max(this.timers.longestLag, this.deadlines.longestLag),
-      connections: this.connectionTotals.copy(),
-      accepting: [...this.#servers].reduce((sum, { statistics }) => add(sum, statistics), this.#acceptedBefore),
+      longestLag: this.timers.longestLag,
     }
   }
 
@@ -159,54 +109,6 @@ export class Reactor implements Disposable {
   readonly watchExclusive: WatchFunction = watchOn(this.#table.list, EPOLLEXCLUSIVE)
 
   /**
-   * Takes over a listening socket and serves every connection that comes to it. One object of handlers serves them all.
-   * At a limit of descriptors the server emits a process warning and resumes accepting later. If epoll has no room for a
-   * connection (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`), the server closes it and counts it as dropped, with a
-   * warning for the first of several; no handler is called for it, and accepting goes on. An error that ends the accepting
-   * is passed to the option `error`. Makes the socket non-blocking, also for every other holder of the same open file.
-   * @throws TypeError, RangeError if the socket doesn't listen, or a handler or an option is invalid
-   */
-  serve<State = undefined, Address extends SocketAddress = SocketAddress>(
-    socket: Socket<Address>,
-    handlers: Handlers<State, NoInfer<Address>>,
-    options: ServeOptions = {},
-  ): Server<State, Address> {
-    const server = new Server(this, socket, handlers, options, () => {
-      this.#servers.delete(server)
-      this.#acceptedBefore = add(this.#acceptedBefore, server.statistics)
-    })
-    this.#servers.add(server)
-    return server
-  }
-
-  /**
-   * connect(2): opens a connection. `open` is called when the peer has accepted it, otherwise `error` and then `close`. Data
-   * written before that is queued. The address may be text, as `parseAddress` reads it: `'127.0.0.1:80'`, `'@name'`.
-   * @throws SystemError if it fails at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `ENOENT`, `EMFILE`, …; nothing stays open
-   * @throws TypeError, RangeError if the address, a handler or an option is invalid
-   */
-  connect<State = undefined, To extends AddressLike | string = AddressLike | string>(
-    address: To,
-    handlers: Handlers<State, AddressFor<To>>,
-    options: ConnectOptions = {},
-  ): Connection<State, AddressFor<To>> {
-    checkHandlers<ConnectionHandlers<State, AddressFor<To>>>(handlers, 'data', HANDLERS)
-    checkOptions(options, 'options', CONNECT_OPTIONS)
-    const limits = checkedLimits(options)
-    const { socket, family, connecting } = connectSocket(address, options)
-    const settings: ConnectionSettings<State, AddressFor<To>> = {
-      policy: { ...limits, readsWhole: readsWhole(family) },
-      connecting,
-    }
-    try {
-      return new Connection(this, socket as Socket<AddressFor<To>>, handlers, settings)
-    } catch (error) {
-      closeQuietly(socket)
-      throw error
-    }
-  }
-
-  /**
    * eventfd(2): makes a waker, with which other threads wake this one. `callback` gets the number of calls of `wake` on the
    * waker and its duplicates since the last time. The waker does not keep the process alive.
    * @throws TypeError if `callback` is not a function
@@ -214,13 +116,7 @@ export class Reactor implements Disposable {
    */
   waker(callback: (count: number) => void): Waker {
     checkFunction(callback, 'callback')
-    const counter = eventfd()
-    try {
-      return new EventWaker(this, counter, callback)
-    } catch (error) {
-      counter.close()
-      throw error
-    }
+    return createWaker(this.#table, callback)
   }
 
   /**
@@ -249,8 +145,8 @@ export class Reactor implements Disposable {
   }
 
   /**
-   * Ends all registrations and closes the epoll instance. It closes connections and servers, and destroys streams that were
-   * made of connections, with the error `EBADF`; other descriptors stay open.
+   * Ends all registrations and closes the epoll instance. Servers and connections on the reactor close, and streams that were
+   * made of connections are destroyed with the error `EBADF`; other descriptors stay open.
    */
   close(): void {
     if (this.#closed) return
@@ -259,6 +155,7 @@ export class Reactor implements Disposable {
     for (const ended of this.#ended.splice(0)) ended()
   }
 
+  /** Called by `using`; closes the reactor. */
   [Symbol.dispose](): void {
     this.close()
   }
@@ -299,18 +196,6 @@ export class Reactor implements Disposable {
   }
 }
 
-/** Wakes the reactor of a waker, from any thread. `waker` may be a duplicate. Costs one system call. */
-export function wake(waker: FdLike): void {
-  // If the counter is at its maximum (EAGAIN), the reactor wakes all the same.
-  writev(fdOf(waker, 'waker'), [ONE])
-}
-
-function add(a: ListenerStatistics, b: ListenerStatistics): ListenerStatistics {
-  return { accepted: a.accepted + b.accepted, dropped: a.dropped + b.dropped, errors: a.errors + b.errors }
-}
-
-const ONE = Buffer.from(BigUint64Array.of(1n).buffer)
-
 class ReactorTimers extends LoopTimers {
   readonly #turn: (task: () => void) => void
 
@@ -325,37 +210,5 @@ class ReactorTimers extends LoopTimers {
       called = super.advance()
     })
     return called
-  }
-}
-
-class EventWaker implements Waker {
-  readonly #counter: OwnedFd
-  readonly #registration: Registration
-
-  constructor(reactor: Reactor, counter: OwnedFd, callback: (count: number) => void) {
-    const value = new BigUint64Array(1)
-    const bytes = Buffer.from(value.buffer)
-    const handler = () => {
-      if (readv(counter, [bytes]) !== null) callback(Number(value[0]))
-    }
-    this.#registration = reactor.register(counter, EPOLLIN | EPOLLET, handler, () => closeQuietly(counter)).unref()
-    this.#counter = counter
-  }
-
-  get fd(): number {
-    return this.#counter.fd
-  }
-
-  dup(): OwnedFd {
-    return this.#counter.dup()
-  }
-
-  close(): void {
-    this.#registration.close()
-    closeQuietly(this.#counter)
-  }
-
-  [Symbol.dispose](): void {
-    this.close()
   }
 }

@@ -19,7 +19,9 @@ export interface Registration {
   /** Lets the process end although the descriptor is registered. */
   unref(): this
   /** Ends the registration. Its handler is not called again, not even for events that were already fetched. */
-  close(): void
+  stop(): void
+  /** Called by `using`; ends the registration. */
+  [Symbol.dispose](): void
 }
 
 /** The registrations of a reactor. */
@@ -125,9 +127,13 @@ class Place extends AsyncResource implements Registration, Interest {
     return this
   }
 
-  close(): void {
+  stop(): void {
     this.unref()
     this.#table.list.remove(this)
+  }
+
+  [Symbol.dispose](): void {
+    this.stop()
   }
 
   /** An edge is reported only once, so an exception must not keep the remaining events from their handlers. */

@@ -1,31 +1,26 @@
-import type { ErrnoName, Socket, SocketAddress, SystemError, Watch } from '@linux-sockets/native-core'
+import type { Socket, SocketAddress, SystemError, Watch } from '@linux-sockets/native-core'
 import {
   checkBoolean,
+  checkDrainOptions,
   checkFunction,
   checkHandlers,
   checkInteger,
   checkOptions,
   checkSocket,
   closeQuietly,
+  type DrainOptions,
   type NamesOf,
   orUndefined,
 } from '@linux-sockets/native-core/internal'
-import { Listener, type ListenerStatistics, type SocketStream } from '@linux-sockets/native-core/streams'
-import {
-  CONNECTION_OPTIONS,
-  Connection,
-  type ConnectionHandlers,
-  type ConnectionOptions,
-  type ConnectionOwner,
-  type ConnectionSettings,
-  HANDLERS,
-  type Handlers,
-  policyOf,
-} from './connection.js'
+import { Listener, type SocketStream } from '@linux-sockets/native-core/streams'
+import { type ConnectionOwner, LiveConnection } from './connection.js'
+import { type Connection, type ConnectionHandlers, HANDLERS, type Handlers } from './handlers.js'
+import { CONNECTION_OPTIONS, type ConnectionOptions, checkReactor, policyOf } from './options.js'
 import type { Reactor } from './reactor.js'
 import { protect } from './registration.js'
+import { type ServerStatistics, Tally } from './statistics.js'
 
-/** The options of `Reactor.serve`. */
+/** The options of `serve`. */
 export interface ServeOptions extends ConnectionOptions {
   /** The most connections at a time. Further ones wait in the kernel's backlog until one is gone. Default: no limit. */
   readonly maxConnections?: number | undefined
@@ -38,81 +33,107 @@ export interface ServeOptions extends ConnectionOptions {
    */
   readonly exclusive?: boolean | undefined
   /**
+   * Called each time that accepting is put off by a limit of descriptors, of memory or of epoll: `EMFILE`, `ENFILE`,
+   * `ENOBUFS`, `ENOMEM`, `ENOSPC`. It goes on after 5 ms to 1 s. Default: a process warning.
+   */
+  readonly delayed?: ((error: SystemError) => void) | undefined
+  /**
    * Called once when an error has ended the accepting, such as `EINVAL` after other code has shut down the listening socket.
    * The listening socket is then closed, and the connections go on. Runs in the async context of `serve`. Default: the error
    * becomes an uncaught exception.
    */
-  readonly error?: ((error: Error) => void) | undefined
+  readonly ended?: ((error: Error) => void) | undefined
 }
 
-/** A listening socket and its accepted connections, from `Reactor.serve`. */
-export class Server<State = undefined, Address extends SocketAddress = SocketAddress> {
-  readonly #listener: Listener<Socket<Address>, Address>
+/**
+ * Takes over a listening socket and serves every connection that comes to it. One object of handlers serves them all.
+ *
+ *     const server = serve(reactor, socket, { data: (connection, chunk) => connection.write(chunk) })
+ *
+ * At a limit of descriptors or memory the server calls the option `delayed`, and goes on later. If epoll has no room for a
+ * connection (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`), no handler is called for it: the server closes it,
+ * counts it as dropped, and puts off accepting likewise. Makes the socket non-blocking, also for every other holder of the
+ * same open file. If this throws, the caller still owns the socket.
+ * @throws TypeError, RangeError if the socket doesn't listen, or a handler or an option is invalid
+ * @throws SystemError if the socket can't be watched
+ */
+export function serve<State = undefined, Address extends SocketAddress = SocketAddress>(
+  reactor: Reactor,
+  socket: Socket<Address>,
+  handlers: Handlers<State, NoInfer<Address>>,
+  options: ServeOptions = {},
+): Server<State, Address> {
+  checkReactor(reactor)
+  checkSocket(socket, 'socket')
+  checkHandlers<ConnectionHandlers<State, Address>>(handlers, 'data', HANDLERS)
+  checkServeOptions(options)
+  return new Server<State, Address>(reactor, socket, handlers, options)
+}
+
+/** A listening socket and its accepted connections, from `serve` and `listen`. */
+export class Server<State = undefined, Address extends SocketAddress = SocketAddress> implements Disposable {
+  readonly #reactor: Reactor
+  /** Hands out functions that begin the accepted connections: before that, no code of the program has seen them. */
+  readonly #listener: Listener<() => void, Address>
   readonly #connections = new Set<Connection<State, Address>>()
   /** The streams that were made of connections. */
   readonly #streams = new Set<SocketStream<Address>>()
+  /** The traffic of connections that are gone. */
+  readonly #past = new Tally()
   readonly #maxConnections: number
   readonly #exclusive: boolean
-  readonly #ended: Promise<void>
+  readonly #accepting: Promise<void>
   /** The watch of the listener. */
   #watch: Watch | undefined
   /** The number of connections, and of streams that were made of them. */
   #open = 0
   #paused = false
-  /** The number of connections that epoll had no room for. */
-  #refused = 0
-  /** Whether the last accepted connection was refused in this way. */
-  #refusing = false
-  #closed: Promise<void> | undefined
+  #drained: Promise<void> | undefined
   #lastClosed: (() => void) | undefined
 
-  /** Use `Reactor.serve`. `ended` is called when the server no longer accepts. */
+  /** Takes checked arguments; programs call `serve` or `listen`. */
   constructor(
     reactor: Reactor,
     socket: Socket<Address>,
-    handlers: Handlers<State, NoInfer<Address>>,
+    handlers: ConnectionHandlers<State, Address>,
     options: ServeOptions,
-    ended: () => void,
   ) {
-    checkSocket(socket, 'socket')
-    checkHandlers<ConnectionHandlers<State, Address>>(handlers, 'data', HANDLERS)
-    checkOptions(options, 'options', SERVE_OPTIONS)
-    const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget, error: report = raise } = options
-    if (maxConnections !== Number.POSITIVE_INFINITY) checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
-    if (budget !== undefined) checkInteger(budget, 1, 0x7fff_ffff, 'budget')
-    checkFunction(report, 'error')
-    checkBoolean(exclusive, 'exclusive')
-    const settings: ConnectionSettings<State, Address> = { policy: policyOf(options, socket), owner: this.#owner }
+    const { maxConnections = Number.POSITIVE_INFINITY, exclusive = false, budget, delayed, ended = raise } = options
+    const policy = policyOf(options, socket)
+    this.#reactor = reactor
     this.#maxConnections = maxConnections
     this.#exclusive = exclusive
     const watch = exclusive ? reactor.watchExclusive : reactor.watch
-    this.#listener = new Listener<Socket<Address>, Address>(socket, {
+    this.#listener = new Listener<() => void, Address>(socket, {
       budget,
+      delayed,
+      wrap: (accepted) => {
+        const connection = new LiveConnection(reactor, accepted, handlers, policy, { owner: this.#owner })
+        return () => {
+          try {
+            connection.begin()
+          } catch (error) {
+            closeQuietly(accepted)
+            throw error
+          }
+        }
+      },
       // If the reactor is closed, the server ends as with `close`.
       watch: (target, events, callback, options) => {
-        const ended = () => (reactor.closed ? this.#listener.close() : options?.ended?.())
+        const ended = () => (reactor.closed ? this.close() : options?.ended?.())
         this.#watch = watch(target, events, callback, { ended })
         return this.#watch
       },
     })
-    this.#ended = this.#listener.run((accepted) => {
-      // The handler of an earlier connection has closed the reactor.
-      if (reactor.closed) {
-        closeQuietly(accepted)
-        this.#listener.close()
-        return
-      }
+    this.#accepting = this.#listener.run((begin) => {
       try {
-        new Connection(reactor, accepted, handlers, settings)
-        this.#refusing = false
-      } catch (error) {
-        closeQuietly(accepted)
-        if (!isNoRoom(error)) throw error
-        this.#refuse(error)
+        begin()
+      } finally {
+        // A handler may have closed the reactor: then no more connections can be made.
+        if (reactor.closed) this.close()
       }
     })
-    this.#ended.then(ended, ended)
-    this.#ended.catch((error: Error) => protect(() => report(error)))
+    this.#accepting.catch((error: Error) => protect(() => ended(error)))
   }
 
   /** The address that the socket listens on. */
@@ -125,48 +146,55 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
     return this.#connections
   }
 
-  /** The accepting statistics so far. `dropped` includes connections that epoll had no room for. */
-  get statistics(): ListenerStatistics {
-    const { accepted, dropped, errors } = this.#listener.statistics
-    return { accepted: accepted - this.#refused, dropped: dropped + this.#refused, errors }
+  /** What the server has accepted, and the traffic of its connections, as a copy. */
+  get statistics(): ServerStatistics {
+    const tally = new Tally().add(this.#past)
+    for (const { statistics } of this.#connections) tally.add(statistics)
+    return { ...this.#listener.statistics, ...tally }
   }
 
   /** Stops accepting until `resume`. New connections wait in the kernel's backlog. */
-  pause(): void {
+  pause(): this {
     this.#paused = true
     this.#rest()
+    return this
   }
 
   /** Accepts again after `pause`. */
-  resume(): void {
+  resume(): this {
     this.#paused = false
     this.#acceptOn()
+    return this
+  }
+
+  /** Closes the listening socket; the connections go on. The kernel resets those that wait in the backlog. */
+  close(): void {
+    this.#listener.close()
   }
 
   /**
-   * Stops accepting and closes the listening socket. The promise settles when the last connection is gone, and the last stream
-   * that was made of one. It is fulfilled, or rejected with the error that had ended the accepting before. Connections and
-   * streams that are left after `timeout` **milliseconds** are aborted; by default none are.
+   * Closes the listening socket, and waits until the last connection is gone, and the last stream that was made of one.
+   * Connections and streams that are left after `timeout` are reset; with 0, all of them at once. The promise is rejected if
+   * an error has ended the accepting before; it need not be handled, because the option `ended` was called with the error.
    * @throws TypeError, RangeError if an option is invalid; the server then goes on
    */
-  close(options: { readonly timeout?: number | undefined } = {}): Promise<void> {
-    checkOptions(options, 'options', { timeout: true })
+  drain(options: DrainOptions = {}): Promise<void> {
+    checkDrainOptions(options)
     const { timeout } = options
-    if (timeout !== undefined) checkInteger(timeout, 0, 0x7fff_ffff, 'timeout')
-    this.#closed ??= this.#close()
-    if (timeout !== undefined) {
+    this.#drained ??= this.#drain()
+    this.#drained.catch(() => {})
+    if (timeout === 0) this.#abortAll()
+    else if (timeout !== undefined) {
       const late = setTimeout(() => this.#abortAll(), timeout)
       const stop = () => clearTimeout(late)
-      this.#closed.then(stop, stop)
+      this.#drained.then(stop, stop)
     }
-    return this.#closed
+    return this.#drained
   }
 
-  /** Stops accepting, and aborts all connections and the streams that were made of them. Settles as `close` does. */
-  async abort(): Promise<void> {
-    const closed = this.close()
-    this.#abortAll()
-    await closed
+  /** Called by `using`; closes the listening socket. */
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   readonly #owner: ConnectionOwner<State, Address> = {
@@ -176,6 +204,7 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
     },
     close: (connection) => {
       this.#connections.delete(connection)
+      this.#past.add(connection.statistics)
     },
     becomes: (stream) => {
       this.#streams.add(stream)
@@ -188,15 +217,6 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
       if (--this.#open === 0) this.#lastClosed?.()
       this.#acceptOn()
     },
-  }
-
-  /** Counts a connection, which is closed already, as refused. Warns only for the first of a run of refusals. */
-  #refuse(error: SystemError): void {
-    this.#refused++
-    if (!this.#refusing) {
-      process.emitWarning(`Accepted connections are closed: ${error.message}`, { code: 'LINUX_SOCKETS_ACCEPT' })
-    }
-    this.#refusing = true
   }
 
   #abortAll(): void {
@@ -212,13 +232,14 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   }
 
   #acceptOn(): void {
-    if (!this.#paused && this.#open < this.#maxConnections && !this.#listener.closed) this.#listener.resume()
+    if (this.#reactor.closed) this.close()
+    else if (!this.#paused && this.#open < this.#maxConnections && !this.#listener.closed) this.#listener.resume()
   }
 
-  async #close(): Promise<void> {
-    this.#listener.close()
+  async #drain(): Promise<void> {
+    this.close()
     try {
-      await this.#ended
+      await this.#accepting
     } finally {
       if (this.#open > 0) {
         await new Promise<void>((resolve) => {
@@ -229,21 +250,29 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   }
 }
 
-const SERVE_OPTIONS: NamesOf<ServeOptions> = {
+/**
+ * Checks the options that are not those of connections.
+ * @throws TypeError, RangeError
+ */
+export function checkServeOptions(options: ServeOptions): void {
+  checkOptions(options, 'options', SERVE_OPTIONS)
+  const { maxConnections, budget, exclusive, delayed, ended } = options
+  if (maxConnections !== undefined && maxConnections !== Number.POSITIVE_INFINITY) {
+    checkInteger(maxConnections, 1, 0x7fff_ffff, 'maxConnections')
+  }
+  if (budget !== undefined) checkInteger(budget, 1, 0x7fff_ffff, 'budget')
+  if (exclusive !== undefined) checkBoolean(exclusive, 'exclusive')
+  if (delayed !== undefined) checkFunction(delayed, 'delayed')
+  if (ended !== undefined) checkFunction(ended, 'ended')
+}
+
+export const SERVE_OPTIONS: NamesOf<ServeOptions> = {
   ...CONNECTION_OPTIONS,
   maxConnections: true,
   budget: true,
   exclusive: true,
-  error: true,
-}
-
-/** EPOLL_CTL_ADD fails with these at `fs.epoll.max_user_watches`, and without kernel memory. epoll_ctl(2) */
-const NO_ROOM: ReadonlySet<string> = new Set<ErrnoName>(['ENOSPC', 'ENOMEM'])
-
-/** Whether epoll had no room, as opposed to an exception from `Handlers.state`. */
-function isNoRoom(error: unknown): error is SystemError {
-  const { code, syscall } = Object(error) as Partial<SystemError>
-  return syscall === 'epoll_ctl' && code !== undefined && NO_ROOM.has(code)
+  delayed: true,
+  ended: true,
 }
 
 function raise(error: Error): never {

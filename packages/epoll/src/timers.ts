@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import { checkFunction } from '@linux-sockets/native-core/internal'
+import { checkBoolean, checkFunction, checkOptions, type NamesOf } from '@linux-sockets/native-core/internal'
 
 /**
  * A function that a `TimerWheel` calls later. A timer is made once, and started as often as needed. Starting and stopping
@@ -17,6 +17,14 @@ export interface Timer {
   expired(): void
   /** Whether the timer is started and has not been called yet. It is false during its own call, unless started again. */
   readonly active: boolean
+  /** Whether the timer keeps the process alive while it is active in `LoopTimers`. */
+  readonly referenced: boolean
+}
+
+/** The options of a timer. */
+export interface TimerOptions {
+  /** Whether the timer keeps the process alive while it is active in `LoopTimers`. Default true. */
+  readonly ref?: boolean | undefined
 }
 
 /**
@@ -46,6 +54,8 @@ export class TimerWheel {
   /** All timers that were due up to this tick have been taken out. Those in a slot are due later. */
   #tick = 0
   #size = 0
+  /** The number of active timers that are referenced. */
+  #references = 0
   #longestLag = 0
   /** The first timer of each slot, whose `previous` is the last one; finally the list of timers for `advance` to call. */
   readonly #slots: (Entry | undefined)[] = new Array(EXPIRED + 1).fill(undefined)
@@ -76,6 +86,11 @@ export class TimerWheel {
   /** The number of active timers. */
   get size(): number {
     return this.#size
+  }
+
+  /** The number of active timers that keep the process alive. */
+  protected get references(): number {
+    return this.#references
   }
 
   /**
@@ -112,6 +127,7 @@ export class TimerWheel {
     entry.due = Math.max(Math.ceil(now + milliseconds), this.#tick + 1)
     entry.wheel = this
     this.#size++
+    if (entry.referenced) this.#references++
     this.#place(entry)
   }
 
@@ -237,12 +253,13 @@ export class TimerWheel {
     this.#unlink(entry)
     entry.wheel = undefined
     this.#size--
+    if (entry.referenced) this.#references--
   }
 }
 
 /**
- * A `TimerWheel` that Node's event loop advances, through a single `setTimeout` that is set to the next timer. While a timer
- * is active the process stays alive. Timers are called in the async context in which the `LoopTimers` were made.
+ * A `TimerWheel` that Node's event loop advances, through a single `setTimeout` that is set to the next timer. While a
+ * referenced timer is active the process stays alive. Timers are called in the async context in which the `LoopTimers` were made.
  *
  *     const timers = new LoopTimers()
  *     timers.start(new Timer(() => console.log('a quarter of a second later')), 250)
@@ -273,7 +290,7 @@ export class LoopTimers extends TimerWheel {
     return called
   }
 
-  /** Keeps the process alive while a timer is active. This is the default. */
+  /** Keeps the process alive while a referenced timer is active. This is the default. */
   ref(): this {
     this.#referenced = true
     this.#hold()
@@ -302,7 +319,7 @@ export class LoopTimers extends TimerWheel {
 
   /** Stopping a timer does not clear the timeout, since most timers are started again before it ends. */
   #hold(): void {
-    if (this.#referenced && this.size > 0) this.#timeout?.ref()
+    if (this.#referenced && this.references > 0) this.#timeout?.ref()
     else this.#timeout?.unref()
   }
 }
@@ -310,6 +327,7 @@ export class LoopTimers extends TimerWheel {
 /** A timer, and at the same time its element in the list of a slot. */
 class Entry implements Timer {
   readonly expired: () => void
+  readonly referenced: boolean
   wheel: TimerWheel | undefined = undefined
   /** The index of its slot. */
   index = 0
@@ -318,9 +336,13 @@ class Entry implements Timer {
   next: Entry = this
   previous: Entry = this
 
-  constructor(expired: () => void) {
+  constructor(expired: () => void, options: TimerOptions = {}) {
     checkFunction(expired, 'expired')
+    checkOptions(options, 'options', TIMER_OPTIONS)
+    const { ref = true } = options
+    checkBoolean(ref, 'ref')
     this.expired = expired
+    this.referenced = ref
   }
 
   get active(): boolean {
@@ -329,7 +351,9 @@ class Entry implements Timer {
 }
 
 /** Makes a timer that calls `expired`. */
-export const Timer: new (expired: () => void) => Timer = Entry
+export const Timer: new (expired: () => void, options?: TimerOptions) => Timer = Entry
+
+const TIMER_OPTIONS: NamesOf<TimerOptions> = { ref: true }
 
 function entryOf(timer: Timer): Entry {
   if (!(timer instanceof Entry)) throw new TypeError('timer must be a Timer')

@@ -44,7 +44,7 @@ const around = (script: string) => `
   import { Socket, setOption } from '@linux-sockets/native-core'
   import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
   import { SO_SNDBUF } from '@linux-sockets/native-core/options'
-  import { Reactor } from '@linux-sockets/epoll'
+  import { Reactor, serve } from '@linux-sockets/epoll'
   const listening = Socket.open(AF_INET, SOCK_STREAM)
   listening.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
   listening.listen(4096)
@@ -56,5 +56,5 @@ const around = (script: string) => `
     const [number, name] = line.split(' ')
     console.log(number, JSON.stringify((await orders[name]()) ?? null))
   }
-  await server.abort()
+  await server.drain({ timeout: 0 })
   reactor.close()`

@@ -15,7 +15,7 @@ import { AF_INET, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, SOCK_STREAM } from '@
 import { SO_KEEPALIVE, SO_PROTOCOL } from '@linux-sockets/native-core/options'
 import { expectErrno, guardDescriptors, type Need, skipUnless, temporaryDirectory } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { type Connection, type ConnectOptions, type Handlers, Reactor } from '../src/index.js'
+import { type Connection, type ConnectOptions, connect, type Handlers, Reactor } from '../src/index.js'
 
 guardDescriptors()
 
@@ -37,7 +37,7 @@ async function connectAndWait(
       ...(handlers as Partial<Omit<Handlers<string[]>, 'state' | 'data'>>),
       close: ({ state }) => resolve(state),
     }
-    begun(reactor.connect(address, all, options))
+    begun(connect(reactor, address, all, options))
   })
 }
 
@@ -49,7 +49,7 @@ it('takes an address as text', async () => {
   server.close()
   await once(server, 'close')
   using reactor = new Reactor()
-  expect(() => reactor.connect('localhost:80', { data: () => {} })).toThrow(
+  expect(() => connect(reactor, 'localhost:80', { data: () => {} })).toThrow(
     /^address must be an IP address with its port/,
   )
 })
@@ -81,12 +81,12 @@ async function listen(server: Server): Promise<Ipv4Address> {
   return { family: 'ipv4', address: '127.0.0.1', port: (server.address() as AddressInfo).port }
 }
 
-describe('Reactor.connect', () => {
+describe('connect', () => {
   it('opens a connection, and sends what was written before it was open', async () => {
     const calls = await connectAndWait(await echoServer(), {}, {}, (connection) => {
       expect(connection.connecting).toBe(true)
       expect(connection.write(Buffer.from('early'))).toBe(true)
-      expect(connection.queued).toBe(5)
+      expect(connection.queuedBytes).toBe(5)
       connection.end()
       expect(connection.closed).toBe(false)
     })
@@ -158,7 +158,7 @@ describe('Reactor.connect', () => {
   it('uses the protocol of the option', async (test) => {
     using reactor = new Reactor()
     const address = await echoServer()
-    expectErrno(() => reactor.connect(address, { data: () => {} }, { protocol: IPPROTO_UDP }), 'EPROTONOSUPPORT')
+    expectErrno(() => connect(reactor, address, { data: () => {} }, { protocol: IPPROTO_UDP }), 'EPROTONOSUPPORT')
     const protocols: number[] = []
     const note = (connection: AsFd) => {
       protocols.push(getOption(connection, SO_PROTOCOL))
@@ -181,36 +181,38 @@ describe('Reactor.connect', () => {
   it('throws an error that occurs at once, and leaves nothing open', () => {
     using reactor = new Reactor()
     const handlers = { data: () => {} }
-    expectErrno(() => reactor.connect({ family: 'unix', path: '/nowhere/socket' }, handlers), 'ENOENT')
-    expect(() => reactor.connect('localhost:80' as never, handlers)).toThrow(TypeError)
+    expectErrno(() => connect(reactor, { family: 'unix', path: '/nowhere/socket' }, handlers), 'ENOENT')
+    expect(() => connect(reactor, 'localhost:80' as never, handlers)).toThrow(TypeError)
     const address = { family: 'ipv4', address: '127.0.0.1', port: 1 } as const
-    expect(() => reactor.connect(address, handlers, { connectTimeout: 0 })).toThrow(RangeError)
+    expect(() => connect(reactor, address, handlers, { connectTimeout: 0 })).toThrow(RangeError)
     expect(reactor.size).toBe(0)
   })
 
   it.for([
-    ['close', ''],
-    ['end close', ''],
-    ['write close', 'early'],
-    ['write end close', 'early'],
-    ['cork write close', 'early'],
+    ['drain', ''],
+    ['end drain', ''],
+    ['write drain', 'early'],
+    ['write end drain', 'early'],
+    ['cork write drain', 'early'],
   ] as const)('connects, sends and ends as called while connecting: %s', async ([calls, sent]) => {
     const server = createServer({ allowHalfOpen: true })
     const address = await listen(server)
     const received = once(server, 'connection').then(([socket]) => text(socket.on('end', () => socket.end())))
     const states = await connectAndWait(address, {}, {}, (connection) => {
       expect(connection.connecting).toBe(true)
-      for (const call of calls.split(' ') as ('write' | 'cork' | 'end' | 'close')[])
-        connection[call](Buffer.from('early'))
+      for (const call of calls.split(' ') as ('write' | 'cork' | 'end' | 'drain')[]) {
+        if (call === 'write') connection.write('early')
+        else void connection[call]()
+      }
       expect(connection.closed).toBe(false)
     })
     expect(states).toEqual(['open'])
     expect(await received).toBe(sent)
   })
 
-  it('can be aborted while it is connecting', async () => {
+  it.for(['abort', 'close'] as const)('ends at once by %s while it is connecting', async (call) => {
     const calls = await connectAndWait(await echoServer(), {}, {}, (connection) =>
-      queueMicrotask(() => connection.abort()),
+      queueMicrotask(() => connection[call]()),
     )
     expect(calls).toEqual([])
   })

@@ -3,7 +3,7 @@ import { AF_UNIX, SHUT_WR, SOCK_STREAM } from '@linux-sockets/native-core/consta
 import { SO_SNDBUF } from '@linux-sockets/native-core/options'
 import { guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
+import { adopt, type Connection, type ConnectionOptions, type Handlers, Reactor } from '../src/index.js'
 
 guardDescriptors()
 
@@ -29,7 +29,7 @@ function connected(options: ConnectionOptions, handlers: Partial<Handlers<undefi
         resolve()
       },
     }
-    connection = new Connection(reactor, mine, all, options)
+    connection = adopt(reactor, mine, all, options)
   })
   return { connection, peer, calls, closed, took: () => took, reactor }
 }
@@ -40,13 +40,13 @@ describe('timeouts', () => {
     await closed
     expect(calls).toEqual(['ETIMEDOUT'])
     expect(took()).toBeGreaterThanOrEqual(50)
-    expect(reactor.deadlines.size).toBe(0)
+    expect(reactor.timers.size).toBe(0)
   })
 
   it('writeTimeout breaks a connection whose peer reads nothing, and leaves a silent one alone', async () => {
     const { connection, calls, closed, took } = connected({ writeTimeout: 50 })
     setOption(connection, SO_SNDBUF, 4096)
-    while (connection.queued === 0) connection.write(Buffer.alloc(100_000))
+    while (connection.queuedBytes === 0) connection.write(Buffer.alloc(100_000))
     await closed
     expect(calls).toEqual(['ETIMEDOUT'])
     expect(took()).toBeGreaterThanOrEqual(50)
@@ -140,12 +140,12 @@ describe('timeouts', () => {
     ['writeTimeout', 2 ** 31, RangeError],
     ['connectTimeout', '1', TypeError],
     ['highWaterMark', -1, RangeError],
-    ['maxQueued', '1', TypeError],
+    ['maxQueuedBytes', '1', TypeError],
     ['lowWaterMark', 1 << 20, RangeError],
   ])('refuse %s of %s, and leave the socket open', (name, value, ErrorClass) => {
     using reactor = new Reactor()
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
-    expect(() => new Connection(reactor, mine, { data: () => {} }, { [name]: value })).toThrow(ErrorClass)
+    expect(() => adopt(reactor, mine, { data: () => {} }, { [name]: value })).toThrow(ErrorClass)
     expect(mine.closed).toBe(false)
     mine.close()
     peer.close()
@@ -155,10 +155,10 @@ describe('timeouts', () => {
     const script = (reference: string) => `
       import { Socket } from '@linux-sockets/native-core'
       import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
-      import { Connection, Reactor } from '@linux-sockets/epoll'
+      import { Reactor, adopt } from '@linux-sockets/epoll'
       const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
       const handlers = { data() {}, error: (_, { code }) => console.log(code, peer.closed) }
-      new Connection(new Reactor(), mine, handlers, { idleTimeout: 200 }).${reference}()
+      adopt(new Reactor(), mine, handlers, { idleTimeout: 200 }).${reference}()
     `
     const said = ['unref', 'ref'].map((reference) =>
       runProgram(process.execPath, ['--input-type=module', '-e', script(reference)], { cwd: import.meta.dirname }),

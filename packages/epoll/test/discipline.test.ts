@@ -8,7 +8,7 @@ import { type ServerProcess, startServer } from './child.js'
 
 guardDescriptors()
 
-const ECHO = 'const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })'
+const ECHO = 'const server = serve(reactor, listening, { data: (connection, chunk) => void connection.write(chunk) })'
 
 describe('the system calls of a server', () => {
   it.for([
@@ -65,7 +65,7 @@ describe('the system calls of a server', () => {
     skipUnless(test, needProgram('strace'))
     const traced = await traceServer(`
       let bytes = 0
-      const server = reactor.serve(listening, { data: (_connection, chunk) => { bytes += chunk.length } })
+      const server = serve(reactor, listening, { data: (_connection, chunk) => { bytes += chunk.length } })
       orders.bytes = () => bytes`)
     const clients = await Promise.all(Array.from({ length: 4 }, () => dial(traced.server)))
     for (const client of clients) {

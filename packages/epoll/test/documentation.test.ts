@@ -12,6 +12,7 @@ const OUTPUTS = [
   ECHO,
   ECHO,
   /^8388608 bytes came, few of them waited: true\n$/,
+  /^10 bytes at both\n$/,
   /^are you asleep\?\n$/,
   /^HELLO\nERR_FRAME_TOO_LONG\n$/,
   /^3 one\n11 and another\n$/,

@@ -26,7 +26,16 @@ import {
   withFault,
 } from '@linux-sockets/testkit'
 import { describe, expect, it, vi } from 'vitest'
-import { Connection, type ConnectionOptions, type Handlers, Reactor, type Server } from '../src/index.js'
+import {
+  adopt,
+  type Connection,
+  type ConnectionOptions,
+  connect as dial,
+  type Handlers,
+  Reactor,
+  type Server,
+  serve,
+} from '../src/index.js'
 
 guardDescriptors()
 
@@ -51,14 +60,14 @@ async function clientsOf(server: Server): Promise<{ clients: NetSocket[]; gone: 
 
 describe('with a descriptor that other code has closed', () => {
   const endings: [string, (server: Server, reactor: Reactor) => Promise<void> | void][] = [
-    ['server.close({ timeout })', (server) => server.close({ timeout: 1 })],
-    ['server.abort()', (server) => server.abort()],
+    ['server.drain({ timeout })', (server) => server.drain({ timeout: 1 })],
+    ['server.drain({ timeout: 0 })', (server) => server.drain({ timeout: 0 })],
     ['reactor.close()', (_server, reactor) => reactor.close()],
     [
       'abort() of each connection',
       (server) => {
         for (const connection of server.connections) connection.abort()
-        return server.close()
+        return server.drain()
       },
     ],
   ]
@@ -66,7 +75,7 @@ describe('with a descriptor that other code has closed', () => {
   it.each(endings)('%s ends all connections, each once', async (_name, end) => {
     const reactor = new Reactor()
     const closed: Connection[] = []
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       open: (connection) => void connection.write(Buffer.from('x')),
       data: () => {},
       close: (connection) => closed.push(connection),
@@ -83,13 +92,13 @@ describe('with a descriptor that other code has closed', () => {
     if (!reactor.closed) {
       // The reactor is unharmed: events of new descriptors with the same numbers arrive.
       const [a, b] = Socket.pair()
-      const told = new Promise((resolve) => new Connection(reactor, a, { data: (_c, chunk) => resolve(`${chunk}`) }))
+      const told = new Promise((resolve) => adopt(reactor, a, { data: (_c, chunk) => resolve(`${chunk}`) }))
       b.send(Buffer.from('well'))
       expect(await told).toBe('well')
       b.close()
     }
     reactor.close()
-    await server.close()
+    await server.drain()
   })
 
   it('toStream fails and ends that connection', async () => {
@@ -99,7 +108,7 @@ describe('with a descriptor that other code has closed', () => {
       const low = openSync('/dev/null', 'r')
       const [a, b] = Socket.pair()
       const told: string[] = []
-      const connection = new Connection(reactor, a, {
+      const connection = adopt(reactor, a, {
         data: () => {},
         error: () => told.push('error'),
         close: () => told.push('close'),
@@ -128,15 +137,16 @@ describe('with a descriptor that other code has closed', () => {
     using reactor = new Reactor()
     const socket = listening()
     const told: (string | undefined)[] = []
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       socket,
       { data: () => {} },
-      { error: (error) => void told.push((error as NodeJS.ErrnoException).code) },
+      { ended: (error) => void told.push((error as NodeJS.ErrnoException).code) },
     )
     socket.close()
     while (told.length === 0) await setImmediate()
     expect(told).toEqual(['EBADF'])
-    await expectErrno(() => server.close(), 'EBADF')
+    await expectErrno(() => server.drain(), 'EBADF')
   })
 
   it('a write ends that connection with an error, and no other', async () => {
@@ -150,8 +160,8 @@ describe('with a descriptor that other code has closed', () => {
       close: (connection) => void told.push(`close ${connection.state}`),
     }
     const [[a, b], [c, d]] = [Socket.pair(), Socket.pair()]
-    const lost = new Connection(reactor, a, handlers)
-    const other = new Connection(reactor, c, handlers)
+    const lost = adopt(reactor, a, handlers)
+    const other = adopt(reactor, c, handlers)
     closeSync(a.fd)
     lost.write(Buffer.from('x'))
     expect(told).toEqual(['EBADF lost', 'close lost'])
@@ -164,14 +174,14 @@ describe('with a descriptor that other code has closed', () => {
   })
 })
 
-describe('a second Connection', () => {
+describe('a second connection', () => {
   it('on the same socket is refused with EEXIST, and the first goes on', async () => {
     using reactor = new Reactor()
     const [mine, peer] = Socket.pair()
     const got: string[] = []
     const handlers: Handlers<undefined> = { data: (_connection, chunk) => void got.push(`${chunk}`) }
-    const connection = new Connection(reactor, mine, handlers)
-    expectErrno(() => new Connection(reactor, mine, handlers), 'EEXIST')
+    const connection = adopt(reactor, mine, handlers)
+    expectErrno(() => adopt(reactor, mine, handlers), 'EEXIST')
     expectErrno(() => reactor.register(mine, 0, () => {}), 'EEXIST')
     expectErrno(() => reactor.watch(mine, 0, () => {}), 'EEXIST')
     peer.send(Buffer.from('x'))
@@ -185,7 +195,7 @@ describe('a second Connection', () => {
     const reactor = new Reactor()
     reactor.close()
     const [mine, peer] = Socket.pair()
-    expectErrno(() => new Connection(reactor, mine, { data: () => {} }), 'EBADF')
+    expectErrno(() => adopt(reactor, mine, { data: () => {} }), 'EBADF')
     expect(mine.closed).toBe(false)
     mine.close()
     peer.close()
@@ -210,10 +220,11 @@ except ConnectionResetError:
 describe('a connection that ends with bytes unsent', () => {
   const SIZE = 8_000_000
   const causes: [string, ConnectionOptions, (connection: Connection, reactor: Reactor) => void][] = [
-    ['maxQueued', { maxQueued: SIZE }, (connection) => void connection.write(Buffer.alloc(SIZE, 'x'))],
+    ['maxQueuedBytes', { maxQueuedBytes: SIZE }, (connection) => void connection.write(Buffer.alloc(SIZE, 'x'))],
     ['writeTimeout', { writeTimeout: 30 }, () => {}],
     ['idleTimeout', { idleTimeout: 30 }, () => {}],
     ['the end of the reactor', {}, (_connection, reactor) => reactor.close()],
+    ['close', {}, (connection) => connection.close()],
     ['abort', {}, (connection) => connection.abort()],
   ]
 
@@ -224,7 +235,8 @@ describe('a connection that ends with bytes unsent', () => {
     const closed = new Promise<void>((resolve) => {
       close = resolve
     })
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       listening(),
       {
         open: (connection) => void connection.write(Buffer.alloc(SIZE, 'x')),
@@ -241,7 +253,7 @@ describe('a connection that ends with bytes unsent', () => {
     reader.process.stdin?.end('\n')
     const { stdout } = await reader.finished
     expect(stdout).toBe('connected\nreset\n')
-    await server.abort()
+    await server.drain({ timeout: 0 })
     reactor.close()
   })
 })
@@ -249,6 +261,7 @@ describe('a connection that ends with bytes unsent', () => {
 describe('write', () => {
   const states: [string, (connection: Connection) => void][] = [
     ['end', (connection) => connection.end()],
+    ['drain', (connection) => void connection.drain()],
     ['close', (connection) => connection.close()],
     ['abort', (connection) => connection.abort()],
   ]
@@ -258,14 +271,14 @@ describe('write', () => {
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
     const handlers: Handlers<undefined> = { data: () => {}, drain: () => drained++ }
     let drained = 0
-    const connection = new Connection(reactor, mine, handlers)
+    const connection = adopt(reactor, mine, handlers)
     expect(connection.write(Buffer.alloc(1_000_000))).toBe(false)
     finish(connection)
     expect(connection.write(Buffer.alloc(1_000_000))).toBe(true)
     // The first write has returned false: drain is called after `end`, too, unless the connection is closed.
     const buffer = Buffer.alloc(100_000)
     while (peer.recv(buffer) !== 0) await setImmediate()
-    expect(drained).toBe(name === 'abort' ? 0 : 1)
+    expect(drained).toBe(['close', 'abort'].includes(name) ? 0 : 1)
     connection.abort()
     peer.close()
   })
@@ -275,7 +288,7 @@ describe('write', () => {
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
     let received = 0
     const closed = new Promise<void>((resolve) => {
-      const connection = new Connection(reactor, mine, {
+      const connection = adopt(reactor, mine, {
         data(connection, chunk) {
           received += chunk.length
           if (!connection.write(chunk)) connection.pause()
@@ -306,14 +319,14 @@ describe('a socket from outside', () => {
     const socket = listening(true)
     expect(isNonBlocking(socket)).toBe(false)
 
-    const server = reactor.serve(socket, { data: (connection, chunk) => void connection.write(chunk) })
+    const server = serve(reactor, socket, { data: (connection, chunk) => void connection.write(chunk) })
     for (let i = 0; i < 3; i++) {
       const client = connect(portOf(server), '127.0.0.1')
       client.end('x')
       expect(await new Promise((resolve) => client.once('data', (data) => resolve(`${data}`)))).toBe('x')
     }
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM, 0, { blocking: true })
-    const connection = new Connection(reactor, mine, { data: (c, chunk) => void c.write(chunk) })
+    const connection = adopt(reactor, mine, { data: (c, chunk) => void c.write(chunk) })
     setNonBlocking(peer)
     peer.send(Buffer.from('y'))
     await readable(peer)
@@ -321,7 +334,7 @@ describe('a socket from outside', () => {
     expect(connection.write(Buffer.alloc(1_000_000))).toBe(false)
     connection.abort()
     peer.close()
-    await server.close()
+    await server.drain()
     reactor.close()
   })
 })
@@ -343,7 +356,7 @@ describe('the peer’s address', () => {
       'getpeername:error=EIO',
       () =>
         new Promise<void>((resolve) => {
-          reactor.serve(listener, {
+          serve(reactor, listener, {
             open: name,
             data: () => {},
             close(connection) {
@@ -361,7 +374,7 @@ describe('the peer’s address', () => {
 
   it('is kept when a connection becomes a stream, and is asked for if the connection was not accepted', async () => {
     using reactor = new Reactor()
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       open(connection) {
         const { remotePort } = connection
         const stream = connection.toStream()
@@ -371,7 +384,7 @@ describe('the peer’s address', () => {
     })
     let heard = ''
     await new Promise<void>((resolve) => {
-      const connection = reactor.connect(server.address, {
+      const connection = dial(reactor, server.address, {
         open(connection) {
           expect(connection.remotePort).toBe(portOf(server))
           expect([connection.remoteAddress, connection.localAddress]).toEqual(['127.0.0.1', '127.0.0.1'])
@@ -387,7 +400,7 @@ describe('the peer’s address', () => {
     })
     const [told, got] = heard.split(' → ')
     expect(got).toBe(told)
-    await server.close()
+    await server.drain()
   })
 })
 
@@ -399,7 +412,7 @@ describe('a reactor that a handler closes', () => {
     const { port } = socket.localName as Ipv4Address
     const clients = Array.from({ length: 3 }, () => connect(port, '127.0.0.1').on('error', () => {}))
     await Promise.all(clients.map((client) => new Promise((resolve) => client.once('connect', resolve))))
-    const server = reactor.serve(socket, {
+    const server = serve(reactor, socket, {
       open() {
         opened++
         reactor.close()
@@ -408,24 +421,24 @@ describe('a reactor that a handler closes', () => {
     })
     await Promise.all(clients.map((client) => new Promise((resolve) => client.resume().once('close', resolve))))
     expect(opened).toBe(1)
-    await server.close()
+    await server.drain()
   })
 })
 
-describe('reactor.connect', () => {
+describe('connect', () => {
   it('names the address in its errors, and the option that was the limit', async () => {
     using reactor = new Reactor()
     const socket = listening()
     const address = socket.localName
     socket.close()
     const message = await new Promise<string>((resolve) => {
-      reactor.connect(address, { data: () => {}, error: (_connection, error) => resolve(error.message) })
+      dial(reactor, address, { data: () => {}, error: (_connection, error) => resolve(error.message) })
     })
     expect(message).toBe(`connect ECONNREFUSED ${formatAddress(address)}: connection refused`)
     const [a, b] = Socket.pair()
     const late = await new Promise<string>((resolve) => {
       const handlers = { data: () => {}, error: (_: unknown, error: Error) => resolve(error.message) }
-      new Connection(reactor, a, handlers, { idleTimeout: 5 })
+      adopt(reactor, a, handlers, { idleTimeout: 5 })
     })
     expect(late).toBe('recv ETIMEDOUT (idleTimeout, 5 ms): connection timed out')
     b.close()
@@ -435,8 +448,8 @@ describe('reactor.connect', () => {
     using reactor = new Reactor()
     const socket = listening()
     const handlers = { data: () => {} }
-    expect(() => reactor.connect(socket.localName, handlers, { idleTimeout: -1 })).toThrow(RangeError)
-    expect(() => reactor.connect(socket.localName, handlers, { maxQueued: -1 })).toThrow(RangeError)
+    expect(() => dial(reactor, socket.localName, handlers, { idleTimeout: -1 })).toThrow(RangeError)
+    expect(() => dial(reactor, socket.localName, handlers, { maxQueuedBytes: -1 })).toThrow(RangeError)
     expect(socket.accept()).toBe(null)
     socket.close()
   })
@@ -446,12 +459,12 @@ describe('reactor.connect', () => {
     const namespace = createNamespace()
     await namespace.run('sysctl', ['-w', 'net.ipv4.ip_local_port_range=40000 40000'])
     const program = `
-      import { Reactor } from '@linux-sockets/epoll'
+      import { connect, Reactor } from '@linux-sockets/epoll'
       const reactor = new Reactor()
       for (const to of ['127.0.0.1:40000', '[::1]:40000']) {
         const code = await new Promise((resolve) => {
           try {
-            reactor.connect(to, { data() {}, open: () => resolve('open'), error: (_, { code }) => resolve(code) })
+            connect(reactor, to, { data() {}, open: () => resolve('open'), error: (_, { code }) => resolve(code) })
           } catch ({ code }) {
             resolve(code)
           }
@@ -468,7 +481,7 @@ describe('reactor.connect', () => {
   it('sends text as UTF-8', async () => {
     using reactor = new Reactor()
     const [a, b] = Socket.pair()
-    const connection = new Connection(reactor, a, { data: () => {} })
+    const connection = adopt(reactor, a, { data: () => {} })
     expect(connection.write('größer')).toBe(true)
     const buffer = Buffer.alloc(20)
     expect(buffer.toString('utf8', 0, b.recv(buffer) as number)).toBe('größer')

@@ -5,7 +5,7 @@ import { type AddressLike, type Ipv4Address, Socket } from '@linux-sockets/nativ
 import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { guardDescriptors, type Need, needProgram, skipUnless, spawnProgram, waitForLine } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Connection, Reactor } from '../src/index.js'
+import { adopt, type Connection, connect as dial, Reactor, serve } from '../src/index.js'
 import { startServer } from './child.js'
 
 guardDescriptors()
@@ -21,7 +21,8 @@ describe('a reader that is slow', () => {
   it('makes an echo stop reading, and gets everything in the end', async () => {
     using reactor = new Reactor()
     const highWaterMark = 100_000
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       listening(),
       {
         data(connection, chunk) {
@@ -36,33 +37,34 @@ describe('a reader that is slow', () => {
     const sent = Buffer.alloc(32 << 20, 'x')
     client.end(sent)
     // Until neither side accepts more bytes.
-    await expect.poll(() => [...server.connections][0]?.queued ?? 0).toBeGreaterThan(highWaterMark)
+    await expect.poll(() => [...server.connections][0]?.queuedBytes ?? 0).toBeGreaterThan(highWaterMark)
     let received = 0
     for await (const chunk of client) received += chunk.length
     expect(received).toBe(sent.length)
-    await server.close()
+    await server.drain()
     // The bytes of one receive are queued before the echo can stop reading.
-    expect(reactor.connectionTotals.queueHighWater).toBeLessThanOrEqual(highWaterMark + 64 * 1024)
+    expect(server.statistics.peakQueuedBytes).toBeLessThanOrEqual(highWaterMark + 64 * 1024)
   })
 
-  it('is dropped at maxQueued if the server ignores the high mark', async () => {
+  it('is dropped at maxQueuedBytes if the server ignores the high mark', async () => {
     using reactor = new Reactor()
     const errors: unknown[] = []
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       listening(),
       {
         data: (connection, chunk) => void connection.write(chunk),
         error: (_connection, error) => errors.push((error as NodeJS.ErrnoException).code),
       },
-      { maxQueued: 1 << 20 },
+      { maxQueuedBytes: 1 << 20 },
     )
     const client = connect((server.address as Ipv4Address).port, '127.0.0.1').pause()
     const closed = new Promise((resolve) => client.on('error', resolve))
     client.write(Buffer.alloc(64 << 20))
     await closed
-    await server.close()
+    await server.drain()
     expect(errors).toEqual(['ENOBUFS'])
-    expect(reactor.connectionTotals.queueHighWater).toBeLessThanOrEqual(1 << 20)
+    expect(server.statistics.peakQueuedBytes).toBeLessThanOrEqual(1 << 20)
   })
 })
 
@@ -73,7 +75,7 @@ describe('clients that send only half a request', () => {
       const errors = []
       const heaps = []
       let halves = 0
-      const server = reactor.serve(listening, {
+      const server = serve(reactor, listening, {
         state: () => lines(),
         data(connection, chunk) {
           connection.state.push(chunk, (line) => connection.write(Buffer.concat([line, Buffer.of(10)])))
@@ -133,7 +135,7 @@ describe('a client that never stops sending', () => {
       socket.connect(target.localName)
       const accepted = target.accept() as Socket
       target.close()
-      const connection = new Connection(reactor, accepted, {
+      const connection = adopt(reactor, accepted, {
         data: (from) => {
           greedyReads++
           refill(source.get(from) as Socket)
@@ -143,13 +145,13 @@ describe('a client that never stops sending', () => {
       refill(socket)
       return { connection, socket }
     })
-    const server = reactor.serve(listening(), { data: (connection, chunk) => void connection.write(chunk) })
+    const server = serve(reactor, listening(), { data: (connection, chunk) => void connection.write(chunk) })
     const readsAt: number[] = []
     let finished = () => {}
     const done = new Promise<void>((resolve) => {
       finished = resolve
     })
-    reactor.connect(server.address as AddressLike, {
+    dial(reactor, server.address as AddressLike, {
       open: (polite) => void polite.write(Buffer.from('ping')),
       data: (polite, chunk) => {
         readsAt.push(greedyReads)
@@ -163,7 +165,7 @@ describe('a client that never stops sending', () => {
       connection.abort()
       socket.close()
     }
-    await server.close()
+    await server.drain()
     expect(greedyReads).toBeGreaterThan(200)
     // An exchange takes a few turns, each with four receives for every greedy one: the 99th percentile of them.
     const between = readsAt.slice(1).map((reads, i) => reads - (readsAt[i] as number))
@@ -174,7 +176,7 @@ describe('a client that never stops sending', () => {
 describe('a flood of connections', () => {
   it('beyond the limit of descriptors is survived, and leaves nothing behind', async () => {
     const server = await startServer(
-      `const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })
+      `const server = serve(reactor, listening, { data: (connection, chunk) => void connection.write(chunk) })
       orders.statistics = () => server.statistics
       orders.open = () => server.connections.size
       orders.heap = heap
@@ -208,7 +210,7 @@ describe('10 000 idle connections', () => {
   it('take less than 1 KiB of the heap each, and any of them is served at once', async (test) => {
     skipUnless(test, needProgram('python3'), needDescriptors(COUNT + 100))
     const server = await startServer(
-      `const server = reactor.serve(listening, { data: (connection, chunk) => void connection.write(chunk) })
+      `const server = serve(reactor, listening, { data: (connection, chunk) => void connection.write(chunk) })
       orders.open = () => server.connections.size
       orders.heap = heap
       ${HEAP}`,

@@ -4,7 +4,7 @@ import { Socket } from '@linux-sockets/native-core'
 import { AF_UNIX, EPOLLET, EPOLLIN, EPOLLOUT, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { expectErrno, guardDescriptors, runProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { Connection, type Handlers, Reactor, Timer, wake } from '../src/index.js'
+import { adopt, type Handlers, Reactor, Timer, wake } from '../src/index.js'
 
 guardDescriptors()
 
@@ -47,7 +47,7 @@ describe('Reactor', () => {
     const registrations = pairs.map(([a]) =>
       reactor.register(a, EPOLLIN, () => {
         calls++
-        for (const registration of registrations) registration.close()
+        for (const registration of registrations) registration.stop()
         called.fulfil()
       }),
     )
@@ -67,10 +67,10 @@ describe('Reactor', () => {
     let reused: Socket[] = []
     let stale = 0
     // Both are ready in one batch. The first one closes the other, and takes its number and place.
-    const swap = (other: Socket, registration: () => { close(): void }) => () => {
+    const swap = (other: Socket, registration: () => { stop(): void }) => () => {
       if (reused.length > 0) return
       const { fd } = other
-      registration().close()
+      registration().stop()
       other.close()
       reused = Socket.pair(AF_UNIX, SOCK_STREAM)
       expect(reused.map((socket) => socket.fd)).toContain(fd)
@@ -102,8 +102,8 @@ describe('Reactor', () => {
     const registration = reactor.register(a, EPOLLIN, seen.fulfil)
     registration.modify(EPOLLOUT)
     expect(await seen.promise).toBe(EPOLLOUT)
-    registration.close()
-    registration.close()
+    registration.stop()
+    registration.stop()
     registration.modify(EPOLLIN)
     expect(reactor.size).toBe(0)
     a.close()
@@ -133,7 +133,7 @@ describe('Reactor', () => {
       const pairs = Array.from({ length: 3 }, () => Socket.pair(AF_UNIX, SOCK_STREAM))
       let calls = 0
       const registrations = pairs.map(([a], i) => reactor.register(a, EPOLLIN | EPOLLET, () => {
-        if (++calls === 3) for (const registration of registrations) registration.close()
+        if (++calls === 3) for (const registration of registrations) registration.stop()
         throw new Error('handler ' + i)
       }))
       for (const [, b] of pairs) b.send(Buffer.from('x'))
@@ -151,7 +151,7 @@ describe('Reactor', () => {
       import { Reactor } from '@linux-sockets/epoll'
       const reactor = new Reactor()
       const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
-      const registration = reactor.register(a, EPOLLIN, () => { console.log('woken'); registration.close() })
+      const registration = reactor.register(a, EPOLLIN, () => { console.log('woken'); registration.stop() })
       setTimeout(20, undefined, { ref: false }).then(() => b.send(Buffer.from('x')))
     `
     const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
@@ -170,7 +170,7 @@ describe('Reactor', () => {
     )
     for (const registration of registrations) registration.again(EPOLLIN)
     registrations[0]?.again(EPOLLOUT)
-    registrations[1]?.close()
+    registrations[1]?.stop()
     expect(calls).toEqual([])
     for (let turn = 0; turn < 3; turn++) await setImmediate()
     expect(calls).toEqual([`context 0: ${EPOLLIN | EPOLLOUT}`, `context 2: ${EPOLLIN}`])
@@ -196,7 +196,7 @@ describe('Reactor', () => {
         () => {},
         () => ended.push('b'),
       )
-      .close()
+      .stop()
     b.send(hello)
     d.send(hello)
     await closed.promise
@@ -220,7 +220,7 @@ describe('Reactor', () => {
       let code
       try { register() } catch (error) { code = error.code }
       fillers.pop().close()
-      register().close()
+      register().stop()
       // Not closed at once: repeated registrations would open it each time.
       await setImmediate()
       fillers.push(eventfd())
@@ -328,7 +328,7 @@ describe('statistics', () => {
     },
     'what `resume` finds': async (reactor, busy) => {
       const [a, b] = Socket.pair(AF_UNIX, SOCK_STREAM)
-      const connection = new Connection(reactor, a, { data: busy })
+      const connection = adopt(reactor, a, { data: busy })
       connection.pause()
       b.send(hello)
       // The edge is reported while reading is paused.
@@ -345,7 +345,7 @@ describe('statistics', () => {
           else b.send(hello)
         },
       }
-      new Connection(reactor, a, handlers)
+      adopt(reactor, a, handlers)
       b.send(hello)
       return [b]
     },
@@ -358,7 +358,7 @@ describe('statistics', () => {
           connection.abort()
         },
       }
-      new Connection(reactor, a, handlers, { idleTimeout: 5 })
+      adopt(reactor, a, handlers, { idleTimeout: 5 })
       return [b]
     },
     'a timer of the program': async (reactor, busy) => {

@@ -4,7 +4,7 @@ import { AF_INET, AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/consta
 import { SO_RCVBUF, SO_SNDBUF } from '@linux-sockets/native-core/options'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
-import { type Connection, type Handlers, Reactor } from '../src/index.js'
+import { type Connection, connect, type Handlers, Reactor, serve } from '../src/index.js'
 
 guardDescriptors()
 
@@ -43,12 +43,13 @@ class Schedule {
     const random = this.#random
     const listening = listen(random.chance(0.3) ? AF_UNIX : AF_INET, 4096 + random.upTo(16_000))
     const handlers = this.#handlers()
-    const server = this.#reactor.serve(listening, handlers, this.#options())
+    const server = serve(this.#reactor, listening, handlers, this.#options())
     for (let i = 0; i < PAIRS; i++) {
       // The first byte identifies the other end.
       const end = this.#make(i)
       end.begin(
-        this.#reactor.connect(
+        connect(
+          this.#reactor,
           server.address as AddressLike,
           { ...handlers, state: () => end },
           {
@@ -66,8 +67,8 @@ class Schedule {
       await setImmediate()
     }
     await setImmediate()
-    await server.close()
-    expect([this.#reactor.size, this.#reactor.deadlines.size]).toEqual([0, 0])
+    await server.drain()
+    expect([this.#reactor.size, this.#reactor.timers.size]).toEqual([0, 0])
     this.#reactor.close()
   }
 
@@ -161,8 +162,8 @@ class Schedule {
   #breakOff(end: End): void {
     if (end.connection === undefined || end.connection.closed) return
     end.violent = true
-    if (this.#random.chance(0.5)) end.connection.abort()
-    else end.connection.close()
+    const { connection } = end
+    this.#random.pick([() => connection.abort(), () => connection.close(), () => void connection.drain()])()
   }
 }
 

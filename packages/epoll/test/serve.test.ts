@@ -26,7 +26,16 @@ import { AF_INET, AF_INET6, AF_UNIX, EPOLLEXCLUSIVE, EPOLLIN, SOCK_STREAM } from
 import { IPV6_V6ONLY, SO_LINGER, SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryCertificate } from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
-import { Connection, type Handlers, Reactor, type Server, wake } from '../src/index.js'
+import {
+  adopt,
+  type Connection,
+  connect as dial,
+  type Handlers,
+  Reactor,
+  type Server,
+  serve,
+  wake,
+} from '../src/index.js'
 import { eventsOf } from './interest.js'
 
 guardDescriptors()
@@ -41,7 +50,7 @@ function listening(): Socket<InetAddress> {
 
 function echo(): { server: Server<{ chunks: number }, InetAddress>; port: number; reactor: Reactor } {
   const reactor = new Reactor()
-  const server = reactor.serve(listening(), {
+  const server = serve(reactor, listening(), {
     state: () => ({ chunks: 0 }),
     data(connection, chunk) {
       connection.state.chunks++
@@ -64,7 +73,7 @@ describe('serve', () => {
       expect(digest(await buffer(client))).toBe(digest(sent))
     })
     await Promise.all(clients)
-    await server.close()
+    await server.drain()
     expect(server.statistics.accepted).toBe(60)
     reactor.close()
   })
@@ -74,7 +83,7 @@ describe('serve', () => {
     // Its slot precedes the listener's, and so does the connection that reuses the slot.
     const waker = reactor.waker(() => {})
     const socket = listening()
-    const server = reactor.serve(socket, { data: () => {} }, { maxConnections: 1, exclusive })
+    const server = serve(reactor, socket, { data: () => {} }, { maxConnections: 1, exclusive })
     waker.close()
     const clients = [1, 2].map(() => connect(server.address.port, '127.0.0.1').on('error', () => {}))
     const closed = clients.map((client) => once(client, 'close'))
@@ -82,7 +91,7 @@ describe('serve', () => {
     // The second connection waits, and the listener is no longer watched for it.
     while (server.connections.size === 0 || (eventsOf(socket.fd) & EPOLLIN) !== 0) await setImmediate()
     reactor.close()
-    await server.close()
+    await server.drain()
     expect(server.connections.size).toBe(0)
     for (const client of clients) client.destroy()
     await Promise.all(closed)
@@ -95,7 +104,7 @@ describe('serve', () => {
     const socat = spawn('socat', ['-t5', '-', `TCP:127.0.0.1:${port}`], { stdio: ['pipe', 'pipe', 'inherit'] })
     socat.stdin.end(sent)
     expect(digest(await buffer(socat.stdout))).toBe(digest(sent))
-    await server.close()
+    await server.drain()
     reactor.close()
   })
 
@@ -107,26 +116,25 @@ describe('serve', () => {
       await once(client, 'data')
     }
     expect([...server.connections].map(({ state }) => state.chunks)).toEqual([1, 1])
-    expect([...server.connections][0]).toBeInstanceOf(Connection)
     for (const client of clients) client.end().resume()
-    await server.close()
+    await server.drain()
     expect(server.connections.size).toBe(0)
     reactor.close()
   })
 
-  it('lets accepted connections finish on close, and ends them all on abort', async () => {
+  it('lets accepted connections finish on drain, and ends them all with a timeout of 0', async () => {
     const { server, port, reactor } = echo()
     const client = connect(port, '127.0.0.1')
     client.write('x')
     await once(client, 'data')
-    const closed = server.close()
+    const closed = server.drain()
     client.write('still here')
     expect(String((await once(client, 'data'))[0])).toBe('still here')
     const refused = connect(port, '127.0.0.1')
     expect(((await once(refused, 'error'))[0] as NodeJS.ErrnoException).code).toBe('ECONNREFUSED')
 
     const reset = once(client, 'error')
-    await server.abort()
+    await server.drain({ timeout: 0 })
     await closed
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
     reactor.close()
@@ -147,11 +155,11 @@ describe('serve', () => {
     }
     const counter = new Counter()
     const reactor = new Reactor()
-    const server = reactor.serve(listening(), counter)
+    const server = serve(reactor, listening(), counter)
     const client = connect(server.address.port, '127.0.0.1')
     client.end('three')
     expect(String(await buffer(client))).toBe('5')
-    await server.close()
+    await server.drain()
     expect(counter.ends).toBe(1)
     reactor.close()
   })
@@ -162,14 +170,14 @@ describe('serve', () => {
       import { connect } from 'node:net'
       import { Socket } from '@linux-sockets/native-core'
       import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
-      import { Reactor } from '@linux-sockets/epoll'
+      import { Reactor, serve } from '@linux-sockets/epoll'
       const thrown = []
       process.on('uncaughtException', (error) => thrown.push(error.message))
       const socket = Socket.open(AF_INET, SOCK_STREAM)
       socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
       socket.listen()
       let states = 0
-      const server = new Reactor().serve(socket, {
+      const server = serve(new Reactor(), socket, {
         state: () => { if (++states === 1) throw Object.assign(new Error('from state'), { code: 'ENOSPC' }) },
         open: (connection) => connection.write(Buffer.from('hello')),
         data: () => {},
@@ -179,7 +187,7 @@ describe('serve', () => {
       await once(dial(), 'close')
       await Promise.all([dial(), dial(), dial()].map((client) => once(client, 'data')))
       console.log(server.connections.size)
-      await server.abort()
+      await server.drain({ timeout: 0 })
       console.log(server.connections.size, thrown.join())
     `
     const said = await runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
@@ -193,20 +201,21 @@ describe('serve', () => {
     await once(client, 'data')
     reactor.close()
     await once(client.resume(), 'close')
-    await server.close()
+    await server.drain()
   })
 
   it('refuses a socket that does not listen, and leaves it to its owner', () => {
     using reactor = new Reactor()
     using socket = Socket.open(AF_INET, SOCK_STREAM)
-    expect(() => reactor.serve(socket, { data: () => {} })).toThrow(TypeError)
+    expect(() => serve(reactor, socket, { data: () => {} })).toThrow(TypeError)
     expect(socket.closed).toBe(false)
   })
 
   it('lets connections beyond maxConnections wait, and accepts them later', async () => {
     using reactor = new Reactor()
     let most = 0
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       listening(),
       {
         open() {
@@ -226,10 +235,10 @@ describe('serve', () => {
     )
     expect(clients).toEqual(Array(7).fill('x'))
     expect(most).toBe(2)
-    await server.close()
+    await server.drain()
     using unused = listening()
     for (const options of [{ maxConnections: 0 }, { highWaterMark: -1 }, { idleTimeout: 0 }]) {
-      expect(() => reactor.serve(unused, { data: () => {} }, options)).toThrow(RangeError)
+      expect(() => serve(reactor, unused, { data: () => {} }, options)).toThrow(RangeError)
     }
   })
 
@@ -246,7 +255,8 @@ describe('serve', () => {
       await writable(client)
     }
     const opened = new Map<number, number>()
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       socket,
       {
         open() {
@@ -260,27 +270,60 @@ describe('serve', () => {
     while (server.connections.size < clients.length) await setImmediate()
     expect(most).toContain(Math.max(...opened.values()))
     for (const client of clients) client.close()
-    await server.close()
+    await server.drain()
   })
 
-  it('counts what all servers of the reactor have accepted, including those that have ended', async () => {
-    using reactor = new Reactor()
-    const begin = () => reactor.serve(listening(), { data: () => {} })
-    const [first, second] = [begin(), begin()]
-    const visit = async (server: Server<undefined, InetAddress>, times: number) => {
-      for (let i = 0; i < times; i++) {
-        const client = connect(server.address.port, '127.0.0.1')
-        await once(client.resume().end(), 'close')
-      }
+  it('counts what it has accepted, and the traffic of its connections, also of those that are gone', async () => {
+    const { server, port, reactor } = echo()
+    const visit = async (text: string) => {
+      const client = connect(port, '127.0.0.1')
+      client.end(text)
+      expect(await buffer(client)).toHaveLength(text.length)
     }
-    await visit(first, 2)
-    await visit(second, 1)
-    expect(reactor.statistics.accepting).toEqual({ accepted: 3, dropped: 0, errors: 0 })
-    await first.close()
-    await visit(second, 1)
-    expect(reactor.statistics.accepting).toEqual({ accepted: 4, dropped: 0, errors: 0 })
-    await second.close()
-    expect(reactor.statistics.accepting).toEqual({ accepted: 4, dropped: 0, errors: 0 })
+    const before = server.statistics
+    await visit('123')
+    await visit('45678')
+    const open = connect(port, '127.0.0.1')
+    open.write('90')
+    await once(open, 'data')
+    const traffic = { accepted: 3, dropped: 0, errors: 0, bytesRead: 10, bytesWritten: 10, writes: 3, wouldBlock: 0 }
+    const { reads, ...counts } = server.statistics
+    expect(counts).toEqual({ ...traffic, peakQueuedBytes: 0 })
+    // Each chunk, and the ends of two.
+    expect(reads).toBeGreaterThanOrEqual(5)
+    expect(before).toMatchObject({ accepted: 0, bytesRead: 0 })
+
+    const [connection] = server.connections
+    while (connection?.queuedBytes === 0) connection.write(Buffer.alloc(1 << 20))
+    const { peakQueuedBytes } = connection?.statistics ?? {}
+    const { bytesWritten } = server.statistics
+    connection?.abort()
+    expect(server.statistics).toMatchObject({ accepted: 3, bytesRead: 10, bytesWritten, peakQueuedBytes })
+    open.on('error', () => {}).resume()
+    await once(open, 'close')
+    await server.drain()
+    expect(server.statistics.bytesRead).toBe(10)
+    reactor.close()
+  })
+
+  it('close stops accepting at once, and the connections go on', async () => {
+    const { server, port, reactor } = echo()
+    const client = connect(port, '127.0.0.1')
+    client.write('x')
+    await once(client, 'data')
+    {
+      using closing = server
+      expect(closing.pause().resume()).toBe(server)
+    }
+    server.close()
+    const refused = connect(port, '127.0.0.1')
+    expect(((await once(refused, 'error'))[0] as NodeJS.ErrnoException).code).toBe('ECONNREFUSED')
+    client.write('still here')
+    expect(String((await once(client, 'data'))[0])).toBe('still here')
+    expect(server.connections.size).toBe(1)
+    client.end().resume()
+    await server.drain()
+    reactor.close()
   })
 
   it('accepts nothing while it is paused', async () => {
@@ -294,7 +337,7 @@ describe('serve', () => {
     server.resume()
     expect(String((await once(client, 'data'))[0])).toBe('x')
     client.end().resume()
-    await server.close()
+    await server.drain()
     reactor.close()
   })
 
@@ -302,7 +345,8 @@ describe('serve', () => {
     const reactor = new Reactor()
     const socket = listening()
     const { fd } = socket
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       socket,
       { data: (connection, chunk) => void connection.write(chunk) },
       { exclusive: true, maxConnections: 1 },
@@ -321,12 +365,12 @@ describe('serve', () => {
     await once(client, 'close')
     while (server.connections.size > 0) await setImmediate()
     expect(eventsOf(fd) & (EPOLLIN | EPOLLEXCLUSIVE)).toBe(EPOLLIN | EPOLLEXCLUSIVE)
-    await server.close()
+    await server.drain()
 
     const alone = listening()
-    const other = reactor.serve(alone, { data: () => {} })
+    const other = serve(reactor, alone, { data: () => {} })
     expect(eventsOf(alone.fd) & (EPOLLIN | EPOLLEXCLUSIVE)).toBe(EPOLLIN)
-    await other.close()
+    await other.drain()
     reactor.close()
   })
 
@@ -336,9 +380,9 @@ describe('serve', () => {
     client.write('x')
     await once(client, 'data')
     const reset = once(client, 'error')
-    await server.close({ timeout: 20 })
+    await server.drain({ timeout: 20 })
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
-    expect(() => server.close({ timeout: -1 })).toThrow(RangeError)
+    expect(() => server.drain({ timeout: -1 })).toThrow(RangeError)
     reactor.close()
   })
 
@@ -347,7 +391,8 @@ describe('serve', () => {
     interface Visitor {
       name: string
     }
-    const server = reactor.serve(
+    const server = serve(
+      reactor,
       listening(),
       {
         state: (): Visitor => ({ name: 'nobody' }),
@@ -359,26 +404,26 @@ describe('serve', () => {
     )
     expectTypeOf(server).toEqualTypeOf<Server<Visitor, InetAddress>>()
     expectTypeOf(server.connections).toEqualTypeOf<ReadonlySet<Connection<Visitor, InetAddress>>>()
-    const client = reactor.connect(server.address, {
+    const client = dial(reactor, server.address, {
       state: () => 5,
       data: ({ state }) => expectTypeOf(state).toEqualTypeOf<number>(),
     })
     expectTypeOf(client).toEqualTypeOf<Connection<number, InetAddress>>()
     expectTypeOf(client.peerName).toEqualTypeOf<InetAddress | undefined>()
-    const stateless = reactor.connect(`[::1]:${server.address.port}`, {
+    const stateless = dial(reactor, `[::1]:${server.address.port}`, {
       data: ({ state }) => expectTypeOf(state).toEqualTypeOf<undefined>(),
     })
     expectTypeOf(stateless).toEqualTypeOf<Connection>()
     expect([client.state, stateless.state]).toEqual([5, undefined])
     for (const connection of [client, stateless]) connection.abort()
-    await server.abort()
+    await server.drain({ timeout: 0 })
   })
 
   it('requires the handler `state` if the handlers use a state', () => {
     using reactor = new Reactor()
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
     const optional: Handlers<number | undefined> = { data: () => {} }
-    const connection = new Connection(reactor, mine, optional)
+    const connection = adopt(reactor, mine, optional)
     expectTypeOf(connection.state).toEqualTypeOf<number | undefined>()
     expectTypeOf(connection.peerName).toEqualTypeOf<UnixAddress | undefined>()
     // @ts-expect-error: there is none.
@@ -386,7 +431,7 @@ describe('serve', () => {
     // @ts-expect-error: it is of another type.
     const wrong: Handlers<number> = { state: () => 'text', data: () => {} }
     // @ts-expect-error: nothing makes the state that is used.
-    const used = () => reactor.serve(mine, { data: (connection: Connection<number>) => connection.state + 1 })
+    const used = () => serve(reactor, mine, { data: (connection: Connection<number>) => connection.state + 1 })
     expect([missing, wrong, used]).toHaveLength(3)
     connection.abort()
     peer.close()
@@ -402,7 +447,7 @@ describe('serve', () => {
       }
     }
     using reactor = new Reactor()
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       state: (connection) => new Session(connection),
       data: ({ state }, chunk) => void state.connection.write(chunk),
     })
@@ -414,7 +459,7 @@ describe('serve', () => {
     expect(connection?.state.connection).toBe(connection)
     expect(connection?.state.peer?.port).toBe(localPort)
     expect(await text(client)).toBe('hello')
-    await server.close()
+    await server.drain()
   })
 })
 
@@ -422,6 +467,7 @@ describe('a connection whose state is being made', () => {
   const calls: Readonly<Record<string, (connection: Connection<never>) => unknown>> = {
     write: (connection) => connection.write('x'),
     end: (connection) => connection.end(),
+    drain: (connection) => connection.drain(),
     close: (connection) => connection.close(),
     abort: (connection) => connection.abort(),
     pause: (connection) => connection.pause(),
@@ -437,7 +483,7 @@ describe('a connection whose state is being made', () => {
     const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
     const told: string[] = []
     const handlers = { state: call, data: () => {}, close: () => told.push('close') }
-    expect(() => new Connection(reactor, mine, handlers)).toThrow(TypeError)
+    expect(() => adopt(reactor, mine, handlers)).toThrow(TypeError)
     expect([mine.closed, getOption(mine, SO_LINGER), reactor.size, told]).toEqual([false, null, 0, []])
     mine.close()
     peer.close()
@@ -448,7 +494,7 @@ describe('serve', () => {
   it('waits for streams that were made of its connections; node:http runs on them', async () => {
     const reactor = new Reactor()
     const http = createServer((request, response) => response.end(`you asked for ${request.url}`))
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       open: (connection) => void http.emit('connection', connection.toStream({ allowHalfOpen: true })),
       data: () => {},
     })
@@ -456,7 +502,7 @@ describe('serve', () => {
     const response = await fetch(`http://127.0.0.1:${port}/this`, { headers: { connection: 'close' } })
     expect(await response.text()).toBe('you asked for /this')
     expect(server.connections.size).toBe(0)
-    await server.close()
+    await server.drain()
     http.close()
     expect(reactor.size).toBe(0)
     reactor.close()
@@ -467,7 +513,7 @@ describe('serve', () => {
     const { key, cert } = await temporaryCertificate()
     using reactor = new Reactor()
     const tls = createTlsServer({ key, cert }, (secure) => secure.pipe(secure))
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       open: (connection) => void tls.emit('connection', connection.toStream({ allowHalfOpen: true })),
       data: () => {},
     })
@@ -477,7 +523,7 @@ describe('serve', () => {
     client.end(sent)
     expect(digest(await buffer(client))).toBe(digest(sent))
     expect([client.authorized, server.connections.size]).toEqual([true, 0])
-    await server.close()
+    await server.drain()
     expect(reactor.size).toBe(0)
   })
 
@@ -496,7 +542,7 @@ describe('serve', () => {
       return (await reader.read()).done
     }
     const echoed: Promise<boolean>[] = []
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       open: (connection) => echoed.push(echo(Duplex.toWeb(connection.toStream()))),
       data: () => {},
     })
@@ -504,13 +550,13 @@ describe('serve', () => {
     client.write(sent)
     expect(digest(await buffer(client))).toBe(digest(sent))
     expect(await Promise.all(echoed)).toEqual([true])
-    await server.close()
+    await server.drain()
     expect(reactor.size).toBe(0)
   })
 
   it('aborts streams that were made of its connections, too', async () => {
     using reactor = new Reactor()
-    const server = reactor.serve(listening(), {
+    const server = serve(reactor, listening(), {
       open: (connection) => void connection.toStream().pause().write('x'),
       data: () => {},
     })
@@ -518,7 +564,7 @@ describe('serve', () => {
     const late = connect(port, '127.0.0.1')
     await once(late, 'data')
     const reset = once(late, 'error')
-    await server.close({ timeout: 20 })
+    await server.drain({ timeout: 20 })
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
     expect(reactor.size).toBe(0)
   })
@@ -528,13 +574,13 @@ describe('serve', () => {
     const { port } = socket.localName
     const program = `
       const { parentPort, workerData } = require('node:worker_threads')
-      Promise.all([import(workerData.core), import(workerData.epoll)]).then(([{ Socket }, { Reactor, wake }]) => {
+      Promise.all([import(workerData.core), import(workerData.epoll)]).then(([{ Socket }, { Reactor, serve }]) => {
         const reactor = new Reactor()
-        const server = reactor.serve(Socket.adopt(workerData.fd), {
+        const server = serve(reactor, Socket.adopt(workerData.fd), {
           data: (connection, chunk) => void connection.write(chunk),
         }, { exclusive: true })
         const waker = reactor.waker(async () => {
-          await server.close()
+          await server.drain()
           parentPort.postMessage({ accepted: server.statistics.accepted })
           waker.close()
           reactor.close()
@@ -583,7 +629,7 @@ describe('the options of sockets', () => {
     const socket = listening()
     setOptionInt(socket, IPPROTO_TCP, TCP_NODELAY, value)
     const accepted: number[] = []
-    const server = reactor.serve(socket, { open: (connection) => accepted.push(noDelay(connection)), data() {} })
+    const server = serve(reactor, socket, { open: (connection) => accepted.push(noDelay(connection)), data() {} })
     expect(getOption(socket, SO_REUSEADDR)).toBe(false)
 
     const closed = new Promise<void>((resolve) => {
@@ -593,10 +639,10 @@ describe('the options of sockets', () => {
         connection.end()
       }
       // The other side has no handler `end`, and ends as well.
-      reactor.connect(server.address, { open, data() {}, close: () => resolve() }, value === 0 ? {} : { prepare })
+      dial(reactor, server.address, { open, data() {}, close: () => resolve() }, value === 0 ? {} : { prepare })
     })
     await closed
     expect(accepted).toEqual([value])
-    await server.close()
+    await server.drain()
   })
 })

@@ -360,7 +360,7 @@ describe('TimerWheel', () => {
       expect(() => wheel.start(timer, delay)).toThrow(RangeError)
     }
     for (const delay of ['5', null, undefined, 5n]) expect(() => wheel.start(timer, delay as never)).toThrow(TypeError)
-    expect(() => wheel.start({ active: false, expired() {} }, 1)).toThrow(TypeError)
+    expect(() => wheel.start({ active: false, referenced: true, expired() {} }, 1)).toThrow(TypeError)
     expect(() => wheel.stop(undefined as never)).toThrow(TypeError)
     expect(() => new Timer(5 as never)).toThrow(TypeError)
     expect(() => new TimerWheel(() => Number.NaN)).toThrow(TypeError)
@@ -436,7 +436,10 @@ describe('LoopTimers', () => {
     ['timers.start(timer, 20); new LoopTimers().unref().start(timer, 20)', ''],
     ['timers.start(timer, 2 ** 31 - 1); timers.start(timer, 20)', 'called'],
     ['timers.start(timer, 2 ** 31 - 1); timers.unref()', ''],
-  ])('keeps the process alive while a timer is active: %s', async (code, said) => {
+    ["timers.start(new Timer(() => console.log('never'), { ref: false }), 20)", ''],
+    ['const other = new Timer(() => {}, { ref: false }); timers.start(timer, 20); timers.start(other, 30)', 'called'],
+    ['const other = new Timer(() => {}); timers.start(other, 9); timers.stop(other)', ''],
+  ])('keeps the process alive while a referenced timer is active: %s', async (code, said) => {
     const program = spawnProgram(process.execPath, [
       '--input-type=module',
       '-e',

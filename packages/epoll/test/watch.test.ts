@@ -81,7 +81,7 @@ describe('reactor.register', () => {
     let calls = 0
     const registration = reactor.register(fd, EPOLLIN | EPOLLET, () => calls++)
     closeSync(fd)
-    registration.close()
+    registration.stop()
     b.send(Buffer.from('x'))
     await expectRest()
     expect(calls).toBe(0)

@@ -50,7 +50,7 @@ describe.each(types.map((type) => ({ type, name: type.name })))('$name', ({ type
     )
   })
 
-  const isHandler = /Handlers$|^Timer$|^Framing$|^LoopTimers$/.test(type.name)
+  const isHandler = /Handlers$|^Timer$|^Framing$|^TimerWheel$|^LoopTimers$/.test(type.name)
   it.runIf(!isHandler && methods.some(({ name }) => /^(close|stop)$/.test(name)))('is Disposable', () => {
     const all = checker.getDeclaredTypeOfSymbol(type).getProperties()
     expect(all.some(({ name }) => name.startsWith('__@dispose'))).toBe(true)

@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import tls from 'node:tls'
 import { interfaceIndexOf, interfaceNameOf, interfaces, resolve, reverse, watchInterfaces } from '@linux-sockets/addr'
-import { type Connection, Epoll, EpollEvents, Reactor } from '@linux-sockets/epoll'
+import {
+  type Connection,
+  connect as connectOn,
+  Epoll,
+  EpollEvents,
+  listen as listenOn,
+  Reactor,
+} from '@linux-sockets/epoll'
 import {
   dup,
   eventfd,
@@ -457,13 +464,23 @@ function echo(stream: SocketStream, tell: Tell): void {
 async function withReactor(tell: Tell, begin: (reactor: Reactor) => void): Promise<void> {
   const reactor = new Reactor()
   try {
-    const listening = bound(AF_INET, SOCK_STREAM)
-    const server = serve(reactor, listening, tell)
+    const server = listenOn(
+      reactor,
+      loopback,
+      {
+        data(connection, chunk) {
+          if (!connection.write(chunk)) connection.pause()
+        },
+        drain: (connection) => connection.resume(),
+        error: (_, error) => tell(error),
+      },
+      { delayed: tell, ended: tell },
+    )
     begin(reactor)
     for (let round = 0; round < 2; round++) {
       await new Promise<void>((resolve, reject) => {
         const pieces: Buffer[] = []
-        const client: Connection<undefined> = reactor.connect(server.address as SocketAddress, {
+        const client: Connection<undefined> = connectOn(reactor, server.address as SocketAddress, {
           data: (_, chunk) => void pieces.push(Buffer.from(chunk)),
           error: (_, error) => tell(error),
           close() {
@@ -479,7 +496,7 @@ async function withReactor(tell: Tell, begin: (reactor: Reactor) => void): Promi
         client.end()
       })
     }
-    await server.close()
+    await server.drain()
   } finally {
     reactor.close()
   }
@@ -491,26 +508,6 @@ function channel(socket: Socket, handlers: DatagramHandlers): DatagramChannel {
     return new DatagramChannel(socket, handlers)
   } catch (error) {
     socket.close()
-    throw error
-  }
-}
-
-function serve(reactor: Reactor, listening: Socket, tell: Tell) {
-  try {
-    listening.listen()
-    return reactor.serve(
-      listening,
-      {
-        data(connection, chunk) {
-          if (!connection.write(chunk)) connection.pause()
-        },
-        drain: (connection) => connection.resume(),
-        error: (_, error) => tell(error),
-      },
-      { error: tell },
-    )
-  } catch (error) {
-    listening.close()
     throw error
   }
 }

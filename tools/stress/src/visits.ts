@@ -1,9 +1,8 @@
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout } from 'node:timers/promises'
-import { type Connection, Reactor } from '@linux-sockets/epoll'
-import { type Ipv4Address, Socket, type SocketAddress, type UnixAbstractAddress } from '@linux-sockets/native-core'
-import { AF_INET, AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { type Connection, connect, listen, Reactor } from '@linux-sockets/epoll'
+import type { Ipv4Address, SocketAddress, UnixAbstractAddress } from '@linux-sockets/native-core'
 import type { SocketStream } from '@linux-sockets/native-core/streams'
 import * as tcp from '@linux-sockets/tcp'
 import * as unix from '@linux-sockets/unix-fdpass'
@@ -75,24 +74,19 @@ export async function openPlaces(fail: (failure: string) => void): Promise<Place
       if (connection.bytesRead === chunk.length && chunk[0] === RESET) connection.abort()
       else if (!connection.write(chunk)) connection.pause()
     },
-    drain: (connection: Connection<undefined>) => connection.resume(),
+    drain: (connection: Connection<undefined>) => void connection.resume(),
     error: (_: unknown, error: Error) => meet(error),
   }
-  const inReactor = (family: number, address: SocketAddress) => {
-    const socket = Socket.open(family, SOCK_STREAM)
-    socket.bind(address)
-    socket.listen()
-    return reactor.serve(socket, handlers, { error: meet })
-  }
-  const reactors = inReactor(AF_INET, everywhere)
-  const unixReactors = inReactor(AF_UNIX, name('reactor'))
+  const inReactor = (address: SocketAddress) => listen(reactor, address, handlers, { delayed: meet, ended: meet })
+  const reactors = inReactor(everywhere)
+  const unixReactors = inReactor(name('reactor'))
 
   const overTcp = (at: () => SocketAddress) => (signal?: AbortSignal) => tcp.connect(someAddress(at()), { signal })
   const overUnix = (at: SocketAddress) => (signal?: AbortSignal) => unix.connect(at as UnixAbstractAddress, { signal })
   const overReactor = (at: () => SocketAddress) => (signal?: AbortSignal) =>
     new Promise<Duplex>((resolve, reject) => {
       let open = false
-      const connection: Connection<undefined> = reactor.connect(at(), {
+      const connection: Connection<undefined> = connect(reactor, at(), {
         open(connection) {
           // For these handlers, toStream closes the connection.
           open = true
@@ -119,7 +113,7 @@ export async function openPlaces(fail: (failure: string) => void): Promise<Place
     open: () =>
       [streams, unixStreams, reactors, unixReactors].reduce((sum, { connections }) => sum + connections.size, 0),
     async close() {
-      await Promise.all([streams.drain(), unixStreams.drain(), reactors.close(), unixReactors.close()])
+      await Promise.all([streams, unixStreams, reactors, unixReactors].map((server) => server.drain()))
       reactor.close()
     },
   }

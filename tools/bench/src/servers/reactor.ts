@@ -1,26 +1,27 @@
 /** Ours: the epoll reactor. */
-import { type Connection, type Framing, lines, Reactor } from '@linux-sockets/epoll'
-import { Socket, setOption } from '@linux-sockets/native-core'
-import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
+import { type Connection, type Framing, lines, listen, Reactor, type Socket, setOption } from '@linux-sockets/epoll'
 import { TCP_NODELAY } from '@linux-sockets/tcp'
 import { mode, ready } from './control.js'
 
-const socket = Socket.open(AF_INET, SOCK_STREAM)
-socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-setOption(socket, TCP_NODELAY, true)
-socket.listen()
 const reactor = new Reactor()
+const address = { family: 'ipv4', address: '127.0.0.1', port: 0 } as const
+const options = { prepare: (socket: Socket) => setOption(socket, TCP_NODELAY, true) }
 const server =
   mode === 'echo'
-    ? reactor.serve(socket, { data: answer, drain: resume })
-    : reactor.serve(socket, {
-        state: () => lines(),
-        data(connection, chunk) {
-          const filled = answerLines(connection.state, chunk)
-          if (filled > 0) answer(connection, answers.subarray(0, filled))
+    ? listen(reactor, address, { data: answer, drain: resume }, options)
+    : listen(
+        reactor,
+        address,
+        {
+          state: () => lines(),
+          data(connection, chunk) {
+            const filled = answerLines(connection.state, chunk)
+            if (filled > 0) answer(connection, answers.subarray(0, filled))
+          },
+          drain: resume,
         },
-        drain: resume,
-      })
+        options,
+      )
 ready(server.address.port)
 
 function answer<State>(connection: Connection<State>, bytes: Buffer): void {
