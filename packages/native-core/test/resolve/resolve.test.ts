@@ -179,7 +179,7 @@ print(json.dumps([[f, t, p, c, a[0], a[1]] for f, t, p, c, a in socket.getaddrin
 
   it('serves each copy of the package in a thread', async () => {
     const { code, stdout, stderr } = await runModule(`
-      const copies = await Promise.all(['./resolve.js', './resolve.js?again'].map((path) => import(path)))
+      const copies = await Promise.all(['./resolve/resolve.js', './resolve/resolve.js?again'].map((path) => import(path)))
       const lookups = copies.map(({ lookupAddresses }, i) => lookupAddresses({ node: '127.0.0.' + i, service: null }))
       for (const { result } of lookups) console.log((await result).value[0].address.address)
     `)
