@@ -201,7 +201,7 @@ describe('IPv6 flow labels', () => {
     const request = new Uint8Array(IPV6_FLOWLABEL_MGR.size)
     const wanted = {
       action: IPV6_FL_A_GET,
-      destination: '::1',
+      dst: '::1',
       flags: IPV6_FL_F_CREATE,
       share: IPV6_FL_S_EXCL,
     }

@@ -39,7 +39,7 @@ describe('the table of options', () => {
 
 /** Every option that the package exports, in the order of their numbers, with the first sentence of its doc comment. */
 function optionTable(): string {
-  const files = readdirSync(join(directory, 'src'))
+  const files = readdirSync(join(directory, 'src')).filter((file) => file.endsWith('.ts'))
   // native-core has the two that `SocketStream` sets.
   const source = [...files.map((file) => join('src', file)), '../native-core/src/options/tcp.ts']
     .map((file) => readFileSync(join(directory, file), 'utf8'))
