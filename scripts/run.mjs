@@ -35,6 +35,18 @@ export function tryRun(command, args, { env = {}, cwd = root, timeout } = {}) {
   return status ?? 1
 }
 
+/** Runs a program in the repository, and returns its exit code and its output. */
+export function capture(command, args) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    env: environment(),
+    encoding: 'utf8',
+    maxBuffer: Number.POSITIVE_INFINITY,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  return { code: status ?? 1, output: error ? `✗ ${command}: ${error.message}\n` : stdout + stderr }
+}
+
 /** Returns the environment for programs: the repository's tools first in the path, no telemetry, a writable home directory. */
 export function environment() {
   const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' }

@@ -12,14 +12,14 @@ const args = process.argv.slice(2)
 const suites = [...packages, '--project=examples']
 
 setup()
-const failed = versions.filter((version) => {
+// Stops at the first failure, so that the report of the failed tests is the last output.
+for (const version of versions) {
   const node = provide('node', version)
   const { stdout, stderr, error } = spawnSync(node, ['--version'], { encoding: 'utf8' })
   if (!stdout) {
     say(`Skipped Node.js ${version}: ${(error?.message ?? stderr).trim()}`)
-    return false
+    continue
   }
   say(`Testing under Node.js ${stdout.trim()}.`)
-  return runSuites([...suites, ...args], { node }) !== 0
-})
-if (failed.length > 0) fail(`Tests failed under Node.js ${failed.join(', ')}.`)
+  if (runSuites([...suites, ...args], { node }) !== 0) fail(`Tests failed under Node.js ${stdout.trim()}.`)
+}

@@ -26,7 +26,7 @@ export function runSuites(args, { node = process.execPath, env } = {}) {
 
 /**
  * Runs the suites inside Workers of two processes at a time, and returns whether all passed. The output of the second process
- * is printed after that of the first.
+ * is printed after that of the first, but not if it would only bury the report of the first one's failures.
  * @param {string[]} args for vitest
  * @param {Record<string, string>} env
  */
@@ -46,7 +46,7 @@ export async function runInWorkers(args, env = {}) {
         for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => printed.push(chunk))
       }),
   )
-  const all = await Promise.all(codes)
-  process.stdout.write(Buffer.concat(printed))
-  return all.every((code) => code === 0)
+  const [first, second] = await Promise.all(codes)
+  if (first === 0 || second !== 0) process.stdout.write(Buffer.concat(printed))
+  return first === 0 && second === 0
 }

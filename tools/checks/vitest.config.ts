@@ -1,4 +1,6 @@
 // Without this configuration vitest would use the root's, which leaves these checks out.
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { globalSetup: '../../scripts/fresh.mjs' } })
+export default defineConfig({
+  test: { globalSetup: '../../scripts/fresh.mjs', testTimeout: 60_000, hookTimeout: 60_000 },
+})
