@@ -13,8 +13,9 @@ export default defineConfig({
   test: {
     globalSetup: join(import.meta.dirname, 'scripts/fresh.mjs'),
     // A test that waits in vain is to fail, but one that has to wait for the processor isn't: these are for the former.
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     projects: rooms.map((root) => ({
       extends: true,
       root,

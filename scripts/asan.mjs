@@ -26,7 +26,7 @@ const options = {
   },
 }
 run(process.execPath, ['-e', 'require(process.env.LINUX_SOCKETS_BINARY)'], options)
-const patient = ['--testTimeout=120000', '--hookTimeout=120000']
+const patient = ['--testTimeout=300000', '--hookTimeout=300000']
 // Inside Workers only the end of an environment differs, which native-core and epoll handle. Two test files are left out:
 // they start Workers and processes of their own wherever they run.
 const workers = ['--project=native-core', '--project=epoll', '--exclude=**/{workers,package}.test.ts']

@@ -2,5 +2,5 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  test: { globalSetup: '../../scripts/fresh.mjs', testTimeout: 60_000, hookTimeout: 60_000 },
+  test: { globalSetup: '../../scripts/fresh.mjs', testTimeout: 120_000, hookTimeout: 120_000 },
 })

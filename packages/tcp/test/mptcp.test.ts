@@ -122,7 +122,7 @@ const twoSubflows = `
   const stream = await connect(server.address, { protocol: IPPROTO_MPTCP })
   stream.resume().write('the first data confirm MPTCP')
   // The kernel creates the second one by itself, and reports it only by netlink.
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 60_000
   while (subflowInfo(stream).filter(({ state }) => state === 'ESTABLISHED').length < 2 && Date.now() < deadline) {
     await setTimeout(5)
   }

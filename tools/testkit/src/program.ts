@@ -83,7 +83,7 @@ export function runPython(script: string, ...args: string[]): Promise<string> {
 }
 
 /** Returns the first whole line of output that matches. Throws if the program ends without one, or after `timeout` ms. */
-export async function waitForLine(program: Program, pattern: RegExp, timeout = 20_000): Promise<string> {
+export async function waitForLine(program: Program, pattern: RegExp, timeout = 60_000): Promise<string> {
   const deadline = Date.now() + timeout
   let running = true
   const ended = program.finished.then(() => {

@@ -444,11 +444,11 @@ export async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await setImmediate()
 }
 
-/** Waits, turn by turn of the event loop, until the condition holds. Throws after four seconds. */
+/** Waits, turn by turn of the event loop, until the condition holds. Throws after a minute. */
 export async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 4000
+  const deadline = Date.now() + 60_000
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not hold within four seconds')
+    if (Date.now() > deadline) throw new Error('the condition did not hold within a minute')
     await setImmediate()
   }
 }

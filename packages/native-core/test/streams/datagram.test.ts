@@ -1306,8 +1306,8 @@ async function receiveAll(socket: Socket, count: number): Promise<string[]> {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 10_000; !condition(); await wait(1)) {
-    if (Date.now() > deadline) throw new Error(`still not so after 10 s: ${condition}`)
+  for (const deadline = Date.now() + 60_000; !condition(); await wait(1)) {
+    if (Date.now() > deadline) throw new Error(`still not so after a minute: ${condition}`)
   }
 }
 
