@@ -345,7 +345,11 @@ describe('equal lookups', () => {
     const result = await runAlone(
       test,
       `${SERVER}
-      const first = await resolve('slow.test', 80, { ...v4, timeout: 50 }).catch(({ code }) => code)
+      const controller = new AbortController()
+      const given = resolve('slow.test', 80, { ...v4, signal: controller.signal }).catch(({ name }) => name)
+      await server.held(1)
+      controller.abort()
+      const first = await given
       const second = resolve('slow.test', 80, v4)
       await server.held(2)
       server.release()
@@ -353,7 +357,7 @@ describe('equal lookups', () => {
       server.close()
       console.log(JSON.stringify([first, address, server.asked.length]))`,
     )
-    expect(result).toEqual(['ETIMEDOUT', '192.0.2.9', 2])
+    expect(result).toEqual(['AbortError', '192.0.2.9', 2])
   })
 
   it('fail together, each with an error of its own', async (test) => {

@@ -211,8 +211,8 @@ interface Traced {
   end(): Promise<Call[]>
 }
 
-/** Without V8's other threads, which wake Node's loop now and then. */
-const QUIET = ['--single-threaded', '--v8-pool-size=0']
+/** Without V8's other threads and timers, which wake Node's loop now and then. */
+const QUIET = ['--single-threaded', '--v8-pool-size=0', '--no-memory-reducer']
 
 async function traceServer(script: string, flags: readonly string[] = []): Promise<Traced> {
   const file = join(temporaryDirectory(), 'trace')

@@ -101,7 +101,7 @@ describe('serve', () => {
     skipUnless(test, needProgram('socat'))
     const { server, port, reactor } = echo()
     const sent = randomBytes(1_000_000)
-    const socat = spawn('socat', ['-t5', '-', `TCP:127.0.0.1:${port}`], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const socat = spawn('socat', ['-t90', '-', `TCP:127.0.0.1:${port}`], { stdio: ['pipe', 'pipe', 'inherit'] })
     socat.stdin.end(sent)
     expect(digest(await buffer(socat.stdout))).toBe(digest(sent))
     await server.drain()

@@ -428,12 +428,12 @@ describe('LoopTimers', () => {
 
   it.each([
     ['timers.start(timer, 20)', 'called'],
-    ['timers.unref().start(timer, 20)', ''],
-    ['timers.start(timer, 20); timers.unref()', ''],
+    ['timers.unref().start(timer, 60_000)', ''],
+    ['timers.start(timer, 60_000); timers.unref()', ''],
     ['timers.unref(); timers.start(timer, 20); timers.ref()', 'called'],
-    ['timers.start(timer, 20); timers.stop(timer)', ''],
+    ['timers.start(timer, 60_000); timers.stop(timer)', ''],
     ['timers.start(timer, 20); timers.stop(timer); timers.start(timer, 30)', 'called'],
-    ['timers.start(timer, 20); new LoopTimers().unref().start(timer, 20)', ''],
+    ['timers.start(timer, 60_000); new LoopTimers().unref().start(timer, 60_000)', ''],
     ['timers.start(timer, 2 ** 31 - 1); timers.start(timer, 20)', 'called'],
     ['timers.start(timer, 2 ** 31 - 1); timers.unref()', ''],
     ["timers.start(new Timer(() => console.log('never'), { ref: false }), 20)", ''],

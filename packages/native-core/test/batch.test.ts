@@ -449,7 +449,7 @@ it('echoes a batch to Python without decoding an address', async () => {
     `
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(10)
+s.settimeout(60)
 for i in range(50): s.sendto(b'%d' % i, ('127.0.0.1', int(sys.argv[1])))
 print([s.recv(10) for i in range(50)] == [b'%d' % i for i in range(50)])`,
     String((socket.localName as InetAddress).port),
@@ -457,7 +457,7 @@ print([s.recv(10) for i in range(50)] == [b'%d' % i for i in range(50)])`,
   const received = new ReceiveBatch({ count: 8 })
   const sent = new SendBatch({ count: 8 })
   for (let echoed = 0; echoed < 50; ) {
-    await readable(socket, { signal: AbortSignal.timeout(10_000) })
+    await readable(socket, { signal: AbortSignal.timeout(60_000) })
     const count = received.receive(socket) ?? 0
     for (let i = 0; i < count; i++) sent.add(received.data(i), received.sockaddr(i))
     while (sent.pending > 0) sent.send(socket)

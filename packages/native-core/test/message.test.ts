@@ -214,7 +214,7 @@ sys.stdin.read()
 print(os.get_blocking(r), os.get_blocking(w))`,
       path,
     ])
-    await readable(server, { signal: AbortSignal.timeout(10_000) })
+    await readable(server, { signal: AbortSignal.timeout(60_000) })
     const { descriptors } = receiveDescriptors(server, 2)
     const batch = new ReceiveBatch({ count: 1, control: descriptorSpace(2) })
     expect(await receiveBatch(server, batch)).toBe(1)
@@ -303,12 +303,12 @@ s.bind(sys.argv[1] + '.client')
 r, w = os.pipe()
 os.write(w, b'from python')
 s.sendmsg([b'here'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [r]))], 0, sys.argv[1])
-s.settimeout(10)
+s.settimeout(60)
 data, fds, flags, _ = socket.recv_fds(s, 100, 5)
 print(data, [os.read(fd, 100) for fd in fds], flags)`,
       path,
     ])
-    await readable(server, { signal: AbortSignal.timeout(10_000) })
+    await readable(server, { signal: AbortSignal.timeout(60_000) })
     const message = recvMessage(server, Buffer.alloc(10), {
       control: descriptorSpace(4),
       address: true,
@@ -380,10 +380,10 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x', sys.argv[1])
 sys.stdin.read()`,
       path,
     ])
-    await readable(server, { signal: AbortSignal.timeout(10_000) })
+    await readable(server, { signal: AbortSignal.timeout(60_000) })
     using pidfd = recvMessage(server, Buffer.alloc(1), { control: controlSpace(4) })?.pidfd as OwnedFd
     expect(processOf(pidfd)).toBe(python.process.pid)
-    const ended = readable(pidfd, { signal: AbortSignal.timeout(10_000) })
+    const ended = readable(pidfd, { signal: AbortSignal.timeout(60_000) })
     python.process.stdin?.end()
     await ended
   })
@@ -447,7 +447,7 @@ function processOf({ fd }: OwnedFd): number {
 
 /** A message that waits, or comes soon. */
 async function receiveBatch(socket: Socket, batch: ReceiveBatch): Promise<number | null> {
-  await readable(socket, { signal: AbortSignal.timeout(10_000) })
+  await readable(socket, { signal: AbortSignal.timeout(60_000) })
   return batch.receive(socket)
 }
 

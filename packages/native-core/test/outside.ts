@@ -47,7 +47,7 @@ export function compileSources(): void {
     }
     const everything = readFileSync(join(import.meta.dirname, 'everything.ts'), 'utf8')
     writeFileSync(join(compiled, 'everything.js'), transpile(everything).replaceAll('../src/', './'))
-  }, 60_000)
+  })
   afterAll(() => rmSync(compiled, { recursive: true }))
 }
 

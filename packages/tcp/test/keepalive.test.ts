@@ -45,7 +45,7 @@ describe('a peer that no longer receives anything', () => {
     await readable(connected)
     const waited = performance.now() - start
     expect(waited).toBeGreaterThan(1900)
-    expect(waited).toBeLessThan(20_000)
+    expect(waited).toBeLessThan(60_000)
     expectErrno(() => connected.recv(Buffer.alloc(1)), 'ETIMEDOUT')
   })
 
@@ -58,7 +58,7 @@ describe('a peer that no longer receives anything', () => {
     await readable(connected)
     const waited = performance.now() - start
     expect(waited).toBeGreaterThan(400)
-    expect(waited).toBeLessThan(5000)
+    expect(waited).toBeLessThan(60_000)
     expectErrno(() => connected.recv(Buffer.alloc(1)), 'ETIMEDOUT')
   })
 })

@@ -319,14 +319,18 @@ describe('a server that is served', () => {
   })
 
   it('counts its HTTP connections, and closes all or the idle ones', async () => {
-    const server = http.createServer({ headersTimeout: 50, connectionsCheckingInterval: 10 }, (request, response) => {
+    const strict = http.createServer({ headersTimeout: 50, connectionsCheckingInterval: 10 })
+    await overOurs(strict)
+    const slow = await connect(`127.0.0.1:${(strict.address() as AddressInfo).port}`)
+    slow.write('GET / HTTP/1.1\r\nHost: a\r\n')
+    expect(await text(slow)).toMatch(/^HTTP\/1.1 408 /)
+    await close(strict)
+
+    const server = http.createServer((request, response) => {
       if (request.url !== '/wait') response.end('hello')
     })
     await overOurs(server)
     const { port } = server.address() as AddressInfo
-    const slow = await connect(`127.0.0.1:${port}`)
-    slow.write('GET / HTTP/1.1\r\nHost: a\r\n')
-    expect(await text(slow)).toMatch(/^HTTP\/1.1 408 /)
     const [idle, busy] = [await connect(`127.0.0.1:${port}`), await connect(`127.0.0.1:${port}`)]
     idle.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await once(idle, 'data')

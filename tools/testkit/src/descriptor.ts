@@ -31,7 +31,7 @@ export function openDescriptors(): OpenDescriptor[] {
  * close none that isn't its own. Call this once, before anything else in the file, so that the callbacks that tests register
  * with `onTestFinished` run before the descriptors are compared.
  *
- * The runtime gets two seconds to close the descriptors that a test has released. Garbage collection is not forced: a
+ * The runtime gets some ten seconds to close the descriptors that a test has released. Garbage collection is not forced: a
  * descriptor that only a finalizer closes has leaked.
  */
 export function guardDescriptors(): void {
@@ -40,7 +40,7 @@ export function guardDescriptors(): void {
     const before = await settledDescriptors()
     onTestFinished(async () => {
       let difference = compare(before, descriptorSet())
-      for (let delay = 1; delay < 2000 && !isEmpty(difference); delay *= 2) {
+      for (let delay = 1; delay < 8000 && !isEmpty(difference); delay *= 2) {
         await setTimeout(delay)
         difference = compare(before, descriptorSet())
       }

@@ -25,7 +25,7 @@ export async function withFault<T>(
     // This thread may run nothing else between the attaching and the action. It isn't enough to wait until strace is
     // attached: strace sees the first calls only some time later.
     for (let wait = 0; readSync(seen, oneByte) === 0; wait++) {
-      if (wait === 5000) throw new Error('strace did not attach')
+      if (wait === 60_000) throw new Error('strace did not attach')
       process.geteuid?.()
       Atomics.wait(pause, 0, 0, 1)
     }

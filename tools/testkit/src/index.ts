@@ -53,4 +53,5 @@ export {
   rowTester,
   type Sample,
 } from './row.js'
+export { inSteadyTime } from './steady.js'
 export { expectRest, SAYS_ALIVE, testWatch, turns, until, type WatchMeans, type WatchUnderTest } from './watch.js'

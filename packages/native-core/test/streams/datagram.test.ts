@@ -105,7 +105,7 @@ describe('receiving', () => {
       `
 import socket, sys
 s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(10)
+s.settimeout(60)
 for i in range(500):
     s.sendto(b'%d' % i * (1 + i % 7), (sys.argv[1], int(sys.argv[2])))
     data, sender = s.recvfrom(100)
@@ -515,7 +515,7 @@ describe('sending', () => {
     // The documentation of `sendTo` warns of this.
     for (let i = 0; i < 3; i++) {
       expect(sender.sendTo(int32(0), address)).toBeNull()
-      await writable(sender, { signal: AbortSignal.timeout(10_000) })
+      await writable(sender, { signal: AbortSignal.timeout(60_000) })
     }
     // It tries again by the clock: after 1, 2, 4 … milliseconds, and then every 64.
     const { wouldBlock } = channel.statistics
@@ -633,7 +633,7 @@ describe('sending', () => {
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(('10.77.0.2', 7000))
-s.settimeout(20)
+s.settimeout(60)
 print('ready')
 print('got', [s.recv(2000)[0] for i in range(60)] == list(range(60)))`,
     ])
@@ -804,7 +804,7 @@ control = socket.socket(fileno=3)
 a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 control.setblocking(True)
 socket.send_fds(control, [b'x'], [a.fileno()])
-b.settimeout(10)
+b.settimeout(60)
 print(b.recv(10).decode())
 b.send(b'pong')
 print(b.recv(10).decode())`,
@@ -812,7 +812,7 @@ print(b.recv(10).decode())`,
       { stdio: ['pipe', 'pipe', 'pipe', theirs.fd] },
     )
     theirs.close()
-    await readable(mine, { signal: AbortSignal.timeout(10_000) })
+    await readable(mine, { signal: AbortSignal.timeout(60_000) })
     const [received] = (mine.recvMessage(Buffer.alloc(1), { control: descriptorSpace(1) }) as IncomingMessage)
       .descriptors as [OwnedFd]
     mine.close()
@@ -1295,7 +1295,7 @@ async function receiveBytes(socket: Socket, count: number, size = 2048): Promise
   const got: Buffer[] = []
   while (got.length < count) {
     const length = socket.recv(buffer)
-    if (length === null) await readable(socket, { signal: AbortSignal.timeout(10_000) })
+    if (length === null) await readable(socket, { signal: AbortSignal.timeout(60_000) })
     else got.push(Buffer.from(buffer.subarray(0, length)))
   }
   return got

@@ -501,7 +501,7 @@ describe('a connection cut by an error', () => {
   const PEER = `
 import socket, sys
 with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
-    s.settimeout(20)
+    s.settimeout(60)
     sys.stdin.read(1)
     total = 0
     try:
@@ -1134,7 +1134,7 @@ describe('what it shares with net.Socket', () => {
       import { Socket, SocketStream } from './everything.js'
       globalThis.kept = Socket.pair()
       try { new SocketStream(kept[0], { signal: {} }) } catch {}
-      setTimeout(() => (console.log('alive'), process.exit()), 200).unref()
+      setTimeout(() => (console.log('alive'), process.exit()), 5000).unref()
     `)
     expect(stdout).toBe('')
     a.close()
@@ -1196,7 +1196,7 @@ describe('what it shares with net.Socket', () => {
       const [a, b] = Socket.pair()
       const stream = new SocketStream(a)${call}
       stream.on('data', (data) => (console.log(String(data)), stream.destroy()))
-      setTimeout(() => b.send(Buffer.from('hello')), 50)${call === '.unref()' ? '.unref()' : ''}
+      setTimeout(() => b.send(Buffer.from('hello')), ${call === '.unref()' ? '60_000).unref()' : '50)'}
       process.on('exit', () => b.close())`
     expect((await runModule(program(''))).stdout).toBe('hello\n')
     expect((await runModule(program('.unref()'))).stdout).toBe('')
