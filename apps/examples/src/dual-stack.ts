@@ -13,7 +13,7 @@ import { formatAddress } from '@linux-sockets/native-core'
 import { listen, type Server } from '@linux-sockets/tcp'
 
 /** How long the connections may take to finish, in milliseconds. */
-const PATIENCE = 5000
+const PATIENCE = 10_000
 
 /** Starts the server on both families. With port 0 the kernel chooses one port for both. */
 export function startGreeter(port = 0, [six, four] = ['::', '0.0.0.0']): Server {

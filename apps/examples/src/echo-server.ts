@@ -16,7 +16,7 @@ import { size } from './report.js'
 const TIMEOUTS = { idleTimeout: 5 * 60_000, writeTimeout: 30_000 }
 
 /** How long the connections may take to finish, in milliseconds. */
-const PATIENCE = 5000
+const PATIENCE = 10_000
 
 /** The number of descriptors that are reserved for everything except connections. */
 const SPARE = 64

@@ -27,7 +27,7 @@ const MESSAGE_LIMIT = 1024 * 1024
 const MOST_RUNNING = 100
 
 /** The default timeout of a call, and the timeout of connecting, in milliseconds. */
-const PATIENCE = 5000
+const PATIENCE = 10_000
 
 /** Procedures by name. Their parameters and results must be JSON values. */
 // biome-ignore lint/suspicious/noExplicitAny: each procedure has parameters of its own.

@@ -19,7 +19,7 @@ import { listen, type Server, sendFile, serve } from '@linux-sockets/tcp'
 import { Bar, type Progress, size } from './report.js'
 
 /** How long the downloads may take to finish when the server ends, in **milliseconds**. */
-const PATIENCE = 5000
+const PATIENCE = 10_000
 
 /** Called at the beginning of each download. Returns the function that shows its progress. */
 export type Downloads = (name: string) => Progress

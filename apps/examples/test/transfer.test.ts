@@ -77,7 +77,7 @@ it('the file server disconnects a client that doesn’t read', async () => {
   const progress = (done: number) => {
     sent = done
   }
-  const server = serveFiles(directory, 0, () => progress, { request: 60_000, stall: 300 })
+  const server = serveFiles(directory, 0, () => progress, { request: 60_000, stall: 1000 })
   onTestFinished(() => server.close())
   const client = connectTo(server)
   // Two requests at once: the second has its file open while it waits for the first response, which is never complete.
