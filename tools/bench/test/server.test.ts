@@ -105,7 +105,7 @@ it('refuses a server that sends back other bytes', async () => {
 const server = require('node:net').createServer((s) => s.on('data', (d) => s.write(d.fill(1))).on('error', () => {}))
 server.listen(0, () => console.log(JSON.stringify({ port: server.address().port })))`
   const wrong = { name: 'wrong', command: () => [process.execPath, '-e', script], tells: false }
-  const settings = { rounds: 1, seconds: 0.1, warm: 0.1, progress: () => {} }
+  const settings = { rounds: 1, seconds: 0.3, warm: 0.1, progress: () => {} }
   const outcomes = await measure(cases[0] as (typeof cases)[number], [wrong], settings)
   expect(outcomes.get('wrong')).toEqual({ failure: expect.stringContaining('other bytes came back') })
 })
@@ -113,7 +113,7 @@ server.listen(0, () => console.log(JSON.stringify({ port: server.address().port 
 it('measures the number, the latency and the cost of round trips', async () => {
   const c = present.filter(({ name }) => name === 'c')
   for (const one of cases.filter(({ name }) => ['echo-64x50', 'lines', 'close'].includes(name))) {
-    const settings = { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} }
+    const settings = { rounds: 1, seconds: 0.3, warm: 0.05, progress: () => {} }
     const outcomes = await measure(one, c, settings)
     const outcome = outcomes.get('c')
     const [round] = outcome && 'rounds' in outcome ? outcome.rounds : []
@@ -129,7 +129,7 @@ it('measures the memory of connections on a fresh server', async () => {
   const net = present.filter(({ name }) => name === 'net')
   const idle = cases.find(({ memory }) => memory) as (typeof cases)[number]
   const one = { ...idle, load: { size: 64, connections: 2000, active: 10 } }
-  const outcome = (await measure(one, net, { rounds: 1, seconds: 0.1, warm: 0.05, progress: () => {} })).get('net')
+  const outcome = (await measure(one, net, { rounds: 1, seconds: 0.3, warm: 0.05, progress: () => {} })).get('net')
   const memory = outcome && 'rounds' in outcome ? outcome.memory : undefined
   // The size of a net.Socket with its streams.
   expect(memory?.javascript).toBeGreaterThan(500)
@@ -150,7 +150,7 @@ describe.each(otherCases)('$name', (one) => {
     skipUnless(test, needOf(name))
     skipUnless(test, cant[`${name} ${one.name}`] ?? null)
     // The load compares every byte.
-    const settings = { rounds: 1, seconds: 0.1, warm: 0.02, progress: () => {} }
+    const settings = { rounds: 1, seconds: 0.3, warm: 0.02, progress: () => {} }
     const outcomes = await measure(one, [contenderOf(name)], settings)
     expect(outcomes.get(name)).not.toHaveProperty('failure')
     const [line] = report(one, outcomes).lines

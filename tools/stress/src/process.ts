@@ -18,7 +18,7 @@ export class Stage {
    * @param main the path of a script that takes the name of a program
    * @param patience **milliseconds** after which a program is killed and counts as hanging; alone a program takes about 200
    */
-  constructor(main = join(import.meta.dirname, 'program.js'), patience = 12_000) {
+  constructor(main = join(import.meta.dirname, 'program.js'), patience = 40_000) {
     this.#main = main
     this.#patience = patience
     const source = join(import.meta.dirname, '../native/inject.c')

@@ -555,7 +555,7 @@ async function owning(
 /** Waits until `fd` is readable and `take` returns something, and returns that. */
 async function soon<T>(fd: FdLike, take: () => T | null): Promise<T> {
   for (;;) {
-    await readable(fd, { signal: AbortSignal.timeout(2000) })
+    await readable(fd, { signal: AbortSignal.timeout(10_000) })
     const taken = take()
     if (taken !== null) return taken
   }
