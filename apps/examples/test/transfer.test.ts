@@ -60,7 +60,7 @@ it('the file server answers pipelined requests in order', async (test) => {
 })
 
 it.each(['', 'GET /data HTTP/1.1\r\nHost: x\r\n'])('the file server doesn’t wait for the rest of %j', async (begun) => {
-  const server = serveFiles(temporaryDirectory(), 0, undefined, { request: 50, stall: 60_000 })
+  const server = serveFiles(temporaryDirectory(), 0, undefined, { request: 500, stall: 60_000 })
   onTestFinished(() => server.close())
   const client = connectTo(server)
   client.write(begun)

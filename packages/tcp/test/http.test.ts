@@ -47,7 +47,7 @@ describe('http.createServer and an http.Agent', () => {
   })
 
   it('abort a request whose headers take too long', async () => {
-    const { listener } = start(http.createServer({ headersTimeout: 50, connectionsCheckingInterval: 10 }))
+    const { listener } = start(http.createServer({ headersTimeout: 500, connectionsCheckingInterval: 10 }))
     const client = await connect(listener.address)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n')
     expect(await text(client)).toMatch(/^HTTP\/1.1 408 /)

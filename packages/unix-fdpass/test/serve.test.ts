@@ -98,7 +98,8 @@ it('serves Python’s ssl, knows its process, and drops it if it disconnects dur
   skipUnless(test, needProgram('python3'), needProgram('openssl'))
   const pair = await temporaryCertificate()
   const path = join(temporaryDirectory(), 'server.sock')
-  const server = tls.createServer(pair, (socket) => socket.end('hello'))
+  // The client closes without a word. Node.js has a listener for the errors itself since 20.20.
+  const server = tls.createServer(pair, (socket) => socket.on('error', () => {}).end('hello'))
   const processes = new Set<number>()
   server.on('connection', (stream) => processes.add(peerCredentials(stream as never).pid))
   const failed = once(server, 'tlsClientError')
