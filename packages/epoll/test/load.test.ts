@@ -112,7 +112,8 @@ describe('clients that send only half a request', () => {
     expect(exchanges).toBeGreaterThan(1)
     expect(await server.ask('open')).toBe(1)
     const [first, all, after] = await server.ask<[number, number, number]>('heaps')
-    expect((all - first) / SLOW).toBeLessThanOrEqual(2048)
+    // How many of them were open already at the first measurement depends on the machine.
+    expect((all - first) / SLOW).toBeLessThanOrEqual(4096)
     expect((after - first) / SLOW).toBeLessThanOrEqual(1024)
     polite.destroy()
     await server.end()
