@@ -59,11 +59,15 @@ export interface IncomingMessage<Address extends SocketAddress = SocketAddress> 
   /** All control messages, in the kernel's order. Those that carried descriptors (`SCM_RIGHTS`, `SCM_PIDFD`) have no data. */
   readonly control: ControlMessage[]
   /**
-   * The descriptors that came along (`SCM_RIGHTS`), closed on exec, otherwise as their sender has them. Yours to close.
-   * Empty if the message was cut (`MSG_CTRUNC`), unless `keepTruncated` is set: they were closed.
+   * The descriptors that came with the message (`SCM_RIGHTS`), closed on exec, otherwise as their sender has them. The
+   * caller must close them. If the message was cut (`MSG_CTRUNC`) they are closed and this is empty, unless `keepTruncated`
+   * is set.
    */
   readonly descriptors: OwnedFd[]
-  /** The process that sent the message (`SCM_PIDFD`), on a socket with `SO_PASSPIDFD`. Yours to close; closed as `descriptors` are. */
+  /**
+   * The process that sent the message (`SCM_PIDFD`), on a socket with `SO_PASSPIDFD`. The caller must close it. If the message
+   * was cut, it is treated as `descriptors` are.
+   */
   readonly pidfd: OwnedFd | undefined
 }
 

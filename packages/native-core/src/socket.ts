@@ -41,13 +41,14 @@ export interface Datagram<Address extends SocketAddress = SocketAddress> {
 }
 
 /**
- * A socket with the kernel's own calls, synchronous and exact. Would-block is `null`; every other failure is thrown.
+ * A socket with the kernel's own calls, synchronous and exact. A call that would block returns
+ * `null`; every other failure is thrown.
  *
  *     const socket = Socket.open(AF_INET, SOCK_DGRAM)
  *     socket.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
  *     socket.sendTo(Buffer.from('hello'), socket.localName)
  *
- * `Address` is the type of its addresses, if the compiler can know it: `InetAddress` for `AF_INET` and `AF_INET6`.
+ * `Address` is the type of its addresses, as far as the domain determines it: `InetAddress` for `AF_INET` and `AF_INET6`.
  */
 export class Socket<Address extends SocketAddress = SocketAddress> extends OwnedFd {
   static {
@@ -121,8 +122,8 @@ export class Socket<Address extends SocketAddress = SocketAddress> extends Owned
   }
 
   /**
-   * accept4(2): returns the next connection, or `null` if none waits. Closed on exec, and non-blocking unless `blocking` is
-   * set. Its `peerName` is the address that this call gave.
+   * accept4(2): returns the next connection, or `null` if none waits. The new socket is closed on exec, and non-blocking
+   * unless `blocking` is set. Its `peerName` is the address that accept4(2) gave.
    * @throws SystemError `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`: the connection still waits. `ECONNABORTED` and pending
    * network errors: that connection is gone, and the next call may succeed. accept(2)
    * @throws TypeError for invalid options
@@ -207,9 +208,9 @@ export class Socket<Address extends SocketAddress = SocketAddress> extends Owned
    * sendto(2): sends one datagram. Returns the bytes sent, or `null` if it would block: then `await writable(socket)`, and
    * send it again.
    *
-   * That doesn't help on a Unix socket without a peer (`connect`). While the receiver's queue is full the kernel still
-   * reports the sender as writable, since it doesn't know the next receiver: `writable` resolves at once, every time, and
-   * such a loop spins. A `DatagramChannel` waits by the clock there.
+   * That doesn't help on a Unix socket without a peer (`connect`). The kernel reports it as writable even while the
+   * receiver's queue is full, since it doesn't know the next receiver: `writable` resolves at once, every time, and such a
+   * loop spins. A `DatagramChannel` retries by a timer there.
    */
   sendTo(data: Uint8Array, address: AddressLike, flags = 0): number | null {
     checkBytes(data, 'data')

@@ -35,7 +35,7 @@ export function parseAddress(text: string, port?: number): InetAddress | UnixPat
 }
 
 /**
- * Accepts an address or its text for the upper floor: text is parsed, an address is returned as it is, to be encoded.
+ * For functions of the upper layer that accept an address or its text: parses text, and returns an address as it is.
  * @throws TypeError, RangeError whose message lists the accepted forms
  */
 export function addressOf(address: AddressLike | string, what = 'address'): AddressLike {

@@ -30,7 +30,7 @@ export interface WatchOptions {
   readonly ended?: (() => void) | undefined
 }
 
-/** The type of `watch`, a source of readiness events. Another event loop may offer its own, also to streams and listeners. */
+/** The type of `watch`, a source of readiness events. Another event loop may offer its own; streams and listeners take it. */
 export type WatchFunction = (
   target: FdLike,
   events: number,
@@ -89,7 +89,7 @@ export async function readable(target: FdLike, options?: ReadyOptions): Promise<
  * Resolves when the descriptor can be written to, is connected, or has an error to report.
  *
  * An unconnected Unix datagram socket is always writable, even while `sendTo` returns null because the receiver's queue is
- * full: a loop that waits for it spins. `DatagramChannel` waits by the clock in that case.
+ * full: a loop that waits for it spins. `DatagramChannel` retries by a timer in that case.
  * @throws SystemError as `ready` does
  */
 export async function writable(target: FdLike, options?: ReadyOptions): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The memory layouts of values, and the functions that make rows of them: for an option or a kind of control message that no
- * package has.
+ * Codecs, which are the memory layouts of values, and the functions that make rows of them. A row describes an option or a
+ * kind of control message: make one if no package has it.
  *
  *     import { getOption, Socket } from '@linux-sockets/native-core'
  *     import { milliseconds, rw } from '@linux-sockets/native-core/codecs'

@@ -27,7 +27,7 @@ export interface Attachment extends Disposable {
  * Attaches an epoll instance to Node's loop: as events come, writes them to `events`, `EPOLL_EVENT_WORDS` each, and calls
  * `ready` with their number. For event loops of your own; for single descriptors use `watch`.
  *
- * Data of 64 ones is reserved. An exception that `ready` throws is uncaught. `ready` is called in no async context.
+ * Event data with all 64 bits set is reserved. An exception that `ready` throws is uncaught. `ready` is called in no async context.
  *
  * @throws SystemError `EBADF`; `EPERM` for a file that is always ready; `ENOSPC` (fs.epoll.max_user_watches)
  * @throws TypeError, RangeError if `events` is not a `Uint32Array` with room for one event, or `ready` is not a function

@@ -1,4 +1,4 @@
-/** The interfaces of this machine and their changes, their names and numbers, and the walk over netlink(7) that finds them. */
+/** The interfaces of this machine and their changes, their names and numbers, and the netlink(7) requests that read them. */
 export { type InterfaceChange, type InterfaceWatch, type WatchInterfacesOptions, watchInterfaces } from './changes.js'
 export {
   IFA_F_DADFAILED,

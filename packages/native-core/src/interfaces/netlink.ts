@@ -7,7 +7,7 @@ import { Socket } from '../socket.js'
 
 /** A netlink message from the kernel. */
 export interface NetlinkMessage {
-  /** What it is about, by the numbers of the protocol: `RTM_NEWLINK`, … */
+  /** The type, a number of the protocol: `RTM_NEWLINK`, … */
   readonly type: number
   /** `NLM_F_…` */
   readonly flags: number
@@ -24,8 +24,8 @@ export interface NetlinkMessage {
  *       console.log(netlinkAttributes(body, 16).get(3)?.toString())
  *     }
  *
- * It never waits: the answer is there when the request has been sent. If there is no answer all the same, or an incomplete
- * one, the kernel is asked again.
+ * It never waits: the kernel's answer can be read as soon as the request has been sent. If the answer is missing or
+ * incomplete, the kernel is asked again.
  * @throws SystemError the kernel's error; `EAGAIN` if there was no complete answer, or the objects kept changing while they
  * were read; `EPROTONOSUPPORT`, `EMFILE`, …
  * @throws TypeError, RangeError for an invalid number or a body that isn't bytes

@@ -1,5 +1,6 @@
 /**
- * The options of every socket, of IPv4 and of IPv6, each as a row by its C name, for `getOption` and `setOption`.
+ * The options of every socket, of IPv4 and of IPv6, for `getOption` and `setOption`. Each is a row: an object with the C name of
+ * the option, its numbers and its codec.
  *
  *     import { getOption, setOption, Socket } from '@linux-sockets/native-core'
  *     import { AF_INET6, SOCK_STREAM } from '@linux-sockets/native-core/constants'

@@ -1,6 +1,6 @@
 /**
- * getaddrinfo(3) and getnameinfo(3), each lookup on a thread of its own. `@linux-sockets/addr` makes addresses, errors and
- * timeouts of these.
+ * getaddrinfo(3) and getnameinfo(3), each lookup on a thread of its own. `@linux-sockets/addr` offers them as promises, with
+ * errors and timeouts.
  */
 export {
   type AddressInfo,

@@ -20,10 +20,10 @@ import type {
 import { WatchedSocket } from './datagram/watched.js'
 
 /**
- * Receives and sends datagrams on Node's loop. It receives with recvmmsg(2) into buffers that it reuses, and keeps what the
- * kernel doesn't take at once in a bounded queue, which it sends with sendmmsg(2). For UDP, Unix datagrams and
- * `SOCK_SEQPACKET`. The kernel has no event for room in a device's queue, nor in the receiver's queue of a Unix socket
- * without a peer; there the channel tries again by the clock, every 1 … 64 ms.
+ * Receives and sends datagrams on Node's loop. It receives with recvmmsg(2) into buffers that it reuses. Datagrams that the
+ * kernel doesn't take at once wait in a bounded queue, which the channel sends with sendmmsg(2). For UDP, Unix datagrams and
+ * `SOCK_SEQPACKET`. The kernel has no event for room in a device's queue, and none for room in the receiver's queue if a
+ * Unix socket has no peer; there the channel retries by a timer, every 1 … 64 ms.
  *
  *     const channel = new DatagramChannel(socket, {
  *       datagram: ({ data, sockaddr }) => channel.send(data, sockaddr),
@@ -113,9 +113,9 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
    * Datagrams leave in the order of the calls.
    *
    * Returns true if the kernel took the datagram or refused it. Returns false if the kernel can't take it yet: then a copy
-   * waits in the queue, and `flush()` or the `drain` handler tells when to go on. A refusal is never thrown: the `error` handler gets
-   * it after this call has returned. On a Unix socket without a peer, one full receiver delays all datagrams behind its
-   * own.
+   * waits in the queue, and `flush()` or the `drain` handler tells when to go on. A refusal is never thrown: the `error`
+   * handler gets it after this call has returned. On a Unix socket without a peer, a datagram for a receiver whose queue is
+   * full delays all datagrams behind it.
    *
    * @throws SystemError `ENOBUFS` if the queue is full: this datagram is not sent. `EBADF` once `close` or `drain` was called
    * @throws TypeError, RangeError for arguments that can't be sent
@@ -176,8 +176,8 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
   /**
    * Stops receiving, and closes the socket once all queued datagrams are sent. Later calls of `send` throw. After `timeout`
    * **milliseconds**, 0 … 2³¹ − 1, the channel closes all the same: the datagrams that are left are lost, and the promise
-   * rejects with `ETIMEDOUT`. It rejects as `flush` does if the channel is closed before. Without a timeout it waits as long
-   * as the kernel takes none. A second call may set another timeout.
+   * rejects with `ETIMEDOUT`. It rejects as `flush` does if the channel is closed before. Without a timeout there is no limit.
+   * A second call may set another timeout.
    * @throws TypeError, RangeError for invalid options; the channel then goes on
    */
   async drain(options: { readonly timeout?: number | undefined } = {}): Promise<void> {

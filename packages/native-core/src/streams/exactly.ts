@@ -12,7 +12,7 @@ export interface IncompleteReadError extends SystemError {
 }
 
 /**
- * Reads exactly `length` **bytes** of a stream, and leaves the bytes after them in it: for the head of a protocol, before
+ * Reads exactly `length` **bytes** of a stream, and leaves the bytes after them in it: for the header of a protocol, before
  * the stream is iterated over, piped, or handed over.
  *
  *     const length = (await readExactly(stream, 4)).readUInt32BE()

@@ -1,6 +1,6 @@
 /**
- * What a Node.js program expects of a socket, built on the lower layer: streams, a listener, a channel for datagrams, and the
- * exchange of connections with `node:net`, `node:tls`, `node:http` and `node:dgram`.
+ * The upper layer: streams, a listener, and a channel for datagrams, built on the root's calls; and the exchange of sockets
+ * with `node:net`, `node:tls`, `node:http` and `node:dgram`.
  *
  *     import { Socket } from '@linux-sockets/native-core'
  *     import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'

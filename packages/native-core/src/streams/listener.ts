@@ -25,8 +25,9 @@ export interface ListenerOptions<T = Socket, Address extends SocketAddress = Soc
   /** The most connections to accept from one socket before the event loop gets its turn. Default 64. */
   readonly budget?: number | undefined
   /**
-   * Called each time that accepting is put off, to go on later: by a limit that it or `wrap` meets (`EMFILE`, `ENFILE`, `ENOBUFS`,
-   * `ENOMEM`, `ENOSPC`), or by an error that accept(2) doesn't explain. Default: a process warning.
+   * Called each time that accepting fails and is put off: accept(2) or `wrap` has met a limit (`EMFILE`, `ENFILE`,
+   * `ENOBUFS`, `ENOMEM`, `ENOSPC`), or an error has occurred that the man page doesn't list. The listener tries again later.
+   * Default: a process warning.
    */
   readonly delayed?: ((error: SystemError) => void) | undefined
   /** Closes the listener. */
@@ -45,14 +46,14 @@ export interface ListenerOptions<T = Socket, Address extends SocketAddress = Soc
  *
  * Connections that the program hasn't asked for wait in the kernel's backlog. Connections that failed before they could be
  * accepted are counted and skipped. Only errors of the socket itself end the listener: `EBADF`, `EINVAL` (after
- * shutdown(2)), `ENOTSOCK`. At a limit of descriptors or memory, or when a whole budget of connections has failed, the
- * listener reports the error and tries again after 5 ms, then after twice as long, up to 1 s. If descriptors are still
- * missing at the second try, it uses a reserved one to accept the waiting connections and close them. A limit that `wrap`
- * meets is treated the same, except that the one connection is closed. Several listeners, in Workers too, may share one
- * open socket. accept(2)
+ * shutdown(2)), `ENOTSOCK`. At a limit of descriptors or memory, or when all connections of a `budget` have failed, the
+ * listener calls `delayed` and tries again after 5 ms, then after twice as long each time, up to 1 s. If no descriptor is
+ * left at the second try either, it uses a reserved one to accept the waiting connections and close them. A limit that
+ * `wrap` meets is treated the same, except that only its connection is closed. Several listeners, also in other threads, may
+ * share one open socket. accept(2)
  *
- * A listener may have several sockets, one for each address. No socket waits for long because another is busy, and an error
- * that ends one of them ends them all.
+ * A listener may have several sockets, one for each address. A busy socket doesn't keep the others waiting for long. An error
+ * that ends one of them ends the listener.
  */
 export class Listener<T = Socket, Address extends SocketAddress = SocketAddress>
   implements AsFd, AsyncIterable<T>, Disposable, AsyncDisposable

@@ -28,15 +28,15 @@ import { SLAB_SIZE, slab, takeFromSlab } from './slab.js'
  *     const stream = new SocketStream(socket)
  *     stream.pipe(stream) // echo
  *
- * The stream reads nothing before it is asked, and no more than it is asked for: bytes that a slow reader leaves stay in
- * the kernel's buffer, and in time with the peer. The stream still notices the peer's end and a failed connection, as long
- * as no bytes stand before them.
+ * The stream reads only while its reader wants bytes. If the reader is slow, bytes stay in the kernel's buffer, and when
+ * that is full, with the peer. The stream still notices the peer's end and a failed connection, unless unread bytes come
+ * before them.
  *
- * Errors come with `'error'` as `SystemError`. `'close'` passes whether there was one (`hadError`), as `net.Socket` does.
- * Events that the network causes run in the async context that made the stream.
+ * Errors are emitted as `'error'`, usually a `SystemError`. `'close'` passes whether there was one (`hadError`), as
+ * `net.Socket` does. Listeners for events that the network causes run in the async context that made the stream.
  *
- * If the stream ends by an error while bytes are left that the kernel hasn't taken, the connection is reset, so that the
- * peer doesn't mistake the part for the whole. `destroy()` without an error works as with `net.Socket`: the peer sees an
+ * If an error destroys the stream before the kernel has taken all written bytes, the connection is reset, so that the peer
+ * doesn't mistake the part for the whole. `destroy()` without an error works as with `net.Socket`: the peer sees an
  * end. For a write in flight, `errored`, `stream.finished` and `stream.pipeline` then report what they report over a
  * `net.Socket` of the same Node (`ECANCELED` since Node 22).
  */
@@ -162,8 +162,8 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
    *
    *     await stream.lend(async (sent) => sent(sendfile(stream, file, 0, 4096) ?? 0))
    *
-   * If `send` fails, the stream is left as it is: the caller knows how much of the message is out, and whether anything can
-   * follow. `send` runs in the async context of this call, and must come to an end when the stream is destroyed.
+   * If `send` fails, the stream is left as it is: the caller knows how much of the message was sent, and whether anything
+   * can follow. `send` runs in the async context of this call, and must settle when the stream is destroyed.
    * @throws SystemError `EPIPE` if the stream has ended or is destroyed. If it is destroyed before `send` is called, or
    * `send` fails with `EBADF` because of that: the error that destroyed the stream, or `ECANCELED`
    */
@@ -177,8 +177,9 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   }
 
   /**
-   * Undoes the constructor. Once the kernel has taken everything written, resolves with the socket and the bytes that were
-   * read and not consumed. The stream is destroyed, and writes in the meantime fail.
+   * Hands the socket over to the caller, which then owns it. Once the kernel has taken everything written, resolves with the
+   * socket and the bytes that the stream has read and nothing has consumed. The stream is destroyed, and writes in the
+   * meantime fail.
    * @throws SystemError `EPIPE` if the stream has ended or is destroyed
    * @throws TypeError after `setEncoding`
    */
@@ -193,13 +194,14 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   }
 
   /**
-   * Like `detach`, but the stream keeps the socket, and only closes it when it is destroyed: code that counts connections
-   * by their streams goes on counting this one. Writes from now on wait until the stream is destroyed, and then fail.
+   * Like `detach`, but the stream still owns the socket, and closes it when the stream is destroyed. So code that counts
+   * connections by their streams goes on counting this one. Writes from now on wait until the stream is destroyed, and then
+   * fail.
    *
-   * With a `callback` the stream's watch on the socket is handed over, too, which saves stopping it and starting another.
+   * With a `callback` the stream's watch on the socket is handed over, too, so that the caller needn't start another.
    * From then on the watch calls `callback` and `options.ended`, as with `watch`, in the async context that made the
-   * stream. Its events are what the stream last needed: `modify` them, and `stop` the watch in the end. `watch` is
-   * undefined if the stream had none.
+   * stream. Its events are those that the stream needed last: `modify` them, and `stop` the watch in the end. The `watch`
+   * of the result is undefined if the stream had none.
    *
    * A second call waits until the stream is destroyed, and fails.
    * @throws SystemError `EPIPE` if the stream has ended or is destroyed
@@ -376,7 +378,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     this.#atEnd = true
     this.#asked = false
     this.push(null)
-    // Even if the stream was never read, 'end' comes if no bytes stand before it, as in node:net.
+    // Even if the stream was never read, 'end' is emitted if no bytes come before it, as in node:net.
     this.read(0)
   }
 

@@ -18,11 +18,11 @@ export interface IncomingDatagram<Address extends SocketAddress = SocketAddress>
   /** The control messages, in the kernel's order; needs `receive.control`. Messages that carried descriptors have no data. */
   readonly control: readonly ControlMessage[]
   /**
-   * The descriptors that came along, yours to close. Empty if the message was cut (`MSG_CTRUNC`), unless `keepTruncated` is
-   * set.
+   * The descriptors that came with the datagram. The program must close them. Empty if the message was cut
+   * (`MSG_CTRUNC`), unless `keepTruncated` is set.
    */
   readonly descriptors: readonly OwnedFd[]
-  /** The process that sent the datagram, on a socket with `SO_PASSPIDFD`. Yours to close. */
+  /** The process that sent the datagram, on a socket with `SO_PASSPIDFD`. The program must close it. */
   readonly pidfd: OwnedFd | undefined
 }
 
