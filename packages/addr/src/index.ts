@@ -1,7 +1,7 @@
 /**
  * Resolves names to socket addresses and back (getaddrinfo, getnameinfo), converts addresses to and from text, and lists and
  * watches the machine's interfaces. Lookups run on threads of their own, so that a slow one holds up neither the file system
- * nor the next lookup.
+ * calls of Node nor other lookups.
  *
  *     import { interfaces, resolve, reverse } from '@linux-sockets/addr'
  *

@@ -38,8 +38,8 @@ export interface ConnectOptions extends ConnectionOptions {
 export type AddressFor<To> = To extends InetAddress ? InetAddress : To extends UnixAddress ? UnixAddress : SocketAddress
 
 /**
- * connect(2): opens a connection. `open` is called when the peer has accepted it, otherwise `error` and then `close`. Data
- * written before that is queued. The address may be text, as `parseAddress` reads it: `'127.0.0.1:80'`, `'@name'`.
+ * connect(2): opens a connection. The handler `open` is called when it is established; if that fails, `error` and then
+ * `close`. Data written before is queued. The address may be text that `parseAddress` accepts: `'127.0.0.1:80'`, `'@name'`.
  *
  *     const connection = connect(reactor, '127.0.0.1:7777', { data: (_, chunk) => console.log(String(chunk)) })
  *

@@ -24,7 +24,7 @@ import { protect, type Registration } from './registration.js'
 import { READING, READING_AND_WRITING, Sender, type SenderOwner } from './sender.js'
 import { type ConnectionStatistics, Tally } from './statistics.js'
 
-/** What keeps track of connections, such as a server. */
+/** An object that keeps track of connections, such as a server. */
 export interface ConnectionOwner<State, Address extends SocketAddress> {
   /** Called before the handler of the same name. */
   open(connection: Connection<State, Address>): void

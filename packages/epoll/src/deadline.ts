@@ -20,7 +20,7 @@ export type TimeoutKind = 'connect' | 'idle' | 'read' | 'write'
 /** The timeouts in **milliseconds**; `Infinity` where there is no limit. */
 export type Limits = Readonly<Record<TimeoutKind, number>>
 
-/** What the timeouts need of their connection. */
+/** The calls that the timeouts make on their connection. */
 export interface DeadlineOwner {
   /** Whether the timeout of that kind runs. */
   isAwaited(kind: TimeoutKind): boolean

@@ -23,7 +23,7 @@ export interface ConnectionHandlers<State, Address extends SocketAddress> {
   open?(connection: Connection<State, Address>): void
   /** Bytes have arrived. `chunk` is overwritten after the call, so copy what you keep. */
   data(connection: Connection<State, Address>, chunk: Buffer): void
-  /** The queue has fallen to its low mark after `write` returned false. */
+  /** The queue has fallen to `lowWaterMark`, after `write` has returned false. */
   drain?(connection: Connection<State, Address>): void
   /** The peer has ended its side, and no more bytes follow. Without this handler the connection ends its own side, too. */
   end?(connection: Connection<State, Address>): void
@@ -54,7 +54,7 @@ export const HANDLERS: NamesOf<ConnectionHandlers<unknown, SocketAddress>> = {
  * `adopt`.
  */
 export interface Connection<State = undefined, Address extends SocketAddress = SocketAddress> extends AsFd {
-  /** The state that the handler `state` has made; undefined without that handler. It belongs to the program. */
+  /** The value that the handler `state` has returned; undefined without that handler. The program may replace it. */
   state: State
 
   /** The descriptor, for use with socket options; −1 once closed. */
@@ -101,8 +101,9 @@ export interface Connection<State = undefined, Address extends SocketAddress = S
    */
   write(data: Uint8Array | string): boolean
   /**
-   * Keeps data written from now on in the queue, and data queued before, too. Once `uncork` was called as often as `cork`, the
-   * queue is sent with as few system calls as possible (`sendmsg`). `end` removes all corks, and after `end` this does nothing.
+   * Holds the queue back: data that is queued already, and data written from now on. When `uncork` has been called as often as
+   * `cork`, the queue is sent with as few system calls as possible (`sendmsg`). `end` removes all corks, and after `end` this
+   * does nothing.
    */
   cork(): void
   /** Ends one `cork`. The last one sends the queued data. */
@@ -111,11 +112,13 @@ export interface Connection<State = undefined, Address extends SocketAddress = S
   /** Sends the queued data, then a FIN. The connection closes when the peer has ended, too. */
   end(): void
   /**
-   * Reads no more, sends the queued data, then closes without waiting for the peer's end. If connect(2) is under way, it is
+   * Stops reading, sends the queued data, then closes without waiting for the peer's end. If connect(2) is under way, it is
    * completed first. If the peer has sent bytes that were not read, or sends more later, the kernel resets the connection, and
-   * the peer can lose what it has not read yet. To avoid this, use `end`. The promise is fulfilled when the connection is
-   * closed. If the queued data could not all be sent, it is rejected with the error, `ETIMEDOUT` after `timeout`; it need not
-   * be handled, because the handler `error` is called as well, unless the program itself has closed the connection.
+   * the peer can lose what it has not read yet. To avoid this, use `end`.
+   *
+   * The promise is fulfilled when the connection is closed. If the queued data could not all be sent, it is rejected with the
+   * error, `ETIMEDOUT` after `timeout`. The rejection need not be handled: the handler `error` is called as well, unless the
+   * program itself has closed the connection.
    * @throws TypeError, RangeError if an option is invalid; the connection then goes on
    */
   drain(options?: DrainOptions): Promise<void>
@@ -128,7 +131,8 @@ export interface Connection<State = undefined, Address extends SocketAddress = S
 
   /**
    * Stops reading: the kernel's buffer fills, and the peer must wait. The peer's end or reset is then noticed after `resume`,
-   * behind the bytes that came before it. Without `resume` only a write or a timeout reveals a reset, and these bytes are lost.
+   * once the bytes before it have been read. Without `resume`, only a write or a timeout reveals a reset, and these bytes are
+   * lost.
    */
   pause(): this
   /** Reads again after `pause`. */

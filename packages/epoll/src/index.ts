@@ -1,7 +1,7 @@
 /**
  * epoll for Node.js: the epoll instance itself, and a reactor that serves connections edge-triggered on Node's own event
- * loop. The reactor drains each socket, sends at once or queues the rest in a bounded queue, and asks for EPOLLOUT only
- * while something is queued.
+ * loop. The reactor reads each socket until it is empty, queues what the kernel doesn't accept in a bounded queue, and asks
+ * for EPOLLOUT only while something is queued.
  *
  *     import { connect, formatAddress, listen, Reactor } from '@linux-sockets/epoll'
  *
@@ -25,7 +25,7 @@
  *     })
  *     client.write('hello')
  */
-// What a small program needs of native-core, so that it imports one package only.
+// Re-exported from native-core, so that a small program imports one package only.
 export {
   type AddressLike,
   type AsFd,

@@ -22,9 +22,9 @@ export interface ReactorStatistics {
   /** **Milliseconds** of the longest turn. Descriptors that became ready during it had to wait up to this long. */
   readonly longestTurn: number
   /**
-   * The longest loop lag, in **milliseconds**. The lag of a timer of `Reactor.timers`, or of a timeout of a connection, is the
-   * time from the whole millisecond in which it is due to its call. It includes delays by other code on the thread. 0 while
-   * no timer was called.
+   * The longest loop lag, in **milliseconds**. The lag is the time by which a timer of `Reactor.timers`, or a timeout of a
+   * connection, is called late, counted from the tick of the `TimerWheel` at which it is due. It includes delays by other
+   * code on the thread. 0 while no timer was called.
    */
   readonly longestLag: number
 }
@@ -77,9 +77,9 @@ export class Reactor implements Disposable {
 
   /**
    * Registers a descriptor: calls `handler` with its events, in the async context of the caller. An exception from the
-   * handler becomes an uncaught exception, after the rest of the turn's events were handled. `ended` is called when the
-   * reactor is closed before the registration, and soon after the descriptor's owner has closed or released the descriptor.
-   * `receiver` is `this` in both functions, so that many registrations can share them.
+   * handler becomes an uncaught exception, after the rest of the turn's events were handled. `ended` is called once if the
+   * registration ends without `stop`: when the reactor is closed, or soon after the descriptor's owner has closed or released
+   * the descriptor. `receiver` is `this` in both functions, so that many registrations can share them.
    * @throws SystemError `EEXIST` if the descriptor is registered or watched already, `EPERM`, `EBADF`
    * @throws TypeError, RangeError if the target is not a descriptor, `events` is not a mask, or a handler is not a function
    */
@@ -94,23 +94,23 @@ export class Reactor implements Disposable {
   }
 
   /**
-   * The same as native-core's `watch`, on this reactor: level-triggered. Pass it as the option `watch` of a `SocketStream` or
-   * a `Listener` to run that on the reactor. `ended` is also called when the reactor is closed.
+   * A function like native-core's `watch`, on this reactor: level-triggered. Pass it as the option `watch` of a `SocketStream`
+   * or a `Listener`, which then runs on the reactor. `ended` is also called when the reactor is closed.
    */
   readonly watch: WatchFunction = watchOn(this.#table.list)
 
   /**
    * The same as `watch`, with EPOLLEXCLUSIVE: if several epoll instances wait for one open file, such as those of several
    * Workers for one listening socket, an event wakes only one or some of them. This has its full effect in `run`. On Node's
-   * loop the instance is nested in libuv's, and the kernel can't know whether a thread waits in that one. So it wakes them
-   * all, and each thread takes what is left. A watch for more than `EPOLLIN` and `EPOLLOUT` is not exclusive, because the
+   * loop the instance is nested in that of libuv, and the kernel can't know whether a thread waits there. So it wakes all
+   * threads, and most of them find nothing. A watch for more than `EPOLLIN` and `EPOLLOUT` is not exclusive, because the
    * kernel refuses the combination. epoll_ctl(2)
    */
   readonly watchExclusive: WatchFunction = watchOn(this.#table.list, EPOLLEXCLUSIVE)
 
   /**
    * eventfd(2): makes a waker, with which other threads wake this one. `callback` gets the number of calls of `wake` on the
-   * waker and its duplicates since the last time. The waker does not keep the process alive.
+   * waker and its duplicates since it was last called. The waker does not keep the process alive.
    * @throws TypeError if `callback` is not a function
    * @throws SystemError `EMFILE`, `ENFILE`
    */

@@ -3,7 +3,7 @@ import { EPOLLIN, EPOLLRDHUP } from '@linux-sockets/native-core/constants'
 import type { Registration } from './registration.js'
 import type { Tally } from './statistics.js'
 
-/** What the receiving side needs of its connection. */
+/** The calls that the receiving side makes on its connection. */
 export interface ReceiverOwner {
   readonly closed: boolean
   /** Called with bytes, which are only lent. */

@@ -6,7 +6,7 @@ import { WriteQueue } from './queue.js'
 import type { Registration } from './registration.js'
 import type { Tally } from './statistics.js'
 
-/** What the sending side needs of its connection. */
+/** The calls that the sending side makes on its connection. */
 export interface SenderOwner {
   readonly closed: boolean
   readonly connecting: boolean

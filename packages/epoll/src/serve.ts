@@ -33,8 +33,8 @@ export interface ServeOptions extends ConnectionOptions {
    */
   readonly exclusive?: boolean | undefined
   /**
-   * Called each time that accepting is put off by a limit of descriptors, of memory or of epoll: `EMFILE`, `ENFILE`,
-   * `ENOBUFS`, `ENOMEM`, `ENOSPC`. It goes on after 5 ms to 1 s. Default: a process warning.
+   * Called each time that accepting is put off because of a limit of descriptors, of memory or of epoll: `EMFILE`, `ENFILE`,
+   * `ENOBUFS`, `ENOMEM`, `ENOSPC`. The server tries again after 5 ms to 1 s. Default: a process warning.
    */
   readonly delayed?: ((error: SystemError) => void) | undefined
   /**
@@ -50,10 +50,10 @@ export interface ServeOptions extends ConnectionOptions {
  *
  *     const server = serve(reactor, socket, { data: (connection, chunk) => connection.write(chunk) })
  *
- * At a limit of descriptors or memory the server calls the option `delayed`, and goes on later. If epoll has no room for a
- * connection (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`), no handler is called for it: the server closes it,
- * counts it as dropped, and puts off accepting likewise. Makes the socket non-blocking, also for every other holder of the
- * same open file. If this throws, the caller still owns the socket.
+ * At a limit of descriptors or memory the server calls the option `delayed`, and tries again later. If epoll has no room for
+ * a connection (`ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`), the server closes it without calling a handler,
+ * counts it as dropped, and calls `delayed` as well. `serve` makes the socket non-blocking, also for every other holder of
+ * the same open file. If it throws, the caller still owns the socket.
  * @throws TypeError, RangeError if the socket doesn't listen, or a handler or an option is invalid
  * @throws SystemError if the socket can't be watched
  */
@@ -146,7 +146,7 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
     return this.#connections
   }
 
-  /** What the server has accepted, and the traffic of its connections, as a copy. */
+  /** The counts of accepted connections, and the traffic of all connections, as a copy. */
   get statistics(): ServerStatistics {
     const tally = new Tally().add(this.#past)
     for (const { statistics } of this.#connections) tally.add(statistics)
@@ -173,9 +173,9 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   }
 
   /**
-   * Closes the listening socket, and waits until the last connection is gone, and the last stream that was made of one.
-   * Connections and streams that are left after `timeout` are reset; with 0, all of them at once. The promise is rejected if
-   * an error has ended the accepting before; it need not be handled, because the option `ended` was called with the error.
+   * Closes the listening socket, and waits until all connections are closed, and all streams that were made of connections.
+   * Those that are still open after `timeout` are reset; with 0, all of them at once. The promise is rejected if an error has
+   * ended the accepting before; the rejection need not be handled, because the option `ended` was called with the error.
    * @throws TypeError, RangeError if an option is invalid; the server then goes on
    */
   drain(options: DrainOptions = {}): Promise<void> {

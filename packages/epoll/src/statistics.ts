@@ -17,8 +17,8 @@ export interface ConnectionStatistics {
 }
 
 /**
- * What a server has accepted, and the traffic of its connections, including those that are gone. The traffic of streams that
- * were made of connections is not included.
+ * The counts of accepted connections, and the traffic of all connections, including those that are closed. The traffic of
+ * streams that were made of connections is not included.
  */
 export interface ServerStatistics extends ListenerStatistics, ConnectionStatistics {}
 

@@ -170,7 +170,7 @@ export const SOCKADDR_SLOT_SIZE = 4 + SOCKADDR_MAX
 
 /**
  * A bad argument comes back as −(MAX_ERRNO + 1 + 8 × index + kind), with these kinds.
- * The same numbers stand in native/abi.h.
+ * native/abi.h has the same numbers.
  */
 export const BAD_ARGUMENT_KINDS = [
   'a 32-bit integer',

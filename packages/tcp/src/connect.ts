@@ -23,19 +23,21 @@ import type { ConnectOptions } from './connect/types.js'
  * An address may be text that `parseAddress` accepts: `connect('127.0.0.1:8080')`. To look up names, use `resolve` of the
  * package `addr`.
  *
- * Addresses are tried in the order of RFC 8305, each once: the first one, and then the families alternate. An attempt
- * starts `attemptDelay` after the previous one, or at once when one fails. All attempts continue until the first of them is
- * connected; the others are then closed. An async iterable may deliver the addresses one by one. It is asked for one
- * address ahead, or for up to 32 until there is one of the other family, and its `return` is called when no further address
- * is needed. A socket that connects to itself counts as refused; this can happen if no socket listens on a port of this
- * host. `TCP_NODELAY` is left off, unlike in `node:http`; to set it, pass
+ * Addresses are tried in the order of RFC 8305, in which the families alternate from the first address on; each address is
+ * tried once. An attempt starts `attemptDelay` after the previous one, or at once when one fails. All attempts continue
+ * until the first of them is connected; the others are then closed.
+ *
+ * An async iterable may deliver the addresses one by one. `connect` asks it for one address ahead, or for up to 32 as long as
+ * all are of one family, and calls its `return` when no further address is needed.
+ *
+ * A socket that connects to itself counts as refused; this can happen if no socket listens on a port of this host.
+ * `TCP_NODELAY` is left off, unlike in `node:http`; to set it, pass
  * `prepare: (socket) => setOption(socket, TCP_NODELAY, true)`.
  *
  * @throws SystemError of the attempt if there was only one: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, …
  * @throws AggregateError with the `errors` of all attempts, and of the iterator, if there were several. Its `code` is that
- * of the first, or `ETIMEDOUT` after `timeout`. The error of each attempt has its `address`, as it was given. It is the
- * attempt's own SystemError; any other value that `prepare` threw is left unchanged, as the `cause` of an Error with the
- * same `code`.
+ * of the first, or `ETIMEDOUT` after `timeout`. The error of each attempt is a SystemError with the `address` as it was
+ * given. Another value that `prepare` has thrown is the `cause` of an Error with that `address` and the value's `code`.
  * @throws TypeError, RangeError if there is no address, or an invalid one; if `fastOpen` is given with more than one; if an
  * option is invalid
  * @see {@link https://www.rfc-editor.org/rfc/rfc8305 RFC 8305}

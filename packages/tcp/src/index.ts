@@ -1,6 +1,6 @@
 /**
  * TCP on Linux: every socket option by its C name, the kernel's information about a connection, connecting and listening.
- * Connections are streams that can stand wherever a `net.Socket` does.
+ * Connections are streams that can replace a `net.Socket`.
  *
  *     import { connect, listen, setOption, TCP_NODELAY, TCP_USER_TIMEOUT } from '@linux-sockets/tcp'
  *

@@ -49,11 +49,11 @@ import type { Relay, RelayError, Relayed, RelayOptions, RelayProgress } from './
  *
  * Both must be connected stream sockets of TCP or AF_UNIX. The relay makes them non-blocking, which every other holder of
  * the same open file sees. It does not pass on urgent data and descriptors. Bytes that a `SocketStream` has read and no
- * reader has taken are passed on first. Open the stream with `allowHalfOpen`: otherwise it answers an end by itself if that
- * comes before the relay.
+ * reader has taken are passed on first. Open the stream with `allowHalfOpen`: otherwise an end of the peer that arrives
+ * before the relay has started makes the stream end, too.
  *
- * Small amounts are read and written, through memory that all relays of a thread share. A direction with more data, or with
- * a tap, gets a pipe for that time, and splice(2) then moves the bytes without bringing them into the process. If no pipe
+ * Small amounts are read and written, through memory that all relays of a thread share. While a direction has more data, or
+ * if it has a tap, it uses a pipe: splice(2) moves the bytes through it without bringing them into the process. If no pipe
  * is available, the direction goes on without one, unless it has a tap. A few empty pipes are kept while there are relays.
  * Each direction holds at most as much as a pipe does, and moves about 1 MiB before other sockets get their turn.
  *
@@ -61,7 +61,7 @@ import type { Relay, RelayError, Relayed, RelayOptions, RelayProgress } from './
  * `idleTimeout`, or the `timeout` of `drain`; `EBADF` if a socket is closed meanwhile; the error with which a stream is
  * destroyed meanwhile, or else `ECANCELED`; `EPIPE` if a stream has already ended or is destroyed; the errors of a tap;
  * with a tap, `EMFILE`
- * @throws TypeError, RangeError for invalid arguments; the sockets then stay yours
+ * @throws TypeError, RangeError for invalid arguments; the caller then still owns the sockets
  * @see {@link https://man7.org/linux/man-pages/man2/splice.2.html splice(2)}
  */
 export function relay(a: Socket | SocketStream, b: Socket | SocketStream, options: RelayOptions = {}): Relay {
@@ -242,7 +242,7 @@ class Relaying extends Promise<Relayed> implements Relay {
       () => (from.needsInput ? EPOLLIN : 0) | (to.needsRoom ? EPOLLOUT : 0),
       (events) => {
         const broken = (events & (EPOLLERR | EPOLLHUP)) !== 0
-        // An unread error queue would wake the loop for ever.
+        // An unread error queue would wake the loop forever.
         if ((events & (EPOLLERR | EPOLLHUP)) === EPOLLERR) orUndefined(() => dropNotices(socket))
         const waited = from.needsInput || to.needsRoom
         if (from.needsInput && (broken || (events & EPOLLIN) !== 0)) this.#step(from)

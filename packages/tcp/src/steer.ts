@@ -41,8 +41,8 @@ export type Steering = 'cpu' | 'client'
  *     const server = listen(address, { reusePort: true })
  *     steerConnections(server, 'client', 4) // all connections of a client come to the same one of 4 Workers
  *
- * With `'cpu'` a connection whose SYN CPU c handled goes to listener c modulo `count`: if the thread of that listener is
- * bound to the CPU, the data needn't leave its cache. Listeners are numbered from 0, in the order in which they began to
+ * With `'cpu'`, a connection whose SYN was handled by CPU c goes to listener c modulo `count`: if the thread of that
+ * listener is bound to CPU c, the data needn't leave the cache of that CPU. Listeners are numbered from 0, in the order in which they began to
  * listen; when one closes, the last takes its number. While there are fewer than `count`, the kernel's hash distributes the
  * connections for the missing ones. `detachReusePortFilter` ends the steering.
  *

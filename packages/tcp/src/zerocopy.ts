@@ -52,7 +52,7 @@ export class ZeroCopyStream extends SocketStream {
   /**
    * Takes over `socket`, as `SocketStream` does, and turns on `SO_ZEROCOPY`.
    * @throws SystemError `ENOTSUP` for sockets other than TCP's, and before Linux 4.14
-   * @throws TypeError, RangeError for invalid arguments. If anything is thrown, the socket stays yours.
+   * @throws TypeError, RangeError for invalid arguments. After any exception the caller still owns the socket.
    */
   constructor(socket: Socket, options: SocketStreamOptions = {}) {
     checkSocket(socket, 'socket')
@@ -149,7 +149,7 @@ export class ZeroCopyStream extends SocketStream {
 
   readonly #notice = (events: number): void => {
     this.#takeNotices()
-    // A connection that is over reports EPOLLHUP for ever, and the device may give the last notices a moment later.
+    // A connection that is over reports EPOLLHUP forever, and the device may give the last notices a moment later.
     if ((events & EPOLLHUP) === 0 || this.#lent.size === 0) return
     this.#noticed?.stop()
     this.#later ??= setTimeout(() => {

@@ -1,7 +1,7 @@
 /**
- * Multicast datagrams on Linux: groups joined by interface, and for every datagram the interface on which it arrived and
- * the address to which it was sent. The sockets are those of `@linux-sockets/native-core`, whose `DatagramChannel` receives
- * and sends in batches.
+ * Multicast datagrams on Linux: a socket joins groups on the interface of its choice, and learns for every datagram the
+ * interface on which it arrived and the address to which it was sent. The sockets are those of `@linux-sockets/native-core`,
+ * whose `DatagramChannel` receives and sends in batches.
  *
  *     import {
  *       ARRIVAL_SPACE,

@@ -6,7 +6,7 @@ import { checkInteger, checkObject, checkOptions, checkString, fdOf } from '@lin
 
 /** Options of `joinGroup` and `leaveGroup`. */
 export interface MembershipOptions {
-  /** The interface, by index or name. Default 0: the one by which the routing table sends to the group. */
+  /** The interface, by index or name. Default 0: the one to which the routing table sends the group. */
   readonly interface?: number | string | undefined
 }
 
@@ -39,7 +39,7 @@ export function leaveGroup(socket: FdLike, group: string, options: MembershipOpt
 
 /** The value of `MCAST_JOIN_GROUP` and `MCAST_LEAVE_GROUP`. */
 export interface GroupRequest {
-  /** The index of the interface; 0 for the one by which the routing table sends to the group. */
+  /** The index of the interface; 0 for the one to which the routing table sends the group. */
   readonly ifindex: number
   /** The group's address, IPv4 or IPv6. */
   readonly group: string

@@ -19,7 +19,7 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined
   /**
    * How long to wait for room in the listener's backlog, in **milliseconds**, at least 1; then the promise rejects with
-   * `ETIMEDOUT`. Default: for ever.
+   * `ETIMEDOUT`. Default: no limit.
    */
   readonly timeout?: number | undefined
   /** Called with the socket before it is connected, to set options or bind it. */

@@ -55,8 +55,8 @@ export interface DescriptorMessage {
  * sendmsg(2) with `SCM_RIGHTS`: passes open descriptors over a Unix socket. The receiver gets duplicates; the caller's
  * descriptors stay open, and can be closed as soon as this returns.
  *
- * At least one byte must be sent along, since a stream would drop descriptors that come with none. On a stream the
- * descriptors go with the first byte, even if fewer bytes are sent than given: send the rest without them.
+ * `data` must have at least one byte, since a stream would drop descriptors without data. On a stream the descriptors go
+ * with the first byte, even if fewer bytes are sent than given: send the rest without them.
  *
  * Returns the number of bytes sent, or `null` if it would block: then nothing was sent, and `writable(socket)` tells when
  * to try again. A datagram socket without a peer is always writable: use a `DatagramChannel` for it.
@@ -80,8 +80,9 @@ export function sendDescriptors(
 
 /**
  * recvmsg(2): takes the next message and the descriptors that came with it, or returns `null` if there is none yet. The
- * descriptors are closed on exec, and each has its owner before anything can fail. `O_NONBLOCK` belongs to the open file,
- * which the sender may share: it is left unchanged here. A class that takes a descriptor over and waits for it sets it.
+ * descriptors are closed on exec, and each has its owner before anything can fail. Their `O_NONBLOCK` is left unchanged,
+ * because it belongs to the open file, which the sender may share. Classes that take a descriptor over and wait for it, such
+ * as `SocketStream`, set it.
  *
  * On datagram and seqpacket sockets the message is the one that was sent. On a stream it ends with the bytes of the send
  * that carried the descriptors, and may begin with bytes of earlier sends that carried none; descriptors of two sends never

@@ -1,6 +1,6 @@
 /**
  * Measures the cost of a call through the boundary beyond the system call itself. C, the boundary's bare functions and the
- * typed floor make the same calls on the same kinds of descriptors, in turns within one run.
+ * typed functions make the same calls on the same kinds of descriptors, in turns within one run.
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -24,14 +24,14 @@ import { type Spread, spread } from './statistics.js'
 const CALLS = 20_000
 const ROUNDS = 31
 
-/** A call in three ways: its name in boundary.c, the boundary's bare function, and the function of the typed floor. */
+/** A call in three ways: its name in boundary.c, the boundary's bare function, and the typed function. */
 interface Case {
   readonly name: string
   readonly bare: () => unknown
   readonly typed: () => unknown
 }
 
-/** **Nanoseconds** per call in C, by the bare boundary and by the typed floor, and the differences of these from C. */
+/** **Nanoseconds** per call in C, by the bare boundary and by the typed functions, and the differences of these from C. */
 export interface BoundaryLine {
   readonly name: string
   readonly c: Spread

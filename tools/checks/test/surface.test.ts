@@ -1,4 +1,4 @@
-// The public names stand in a file beside each package, so that a review sees when they change. `npm run check:names` writes it.
+// The public names are in a file beside each package, so that a review sees when they change. `npm run check:names` writes it.
 import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, it } from 'vitest'

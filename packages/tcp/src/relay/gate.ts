@@ -4,7 +4,7 @@
 // there is none until an event is wanted, and none after `stop` until one is wanted again.
 import { type FdLike, type Watch, watch } from '@linux-sockets/native-core'
 
-/** Watches one descriptor for the events that the flows need. It is stopped if an event would be reported for ever. */
+/** Watches one descriptor for the events that the flows need. It is stopped if an event would be reported forever. */
 export class Gate {
   readonly ready: (events: number) => void
   readonly #target: FdLike

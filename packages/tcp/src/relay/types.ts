@@ -7,15 +7,15 @@ export interface RelayOptions {
   readonly signal?: AbortSignal | undefined
   /**
    * The relay fails with `ETIMEDOUT` if no byte moves in either direction for this many **milliseconds**, at least 1.
-   * Default: it waits for ever.
+   * Default: no limit.
    */
   readonly idleTimeout?: number | undefined
   /** Called whenever bytes have moved, with a new object each time. If it throws, the relay ends with that error. */
   readonly onProgress?: ((progress: RelayProgress) => void) | undefined
   /**
    * tee(2): the descriptors that get a copy of the bytes of each direction. A tap is a pipe or a socket, or a file that
-   * isn't open for appending; it stays open, and is made non-blocking. A slow tap slows down its direction: nothing is left
-   * out. If a tap fails, the relay fails.
+   * isn't open for appending; it stays open, and is made non-blocking. A slow tap slows down its direction, and misses
+   * nothing. If a tap fails, the relay fails.
    */
   readonly tap?: { readonly aToB?: FdLike | undefined; readonly bToA?: FdLike | undefined } | undefined
 }
