@@ -139,7 +139,7 @@ async function run(port: number): Promise<void> {
   const server = startBlockingEcho(port)
   console.log(`echo on ${formatAddress(server.address)}, for ${THREADS} at a time; Ctrl-C ends it`)
   await once(process, 'SIGINT')
-  console.log(`those who are served have time to finish, ${PATIENCE / 1000} s for each silence`)
+  console.log(`clients that are served may finish, unless they are silent for ${PATIENCE / 1000} s`)
   await server.stop()
 }
 

@@ -29,7 +29,7 @@ export async function receiveOneMulticast(): Promise<string> {
     for await (const { data, address, control } of channel) {
       const arrival = arrivalOf(control)
       if (String(data) !== 'hello, group' || arrival?.destination !== GROUP) throw new Error(`received “${data}”`)
-      const from = address === null ? 'nobody' : formatAddress(address)
+      const from = address === null ? 'an unnamed socket' : formatAddress(address)
       return `“${data}” from ${from} to ${arrival.destination}, arrived on ${interfaceNameOf(arrival.ifindex)}`
     }
     throw new Error('nothing arrived')

@@ -232,7 +232,7 @@ const USAGE = `usage: node ss.js [options]
   -t, --tcp  -u, --udp  -x, --unix    only these
   -l, --listening                     those that wait for peers, not those that have one
   -a, --all                           both
-  -p, --processes                     who has them open
+  -p, --processes                     the processes that have them open
   -i, --info                          what TCP knows of the connection
   -n, --numeric                       numbers in place of names, as they are without it`
 

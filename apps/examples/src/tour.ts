@@ -68,7 +68,7 @@ const failed = await runSteps([
   { title: 'tcp: a file by sendfile', run: downloadFile },
   { title: 'udp-mcast: the interface of arrival', run: receiveOneMulticast },
   { title: 'unix-fdpass: a listening socket in another process', run: passListener },
-  { title: 'native-core: who has the echo server open, by sock_diag', run: ownListener },
+  { title: 'native-core: which process has the echo server open, by sock_diag', run: ownListener },
 ])
 await server.drain({ timeout: 0 })
 console.log(failed === 0 ? '\nAll steps passed.' : `\n${failed} steps failed.`)

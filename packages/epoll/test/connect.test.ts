@@ -97,7 +97,7 @@ describe('connect', () => {
     const listener = Socket.open(AF_INET, SOCK_STREAM)
     listener.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
     const calls = await connectAndWait(listener.localName, {}, {}, (connection) => {
-      connection.write(Buffer.from('for nobody'))
+      connection.write(Buffer.from('never sent'))
     })
     listener.close()
     expect(calls).toEqual(['ECONNREFUSED'])

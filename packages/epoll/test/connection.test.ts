@@ -571,7 +571,7 @@ describe('Connection', () => {
     const { client, accepted } = await tcpPair()
     const connection = adopt(reactor, accepted, { data: () => {} })
     connection.pause()
-    client.send(Buffer.from('a question that nobody hears'))
+    client.send(Buffer.from('a question that is not read'))
     await readable(accepted)
     connection.write(Buffer.from('no'))
     await connection.drain()

@@ -134,7 +134,7 @@ function violations(calls: readonly Call[]): string[] {
   let epoll = -1
   const check = (index: number) => {
     for (const [fd, seen] of connections) {
-      if (seen.armed !== seen.queued) found.push(`${index}: ${fd} is ${seen.armed ? 'armed in vain' : 'not armed'}`)
+      if (seen.armed !== seen.queued) found.push(`${index}: ${fd} is ${seen.armed ? 'armed wrongly' : 'not armed'}`)
       if (seen.unread && seen.readsOfTurn > 0 && seen.readsOfTurn < BUDGET) found.push(`${index}: ${fd} is not drained`)
       if (seen.untouched) found.push(`${index}: ${fd} is not read at all`)
       seen.readsOfTurn = 0

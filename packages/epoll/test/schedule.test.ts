@@ -114,7 +114,7 @@ class Schedule {
       },
       drain: (connection) => {
         alive(connection, 'drain')
-        if (!connection.state.mustWait) connection.state.faults.push('drain that nobody waits for')
+        if (!connection.state.mustWait) connection.state.faults.push('drain that is not awaited')
         connection.state.mustWait = false
         this.#act(connection.state)
       },

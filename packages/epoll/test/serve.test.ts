@@ -395,7 +395,7 @@ describe('serve', () => {
       reactor,
       listening(),
       {
-        state: (): Visitor => ({ name: 'nobody' }),
+        state: (): Visitor => ({ name: 'visitor' }),
         open: (connection) => expectTypeOf(connection).toEqualTypeOf<Connection<Visitor, InetAddress>>(),
         data: ({ state }) => expectTypeOf(state).toEqualTypeOf<Visitor>(),
         timeout: (_connection, kind) => expectTypeOf(kind).toEqualTypeOf<'idle' | 'read' | 'write'>(),

@@ -18,8 +18,8 @@ export const binary = process.env.LINUX_SOCKETS_BINARY ?? join(import.meta.dirna
 export const environment = { ...process.env, LINUX_SOCKETS_BINARY: binary }
 
 /**
- * Opens a file for us to own. `fs.open` alone would not do in a Worker, where Node closes what came from it once more
- * when the Worker ends, whoever has the number then.
+ * Opens a file for us to own. `fs.open` alone would not do in a Worker: when the Worker ends, Node closes the numbers that
+ * came from it again, although other files may have them by then.
  */
 export function openFile(path: string, flags = 'r'): OwnedFd {
   const fd = openSync(path, flags)

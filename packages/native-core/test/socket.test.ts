@@ -217,12 +217,12 @@ describe('bind, listen, accept, connect', () => {
 
   it('reports a refused connection through SO_ERROR', async () => {
     using socket = Socket.open(AF_INET, SOCK_STREAM)
-    using nobody = Socket.open(AF_INET, SOCK_STREAM)
-    nobody.bind(loopback)
-    if (socket.connect(nobody.localName) === null) await writable(socket)
+    using silent = Socket.open(AF_INET, SOCK_STREAM)
+    silent.bind(loopback)
+    if (socket.connect(silent.localName) === null) await writable(socket)
     expect(getOptionInt(socket, SOL_SOCKET, SO_ERROR)).toBe(111)
     using blocking = Socket.open(AF_INET, SOCK_STREAM, 0, { blocking: true })
-    expectErrno(() => blocking.connect(nobody.localName), 'ECONNREFUSED')
+    expectErrno(() => blocking.connect(silent.localName), 'ECONNREFUSED')
   })
 
   it('throws EAGAIN when the backlog of a Unix listener is full', () => {

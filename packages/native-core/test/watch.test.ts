@@ -54,10 +54,10 @@ describe('watch', () => {
     write.close()
 
     using refused = Socket.open(AF_INET, SOCK_DGRAM)
-    using nobody = Socket.open(AF_INET, SOCK_DGRAM)
-    nobody.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
-    refused.connect(nobody.localName)
-    nobody.close()
+    using closed = Socket.open(AF_INET, SOCK_DGRAM)
+    closed.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    refused.connect(closed.localName)
+    closed.close()
     refused.send(Buffer.from('x'))
     expect((await first(refused, EPOLLIN)) & EPOLLERR).toBe(EPOLLERR)
   })
@@ -300,7 +300,7 @@ describe('ready', () => {
 describe('the process', () => {
   it.each([
     ['waiting keeps it alive', 'readable(a)', false],
-    ['waiting in vain does not', '(readable(a, { signal: AbortSignal.abort() }).catch(() => {}))', true],
+    ['waiting that was aborted does not', '(readable(a, { signal: AbortSignal.abort() }).catch(() => {}))', true],
   ])('%s', async (_name, expression, ends) => {
     const { stdout, stderr } = await runModule(`
       import { EPOLLIN, readable, Socket, watch } from './everything.js'
@@ -333,10 +333,10 @@ describe('the process', () => {
   it('ends with an uncaught exception of a callback', async () => {
     const { code, stderr } = await runModule(`
       import { EPOLLIN, eventfd, watch } from './everything.js'
-      watch(eventfd(1), EPOLLIN, () => { throw new Error('nobody catches this') })
+      watch(eventfd(1), EPOLLIN, () => { throw new Error('this is not caught') })
     `)
     expect(code).toBe(1)
-    expect(stderr).toContain('nobody catches this')
+    expect(stderr).toContain('this is not caught')
   })
 
   it('opens one epoll descriptor for all watches of a thread', async () => {

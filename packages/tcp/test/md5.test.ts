@@ -9,14 +9,14 @@ import { anyPort, connectedPair, needMd5 } from './loopback.js'
 guardDescriptors()
 
 const key = Buffer.from('secret')
-const nobody = { ...anyPort, address: '127.77.0.1' }
+const network = { ...anyPort, address: '127.77.0.1' }
 
 describe('a listener with a key', () => {
   it.for([
     { what: 'one peer', prepare: (socket: Socket) => setOption(socket, TCP_MD5SIG, { address: anyPort, key }) },
     {
       what: 'a network',
-      prepare: (socket: Socket) => setOption(socket, TCP_MD5SIG_EXT, { address: nobody, prefix: 8, key }),
+      prepare: (socket: Socket) => setOption(socket, TCP_MD5SIG_EXT, { address: network, prefix: 8, key }),
     },
   ])('for $what accepts a connection with the same key', async ({ prepare }, test) => {
     skipUnless(test, needMd5())

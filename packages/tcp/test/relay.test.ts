@@ -342,7 +342,7 @@ console.log(isNonBlocking(a), isNonBlocking(b), isNonBlocking(tap))
 controller.abort()
 await relayed
 console.log('relay goes on')
-const [out, nobody] = pair()
+const [out, unread] = pair()
 const path = process.argv0.length + '-' + process.pid + '.sparse'
 const file = openSync('/tmp/' + path, 'w+')
 unlinkSync('/tmp/' + path)
@@ -350,7 +350,7 @@ ftruncateSync(file, 8 << 20)
 const sending = sendFile(out.fd, file).catch(({ code }) => code)
 await new Promise((resolve) => setTimeout(resolve, 10))
 console.log(isNonBlocking(out))
-nobody.close()
+unread.close()
 await sending
 console.log('sendFile goes on')
 for (const socket of [client, upstream, tap, kept, out]) socket.close()

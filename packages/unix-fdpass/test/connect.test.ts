@@ -87,7 +87,7 @@ describe('connect', () => {
   it('reports why it failed', async () => {
     const directory = temporaryDirectory()
     await expectErrno(() => connect({ family: 'unix', path: join(directory, 'none') }), 'ENOENT')
-    await expectErrno(() => connect({ family: 'unix', abstract: `nobody listens here ${process.pid}` }), 'ECONNREFUSED')
+    await expectErrno(() => connect({ family: 'unix', abstract: `without a listener ${process.pid}` }), 'ECONNREFUSED')
     using datagrams = Socket.open(AF_UNIX, SOCK_DGRAM)
     datagrams.bind({ family: 'unix', path: join(directory, 'datagrams') })
     await expectErrno(() => connect({ family: 'unix', path: join(directory, 'datagrams') }), 'EPROTOTYPE')

@@ -82,9 +82,9 @@ socket.send_fds(s, [b'hello'], [1])`
     const sent = { pid: own.pid, uid: 12, gid: 34 }
     a.sendMessage({ data: Buffer.from('x'), control: [controlMessage(SCM_CREDENTIALS, sent)] })
     expect((await receive(b)).credentials).toEqual(sent)
-    const nobody = { ...sent, pid: 0x7fff_fffe }
+    const unused = { ...sent, pid: 0x7fff_fffe }
     expectErrno(
-      () => a.sendMessage({ data: Buffer.from('x'), control: [controlMessage(SCM_CREDENTIALS, nobody)] }),
+      () => a.sendMessage({ data: Buffer.from('x'), control: [controlMessage(SCM_CREDENTIALS, unused)] }),
       'ESRCH',
     )
     a.close()
