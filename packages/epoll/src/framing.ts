@@ -3,15 +3,15 @@ import { checkBytes, checkInteger, checkOptions, type NamesOf } from '@linux-soc
 /** Splits a stream of bytes into frames, regardless of the chunks in which the bytes arrive. */
 export interface Framing {
   /**
-   * Takes the next bytes and calls `frame` for each frame that they complete, in order. The bytes are only lent to `frame`:
-   * copy what you keep. If `frame` throws, the bytes behind that frame are lost to this framing. Returns the rest of the
-   * chunk, as a view of it: the bytes behind the frame in which `stop` was called, otherwise none.
+   * Takes the next bytes and calls `frame` for each frame that they complete, in order. The memory of the bytes may be
+   * reused after `frame` has returned: copy what you keep. If `frame` throws, this framing drops the bytes after that frame. Returns the
+   * rest of the chunk, as a view of it: the bytes after the frame in which `stop` was called, otherwise none.
    * @throws FramingError `ERR_FRAME_TOO_LONG` as soon as a frame is known to exceed the limit, `ERR_FRAME_INVALID` for an
    * invalid length; the stream can't be split any further then
    */
   push(chunk: Uint8Array, frame: (bytes: Buffer) => void): Buffer
   /**
-   * Makes `push` return behind the current frame; call it from within `frame`. Use it if you have closed the connection, can't
+   * Makes `push` return after the current frame; call it from within `frame`. Use it if you have closed the connection, can't
    * take more frames for now, or want to pass the rest to another framing. This framing can also continue with the rest.
    * Outside of `push` it does nothing.
    */

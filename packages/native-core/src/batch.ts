@@ -44,8 +44,8 @@ export const RECEIVE_BATCH_OPTIONS: NamesOf<ReceiveBatchOptions> = {
  *     const count = batch.receive(socket) ?? 0
  *     for (let i = 0; i < count; i++) handle(batch.data(i), batch.address(i))
  *
- * The next `receive` overwrites the buffers that `data` returned. Descriptors that came along (`descriptors`, `pidfd`) are
- * yours to close once you have read them; the next `receive`, or `drop`, closes those that you have not read.
+ * The next `receive` overwrites the buffers that `data` returned. A program that reads the descriptors of a message
+ * (`descriptors`, `pidfd`) must close them. The next `receive`, or `drop`, closes those that it has not read.
  */
 export class ReceiveBatch {
   /** The data of all messages: message i begins at `i * size`. */
@@ -130,7 +130,7 @@ export class ReceiveBatch {
   }
 
   /**
-   * The descriptors that came with message i (`SCM_RIGHTS`), yours to close from now on; empty if the message was cut
+   * The descriptors that came with message i (`SCM_RIGHTS`). The caller must close them. Empty if the message was cut
    * (`MSG_CTRUNC`), unless `keepTruncated` is set.
    */
   descriptors(i: number): readonly OwnedFd[] {
@@ -139,7 +139,7 @@ export class ReceiveBatch {
     return descriptors
   }
 
-  /** The process that sent message i (`SCM_PIDFD`), on a socket with `SO_PASSPIDFD`; yours to close from now on. */
+  /** The process that sent message i (`SCM_PIDFD`), on a socket with `SO_PASSPIDFD`. The caller must close it. */
   pidfd(i: number): OwnedFd | undefined {
     const { pidfd } = this.#broughtBy(i)
     if (pidfd !== undefined) this.#unread.delete(pidfd)

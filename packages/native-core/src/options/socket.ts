@@ -495,7 +495,7 @@ export const SO_RCVMARK = rw('SO_RCVMARK', SOL_SOCKET, 75, bool)
 
 /**
  * Whether each received message carries a descriptor of the sending process (`SCM_PIDFD`): the `pidfd` in the results of
- * `recvMessage`, `ReceiveBatch` and `DatagramChannel`, yours to close. Default false. Unix sockets.
+ * `recvMessage`, `ReceiveBatch` and `DatagramChannel`; the program must close it. Default false. Unix sockets.
  * get/set · Linux 6.5
  * @throws SystemError `EOPNOTSUPP` (`ENOTSUP` in Node) on other sockets (since Linux 6.16)
  * @see {@link https://man7.org/linux/man-pages/man7/unix.7.html unix(7)}
