@@ -5,8 +5,8 @@ import { defineConfig } from 'vitest/config'
 // tools/checks is left to `npm run check`: it reads the tree and has nothing to do with the kernel. tools/interop is left to
 // `npm run test:interop`, which brings the servers that it talks to.
 const rooms = ['packages', 'apps', 'tools']
-  .map((floor) => join(import.meta.dirname, floor))
-  .flatMap((floor) => readdirSync(floor).map((room) => join(floor, room)))
+  .map((folder) => join(import.meta.dirname, folder))
+  .flatMap((folder) => readdirSync(folder).map((room) => join(folder, room)))
   .filter((room) => existsSync(join(room, 'package.json')) && !['checks', 'interop'].includes(basename(room)))
 
 export default defineConfig({

@@ -24,8 +24,8 @@ export function buildIfStale() {
 
 /** Returns a digest of all files that a build reads or writes. */
 function state() {
-  const rooms = ['packages', 'apps', 'tools'].flatMap((floor) =>
-    readdirSync(join(root, floor)).map((room) => join(root, floor, room)),
+  const rooms = ['packages', 'apps', 'tools'].flatMap((folder) =>
+    readdirSync(join(root, folder)).map((room) => join(root, folder, room)),
   )
   const built = rooms.filter((room) => existsSync(join(room, 'tsup.config.ts')))
   const paths = [

@@ -74,8 +74,8 @@ function format() {
 
 /** Returns the C and C++ files of the repository whose names match. */
 function sources(name = /\.(c|cc|h)$/) {
-  const rooms = ['packages', 'tools'].flatMap((floor) =>
-    readdirSync(join(root, floor)).map((room) => join(root, floor, room, 'native')),
+  const rooms = ['packages', 'tools'].flatMap((folder) =>
+    readdirSync(join(root, folder)).map((room) => join(root, folder, room, 'native')),
   )
   return rooms
     .filter((directory) => existsSync(directory))

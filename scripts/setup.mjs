@@ -48,8 +48,8 @@ export function install() {
 
 /** Returns a digest of everything that determines the result of an install. */
 function installState() {
-  const manifests = ['packages', 'apps', 'tools'].flatMap((floor) =>
-    readdirSync(join(root, floor)).map((room) => join(floor, room, 'package.json')),
+  const manifests = ['packages', 'apps', 'tools'].flatMap((folder) =>
+    readdirSync(join(root, folder)).map((room) => join(folder, room, 'package.json')),
   )
   const files = ['pnpm-lock.yaml', 'pnpm-workspace.yaml', 'package.json', ...manifests].map((file) => join(root, file))
   const digest = createHash('sha256').update(`${process.version} ${process.arch}`)

@@ -23,9 +23,9 @@ export const packages = rooms('packages')
 export const examples = rooms('apps')
 export const tools = rooms('tools')
 
-function rooms(floor: string): Room[] {
-  return readdirSync(join(root, floor))
-    .map((name) => join(floor, name))
+function rooms(folder: string): Room[] {
+  return readdirSync(join(root, folder))
+    .map((name) => join(folder, name))
     .filter((path) => existsSync(join(root, path, 'package.json')))
     .map((path) => ({ path, manifest: JSON.parse(read(join(path, 'package.json'))) as Manifest }))
 }

@@ -1,10 +1,10 @@
 /**
- * At any time either the stream itself or one loan may send on the socket; once the socket is given up, neither may.
+ * At any time either the stream or one loan may send on the socket. After the socket was given up, neither may.
  *
- * The position of a loan among the writes is an empty chunk, written as any other. The stream asks `reach` how far it may
- * send. When it comes to that chunk, the loan begins, and the chunk's write is not finished until the loan is over.
- * Therefore the queue of the `Writable` brings nothing during a loan, and the stream keeps what came together with the
- * chunk. After the socket is given up, no write is ever finished.
+ * A loan takes its place among the writes as an empty chunk. It begins when the stream comes to that chunk, which `reach`
+ * finds. Only when the loan ends does the stream call the chunk's callback. Until then the `Writable` queues later writes
+ * and passes none on; the stream itself keeps those that it got together with the chunk. After the socket was given up, the
+ * stream calls no callback any more.
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { Readable, Writable } from 'node:stream'
