@@ -60,6 +60,13 @@ describe('the tarball', () => {
     expect(files.filter((file) => !expected.test(file))).toEqual([])
   })
 
+  it('has its code in one file, from which the entries take', () => {
+    const manifest = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+    const entries = Object.values<{ default?: string }>(manifest.exports).flatMap((entry) => entry.default ?? [])
+    const code = files.filter((file) => file.endsWith('.js')).map((file) => `./${file}`)
+    expect(code.sort()).toEqual([...entries, './dist/core.js'].sort())
+  })
+
   it('runs nothing when it is installed', () => {
     const manifest = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
     for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) {
