@@ -6,7 +6,7 @@
  */
 import { pathToFileURL } from 'node:url'
 import { formatAddress, setOption } from '@linux-sockets/native-core'
-import { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+import { ifindexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
 import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
 import { DatagramChannel } from '@linux-sockets/native-core/streams'
 import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
@@ -18,7 +18,7 @@ const GROUP = '239.255.77.77'
 export async function receiveOneMulticast(): Promise<string> {
   const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
   joinGroup(socket, GROUP, { interface: 'lo' })
-  setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
+  setOption(socket, IP_MULTICAST_IF, { ifindex: ifindexOf('lo') })
   const { port } = socket.localName
 
   const signal = AbortSignal.timeout(10_000)

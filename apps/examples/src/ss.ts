@@ -23,6 +23,7 @@ import {
   AF_UNIX,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  NETLINK_SOCK_DIAG,
   SOCK_DGRAM,
   SOCK_SEQPACKET,
   SOCK_STREAM,
@@ -211,7 +212,6 @@ function dump(request: Uint8Array): Buffer[] {
   return netlinkDump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request).map(({ body }) => body)
 }
 
-const NETLINK_SOCK_DIAG = 4
 const SOCK_DIAG_BY_FAMILY = 20
 const INET_DIAG_INFO = 2
 const INET_DIAG_CONG = 4

@@ -70,7 +70,7 @@ export {
   IFF_UP,
   type InterfaceChange,
   type InterfaceWatch,
-  interfaceIndexOf,
+  ifindexOf,
   interfaceNameOf,
   interfaces,
   type NetworkInterface,

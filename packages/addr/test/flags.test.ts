@@ -129,7 +129,7 @@ describe('resolve', () => {
   it('keeps the scope of a link', async (test) => {
     const found = await evaluate(
       test,
-      { scope: `codeOf(resolve('fe80::1%eth0')).then(([{ scope }]) => scope - addr.interfaceIndexOf('eth0'))` },
+      { scope: `codeOf(resolve('fe80::1%eth0')).then(([{ scope }]) => scope - addr.ifindexOf('eth0'))` },
       ['link add eth0 type veth peer name eth1'],
     )
     expect(found).toEqual({ scope: 0 })

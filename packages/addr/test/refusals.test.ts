@@ -71,7 +71,7 @@ testRefusals(addr, {
   inetAton: each(notTexts, addr.inetAton, 'text'),
   inetNtop: each([...notBytes, new Uint8Array(16)], (bytes) => addr.inetNtop(2, bytes), 'address'),
   inetPton: each(notTexts, (text) => addr.inetPton(2, text), 'text'),
-  interfaceIndexOf: each(notTexts, addr.interfaceIndexOf, 'name'),
+  ifindexOf: each(notTexts, addr.ifindexOf, 'name'),
   interfaceNameOf: each([...notInt32, -1], addr.interfaceNameOf, 'ifindex'),
   interfaces: [],
   parseAddress: each([...notTexts, 'localhost:80'], (text) => addr.parseAddress(text), 'text'),

@@ -18,7 +18,7 @@ import {
   AI_NUMERICSERV,
   AI_PASSIVE,
   AI_V4MAPPED,
-  interfaceIndexOf,
+  ifindexOf,
   type ResolvedAddress,
   resolve,
 } from '../src/index.js'
@@ -93,7 +93,7 @@ describe('resolve', () => {
 
   it('keeps the scope of a link-local address', async () => {
     const [address] = await resolve('fe80::1%lo', 80, { flags: AI_NUMERICHOST })
-    expect(address).toMatchObject({ family: 'ipv6', address: 'fe80::1', scope: interfaceIndexOf('lo') })
+    expect(address).toMatchObject({ family: 'ipv6', address: 'fe80::1', scope: ifindexOf('lo') })
   })
 
   it('returns the official name with the first result', async () => {

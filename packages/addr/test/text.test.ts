@@ -9,7 +9,7 @@ import {
   formatIpv4,
   formatIpv6,
   type HostPort,
-  interfaceIndexOf,
+  ifindexOf,
   parseAddress,
   parseHostPort,
   parseIpv4,
@@ -205,7 +205,7 @@ describe('parseAddress', () => {
     expect(Object.fromEntries(cases.map((host, i) => [host, ours[i]]))).toEqual(
       Object.fromEntries(cases.map((host, i) => [host, theirs[i]])),
     )
-    expect(ours).toContain(interfaceIndexOf('lo'))
+    expect(ours).toContain(ifindexOf('lo'))
   })
 })
 

@@ -388,6 +388,12 @@ export const IPV6_PREFER_SRC_CGA = 0x0008
 /** Prefers an address that is not cryptographically generated. No effect on Linux. */
 export const IPV6_PREFER_SRC_NONCGA = 0x0800
 
+// AF_NETLINK: netlink(7)
+/** Interfaces, addresses and routes: rtnetlink(7). */
+export const NETLINK_ROUTE = 0
+/** Sockets of this machine: sock_diag(7). */
+export const NETLINK_SOCK_DIAG = 4
+
 // AF_VSOCK: vsock(7)
 /** Any address, to bind to. */
 export const VMADDR_CID_ANY = 0xffff_ffff

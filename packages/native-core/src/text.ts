@@ -6,7 +6,7 @@ import {
   type UnixPathAddress,
 } from './address.js'
 import { checkInteger, checkString, describe, quote } from './argument.js'
-import { interfaceIndexOf } from './interfaces/name.js'
+import { ifindexOf } from './interfaces/name.js'
 import { formatIpv6, readIpv4, readIpv6 } from './ip.js'
 
 /**
@@ -98,7 +98,7 @@ function readInet(host: string, port: number): InetAddress | undefined {
 function readScope(bytes: Uint8Array, zone: string): number | undefined {
   if (isLinkLocal(bytes)) {
     try {
-      return interfaceIndexOf(zone)
+      return ifindexOf(zone)
     } catch {
       // Then it is a number.
     }

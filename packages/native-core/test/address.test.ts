@@ -44,7 +44,7 @@ import {
   UNIX_PATH_MAX,
   type UnixAbstractAddress,
 } from '../src/index.js'
-import { interfaceIndexOf } from '../src/interfaces/index.js'
+import { ifindexOf } from '../src/interfaces/index.js'
 import { IPV6_FLOWINFO_SEND } from '../src/options/index.js'
 import { compileSources, runModule } from './outside.js'
 
@@ -264,7 +264,7 @@ describe('the kernel', () => {
 
   it('keeps the scope of a link-local address', () => {
     using socket = Socket.open(AF_INET6, SOCK_DGRAM)
-    const scope = interfaceIndexOf('lo')
+    const scope = ifindexOf('lo')
     // A multicast address, since loopback has no link-local address of its own.
     socket.bind({ family: 'ipv6', address: 'ff02::1', port: 0, scope })
     const { port } = socket.localName as Ipv6Address
@@ -390,7 +390,7 @@ s.sendto(b'hi', bytes.fromhex(sys.argv[1]))`,
 
   it('binds packet sockets to an interface', (test) => {
     skipUnless(test, needRoot())
-    const ifindex = interfaceIndexOf('lo')
+    const ifindex = ifindexOf('lo')
     const protocol = 0x88b5
     // Protocols of packet(7) sockets are in network byte order.
     using socket = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
@@ -420,9 +420,9 @@ fcntl.ioctl(tun, TUNSETPERSIST, 1)`
     await namespace.run('python3', ['-c', device])
     const script = `
       import { execFileSync } from 'node:child_process'
-      import { AF_PACKET, decodeAddress, encodeAddress, interfaceIndexOf, interfaces, SOCK_DGRAM, Socket } from './everything.js'
+      import { AF_PACKET, decodeAddress, encodeAddress, ifindexOf, interfaces, SOCK_DGRAM, Socket } from './everything.js'
       const socket = Socket.open(AF_PACKET, SOCK_DGRAM, 0)
-      const ifindex = interfaceIndexOf('tun6')
+      const ifindex = ifindexOf('tun6')
       socket.bind({ family: 'packet', protocol: 0x88b5, ifindex })
       const bound = socket.localName
       const { mac } = interfaces().find(({ name }) => name === 'tun6')

@@ -59,7 +59,7 @@ import {
   setOptionBytes,
   writable,
 } from '../src/index.js'
-import { interfaceIndexOf, interfaces } from '../src/interfaces/index.js'
+import { ifindexOf, interfaces } from '../src/interfaces/index.js'
 import {
   IP_HDRINCL,
   IPV6_CHECKSUM,
@@ -282,7 +282,7 @@ describe('packet sockets', () => {
   it('send and receive whole frames, and a filter chooses among them', async (test) => {
     skipUnless(test, needCapability('CAP_NET_RAW'))
     const ETH_P_ALL = 3
-    const ifindex = interfaceIndexOf('lo')
+    const ifindex = ifindexOf('lo')
     // Until it is bound it receives nothing, so that the filter comes first.
     using sniffer = Socket.open(AF_PACKET, SOCK_RAW, 0)
     attachFilter(sniffer, [
@@ -357,9 +357,9 @@ describe('CAN', () => {
     await namespace.run('ip', ['link', 'set', 'vcan0', 'up'])
     // struct sockaddr_can after the family: two bytes of padding, the interface's index, 16 bytes for other protocols.
     const { stdout, stderr } = await runModule(
-      `import { AF_CAN, interfaceIndexOf, readable, SOCK_RAW, Socket } from './everything.js'
+      `import { AF_CAN, ifindexOf, readable, SOCK_RAW, Socket } from './everything.js'
        const data = Buffer.alloc(22)
-       data.writeInt32LE(interfaceIndexOf('vcan0'), 2)
+       data.writeInt32LE(ifindexOf('vcan0'), 2)
        const [a, b] = [0, 1].map(() => Socket.open(AF_CAN, SOCK_RAW, ${CAN_RAW}))
        for (const socket of [a, b]) socket.bind({ family: AF_CAN, data })
        const frame = Buffer.alloc(16)

@@ -1,7 +1,7 @@
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import { formatAddress, parseAddress } from '../src/index.js'
-import { interfaceIndexOf } from '../src/interfaces/index.js'
+import { ifindexOf } from '../src/interfaces/index.js'
 import { addressOf } from '../src/internal.js'
 
 guardDescriptors()
@@ -31,7 +31,7 @@ describe('parseAddress', () => {
   it.each(['fe80::1', 'febf::1', 'ff01::1', 'ff02::1', 'ff11::1', 'ff32::1'])(
     'reads the name of an interface behind %s',
     (host) => {
-      expect(parseAddress(`[${host}%lo]:80`)).toMatchObject({ scope: interfaceIndexOf('lo') })
+      expect(parseAddress(`[${host}%lo]:80`)).toMatchObject({ scope: ifindexOf('lo') })
     },
   )
 
@@ -44,7 +44,7 @@ describe('parseAddress', () => {
   )
 
   it('reads the name of an interface', () => {
-    const scope = interfaceIndexOf('lo')
+    const scope = ifindexOf('lo')
     expect(parseAddress('[fe80::1%lo]:80')).toEqual({ family: 'ipv6', address: 'fe80::1', port: 80, scope })
   })
 

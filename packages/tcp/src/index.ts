@@ -19,19 +19,32 @@
 export {
   type AddressLike,
   type AsFd,
+  type ControlMessage,
+  controlMessage,
+  type FdLike,
   formatAddress,
   getOption,
+  type IncomingMessage,
   type InetAddress,
   type Ipv4Address,
   type Ipv6Address,
+  type OutgoingMessage,
   OwnedFd,
   parseAddress,
+  type ReceiveOptions,
   raiseDescriptorLimit,
+  readControl,
+  recvMessage,
   Socket,
   SystemError,
+  sendMessage,
   setOption,
+  type Watch,
+  type WatchFunction,
+  type WatchOptions,
+  watch,
 } from '@linux-sockets/native-core'
-export { IPPROTO_MPTCP } from '@linux-sockets/native-core/constants'
+export { EPOLLPRI, IPPROTO_MPTCP, MSG_OOB } from '@linux-sockets/native-core/constants'
 export {
   IP_FREEBIND,
   IP_TOS,
@@ -55,6 +68,7 @@ export {
   serve,
   toNetSocket,
 } from '@linux-sockets/native-core/streams'
+export type { AddressOrText, InetAddressLike } from './addresses.js'
 export type { ConnectAttempt, ConnectOptions } from './connect/types.js'
 export { connect } from './connect.js'
 export {

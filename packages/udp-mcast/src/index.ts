@@ -7,7 +7,7 @@
  *       ARRIVAL_SPACE,
  *       arrivalOf,
  *       DatagramChannel,
- *       interfaceIndexOf,
+ *       ifindexOf,
  *       interfaceNameOf,
  *       IP_MULTICAST_IF,
  *       joinGroup,
@@ -17,7 +17,7 @@
  *
  *     const socket = openMulticastSocket({ family: 'ipv4', port: 5007 })
  *     joinGroup(socket, '239.1.2.3', { interface: 'lo' })
- *     setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
+ *     setOption(socket, IP_MULTICAST_IF, { ifindex: ifindexOf('lo') })
  *
  *     const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
  *     channel.send(Buffer.from('hello'), '239.1.2.3:5007')
@@ -28,10 +28,13 @@
  *     }
  *     channel.close()
  */
+
 export {
   type AddressLike,
   type AsFd,
+  type ControlMessage,
   controlMessage,
+  type FdLike,
   formatAddress,
   getOption,
   type InetAddress,
@@ -43,7 +46,8 @@ export {
   SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-export { interfaceIndexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+export type { Codec, Encoder } from '@linux-sockets/native-core/codecs'
+export { ifindexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
 export {
   IP_MULTICAST_ALL,
   IP_MULTICAST_IF,

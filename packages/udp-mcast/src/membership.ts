@@ -1,7 +1,7 @@
 import { encodeAddress, type FdLike, parseIpv4, parseIpv6, setOption } from '@linux-sockets/native-core'
 import { type Encoder, int, wo } from '@linux-sockets/native-core/codecs'
 import { IPPROTO_IP, IPPROTO_IPV6 } from '@linux-sockets/native-core/constants'
-import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import { checkInteger, checkObject, checkOptions, checkString, fdOf } from '@linux-sockets/native-core/internal'
 
 /** Options of `joinGroup` and `leaveGroup`. */
@@ -65,7 +65,7 @@ function request(socket: FdLike, group: string, options: MembershipOptions): [le
   checkOptions(options, 'options', { interface: true })
   const { interface: chosen = 0 } = options
   if (typeof chosen !== 'string') checkInteger(chosen, 0, 0x7fff_ffff, 'interface')
-  const ifindex = typeof chosen === 'string' ? interfaceIndexOf(chosen) : chosen
+  const ifindex = typeof chosen === 'string' ? ifindexOf(chosen) : chosen
   return [familyOf(group) === 'ipv6' ? IPPROTO_IPV6 : IPPROTO_IP, { ifindex, group }]
 }
 

@@ -9,7 +9,7 @@ import {
   type WritableOption,
 } from '@linux-sockets/native-core'
 import { AF_INET, AF_INET6, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
-import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import {
   IP_PKTINFO,
   IP_RECVTOS,
@@ -78,7 +78,7 @@ describe('a control message that is sent with a datagram is received with it', (
   it('IP_PKTINFO', async () => {
     const source = { ifindex: 0, localAddress: '127.0.0.2' }
     const { control, address } = await exchange(AF_INET, IP_PKTINFO, [controlMessage(CMSG_IP_PKTINFO, source)])
-    const ifindex = interfaceIndexOf('lo')
+    const ifindex = ifindexOf('lo')
     expect(address).toMatchObject({ address: '127.0.0.2' })
     expect(readControl(control, CMSG_IP_PKTINFO)).toEqual({
       ifindex,
@@ -89,7 +89,7 @@ describe('a control message that is sent with a datagram is received with it', (
   })
 
   it('IPV6_PKTINFO', async () => {
-    const ifindex = interfaceIndexOf('lo')
+    const ifindex = ifindexOf('lo')
     const source = { ifindex, address: '::1' }
     const { control, address } = await exchange(AF_INET6, IPV6_RECVPKTINFO, [controlMessage(CMSG_IPV6_PKTINFO, source)])
     expect(address).toMatchObject({ address: '::1' })

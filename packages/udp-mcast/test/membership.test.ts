@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { type InetAddress, readable, type Socket, setOption } from '@linux-sockets/native-core'
-import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
 import {
   connectNamespaces,
@@ -38,7 +38,7 @@ it('receives a group from joining until leaving', async () => {
   const socket = open()
   send(socket, '239.7.7.1')
   joinGroup(socket, '239.7.7.1', { interface: 'lo' })
-  joinGroup(socket, '239.7.7.2', { interface: interfaceIndexOf('lo') })
+  joinGroup(socket, '239.7.7.2', { interface: ifindexOf('lo') })
   send(socket, '239.7.7.1')
   send(socket, '239.7.7.2')
   leaveGroup(socket, '239.7.7.1', { interface: 'lo' })
@@ -130,7 +130,7 @@ function open(): Socket {
 
 /** Sends the group's name to the group, on loopback, at the socket's own port. */
 function send(socket: Socket, group: string): void {
-  setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
+  setOption(socket, IP_MULTICAST_IF, { ifindex: ifindexOf('lo') })
   const { port } = socket.localName as InetAddress
   socket.sendTo(Buffer.from(group), { family: 'ipv4', address: group, port })
 }

@@ -1,5 +1,5 @@
 import { type InetAddress, readable, type Socket, setOption } from '@linux-sockets/native-core'
-import { interfaceIndexOf } from '@linux-sockets/native-core/interfaces'
+import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import { IP_MULTICAST_IF, SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import { expectCloexec, expectErrno, expectNonBlocking, guardDescriptors, runPython } from '@linux-sockets/testkit'
 import { expect, it, onTestFinished } from 'vitest'
@@ -7,7 +7,7 @@ import { arrivalOf, joinGroup, openMulticastSocket } from '../src/index.js'
 
 guardDescriptors()
 
-const lo = interfaceIndexOf('lo')
+const lo = ifindexOf('lo')
 
 it.each(['ipv4', 'ipv6'] as const)('is closed on exec and non-blocking: %s', (family) => {
   using socket = openMulticastSocket({ family, port: 0 })

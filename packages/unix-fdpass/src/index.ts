@@ -28,19 +28,27 @@
  *     console.log(readFileSync(read.fd, 'utf8'))
  *     read.close()
  */
+
 export {
   type AddressLike,
   type AsFd,
+  type ControlMessage,
   type FdLike,
   formatAddress,
   getOption,
+  type IncomingMessage,
+  type OutgoingMessage,
   OwnedFd,
   parseAddress,
   pipe,
+  type ReceiveOptions,
   readable,
+  readControl,
   readv,
+  recvMessage,
   Socket,
   SystemError,
+  sendMessage,
   setOption,
   type UnixAbstractAddress,
   type UnixAddress,
@@ -49,6 +57,7 @@ export {
   writable,
   writev,
 } from '@linux-sockets/native-core'
+export type { Credentials } from '@linux-sockets/native-core/codecs'
 export { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 export {
   SO_PASSCRED,
@@ -60,8 +69,16 @@ export {
   SO_SNDBUF,
 } from '@linux-sockets/native-core/options'
 export {
+  DatagramChannel,
+  type DatagramChannelOptions,
+  type DatagramHandlers,
+  type DatagramStatistics,
+  type DatagramView,
+  type FailedDatagram,
+  type IncomingDatagram,
   type ListenerStatistics,
   readExactly,
+  type SendOptions,
   SocketStream,
   type SocketStreamOptions,
   serve,

@@ -3,7 +3,11 @@ import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, it } from 'vitest'
 import { entriesOf, namesOf } from '../src/program.js'
-import { packages, root } from '../src/workspace.js'
+import { packages, read, root } from '../src/workspace.js'
+
+const core = '@linux-sockets/native-core'
+/** The classes that a package's own classes extend, and which programs need no name for. */
+const bases = ['StreamServer']
 
 it.each(packages)('$path exports what its names.md lists', { timeout: 60_000 }, async (room) => {
   const parts = entriesOf(room).map((entry) => {
@@ -19,6 +23,20 @@ function kindOf({ flags }: ts.Symbol): string {
   if (flags & ts.SymbolFlags.Function) return 'function'
   return flags & ts.SymbolFlags.Value ? 'const' : 'type'
 }
+
+it.each(packages.filter(({ manifest }) => manifest.name !== core))(
+  '$path exports the types of its public face',
+  (room) => {
+    const exported = entriesOf(room).flatMap((entry) => namesOf(entry).map(({ name }) => name))
+    const imports = ts.createSourceFile('index.d.ts', read(join(room.path, 'dist/index.d.ts')), ts.ScriptTarget.ES2022)
+    const needed = imports.statements
+      .filter(ts.isImportDeclaration)
+      .map(({ importClause }) => importClause?.namedBindings)
+      .flatMap((bindings) => (bindings && ts.isNamedImports(bindings) ? [...bindings.elements] : []))
+      .map(({ name, propertyName }) => (propertyName ?? name).text)
+    expect(needed.filter((name) => !exported.includes(name) && !bases.includes(name))).toEqual([])
+  },
+)
 
 it('exports no name from two subpaths of a package', () => {
   for (const room of packages) {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import tls from 'node:tls'
-import { interfaceIndexOf, interfaceNameOf, interfaces, resolve, reverse, watchInterfaces } from '@linux-sockets/addr'
+import { ifindexOf, interfaceNameOf, interfaces, resolve, reverse, watchInterfaces } from '@linux-sockets/addr'
 import {
   type Connection,
   connect as connectOn,
@@ -166,7 +166,7 @@ export const programs: Readonly<Record<string, Program>> = {
     owning(tell, async (keep) => {
       const socket = keep(openMulticastSocket({ family: 'ipv4', port: 0 }))
       joinGroup(socket, '239.255.7.7', { interface: 'lo' })
-      setOption(socket, IP_MULTICAST_IF, { ifindex: interfaceIndexOf('lo') })
+      setOption(socket, IP_MULTICAST_IF, { ifindex: ifindexOf('lo') })
       const to = { ...(socket.localName as Ipv4Address), address: '239.255.7.7' }
       const sent = pattern(100)
       while (socket.sendTo(sent, to) === null) await writable(socket)
@@ -267,7 +267,7 @@ export const programs: Readonly<Record<string, Program>> = {
     for (const outcome of last) if (outcome.status === 'rejected') tell(outcome.reason)
     const all = interfaces()
     if (!all.some(({ name }) => name === 'lo')) throw new MissingBytes('the loopback interface')
-    if (interfaceNameOf(interfaceIndexOf('lo') as number) !== 'lo') throw new MissingBytes('the name of lo')
+    if (interfaceNameOf(ifindexOf('lo') as number) !== 'lo') throw new MissingBytes('the name of lo')
   },
 
   async 'interface changes'(tell) {

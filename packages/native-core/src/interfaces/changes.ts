@@ -1,6 +1,6 @@
 import { onAbort } from '../abort.js'
 import { checkOptions, checkSignal } from '../argument.js'
-import { AF_NETLINK, SOCK_RAW } from '../constants.js'
+import { AF_NETLINK, NETLINK_ROUTE, SOCK_RAW } from '../constants.js'
 import { SystemError } from '../error.js'
 import { closeQuietly } from '../fd.js'
 import { Socket } from '../socket.js'
@@ -9,7 +9,6 @@ import { readInterfaces } from './interfaces.js'
 import {
   type AddressOnInterface,
   type Link,
-  NETLINK_ROUTE,
   type NetworkInterface,
   RTM_DELADDR,
   RTM_DELLINK,

@@ -29,5 +29,5 @@ export {
 } from './flags.js'
 export { interfaces } from './interfaces.js'
 export type { AddressOnInterface, NetworkInterface } from './link.js'
-export { interfaceIndexOf, interfaceNameOf } from './name.js'
+export { ifindexOf, interfaceNameOf } from './name.js'
 export { type NetlinkMessage, netlinkAttributes, netlinkDump } from './netlink.js'

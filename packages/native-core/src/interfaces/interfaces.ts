@@ -1,5 +1,5 @@
+import { NETLINK_ROUTE } from '../constants.js'
 import {
-  NETLINK_ROUTE,
   type NetworkInterface,
   RTM_GETADDR,
   RTM_GETLINK,

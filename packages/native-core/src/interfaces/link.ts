@@ -4,7 +4,6 @@ import { AF_INET, AF_INET6, AF_UNSPEC } from '../constants.js'
 import { formatIpv4, formatIpv6 } from '../ip.js'
 import { type NetlinkMessage, netlinkAttributes } from './netlink.js'
 
-export const NETLINK_ROUTE = 0
 export const RTM_NEWLINK = 16
 export const RTM_DELLINK = 17
 export const RTM_GETLINK = 18
@@ -28,7 +27,7 @@ export type AddressOnInterface = InetAddress & {
 export interface NetworkInterface {
   /** `'eth0'` */
   readonly name: string
-  /** The number of the interface (`interfaceIndexOf`), as in `scope`, `IP_PKTINFO` and the like; at least 1. */
+  /** The number of the interface (`ifindexOf`), as in `scope`, `IP_PKTINFO` and the like; at least 1. */
   readonly ifindex: number
   /** `IFF_…` */
   readonly flags: number

@@ -8,7 +8,7 @@ import { native } from '../native.js'
  * @throws TypeError for a name with a NUL
  * @see {@link https://man7.org/linux/man-pages/man3/if_nametoindex.3.html if_nametoindex(3)}
  */
-export function interfaceIndexOf(name: string): number {
+export function ifindexOf(name: string): number {
   checkString(name, 'name')
   if (name.includes('\0')) throw new TypeError('name must not contain a NUL')
   return check(native.if_nametoindex(Buffer.from(name)), 'if_nametoindex', name)

@@ -16,11 +16,11 @@ export interface NetlinkMessage {
 }
 
 /**
- * Asks the kernel for all objects of one kind (`NLM_F_DUMP`), and returns its messages. `protocol` is `NETLINK_…`, as 0 for
- * rtnetlink(7) and 4 for sock_diag(7); `type` and `body` are those of the request, without the header.
+ * Asks the kernel for all objects of one kind (`NLM_F_DUMP`), and returns its messages. `protocol` is
+ * `NETLINK_ROUTE`, `NETLINK_SOCK_DIAG` or another of netlink(7); `type` and `body` are those of the request, without the header.
  *
  *     const RTM_GETLINK = 18
- *     for (const { body } of netlinkDump(0, RTM_GETLINK, Buffer.alloc(16))) {
+ *     for (const { body } of netlinkDump(NETLINK_ROUTE, RTM_GETLINK, Buffer.alloc(16))) {
  *       console.log(netlinkAttributes(body, 16).get(3)?.toString())
  *     }
  *

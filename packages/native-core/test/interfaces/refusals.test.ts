@@ -4,7 +4,7 @@ import * as interfaces from '../../src/interfaces/index.js'
 
 guardDescriptors()
 
-const { interfaceIndexOf, interfaceNameOf, netlinkAttributes, netlinkDump, watchInterfaces } = interfaces
+const { ifindexOf, interfaceNameOf, netlinkAttributes, netlinkDump, watchInterfaces } = interfaces
 const junk = [null, true, 1n, {}, Symbol('x'), () => {}, Object.create(null)]
 const notTexts = [undefined, ...junk, 1, ['x'], new Uint8Array(4)]
 const notNumbers = [...junk, '1', [1], Number.NaN, -1, 1.5, 2 ** 32]
@@ -12,7 +12,7 @@ const notBytes = [undefined, ...junk, 1, 'text', [1, 2, 3, 4], new Int32Array(4)
 const body = new Uint8Array(8)
 
 testRefusals(interfaces, {
-  interfaceIndexOf: refusalsOf([...notTexts, 'lo\0'], interfaceIndexOf, 'name'),
+  ifindexOf: refusalsOf([...notTexts, 'lo\0'], ifindexOf, 'name'),
   interfaceNameOf: refusalsOf([undefined, ...notNumbers], interfaceNameOf, 'ifindex'),
   interfaces: [],
   netlinkAttributes: [

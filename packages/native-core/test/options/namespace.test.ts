@@ -44,10 +44,10 @@ it('IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST: join and leave an address', async (te
   const [namespace, neighbour] = [createNamespace(), createNamespace()]
   connectNamespaces({ namespace, addresses: ['fd00::1/64'] }, { namespace: neighbour, addresses: [] })
   const { stdout, stderr } = await runModule(
-    `import { AF_INET6, IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST, SOCK_DGRAM, Socket, interfaceIndexOf, setOption } from './everything.js'
+    `import { AF_INET6, IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST, SOCK_DGRAM, Socket, ifindexOf, setOption } from './everything.js'
      import { readFileSync } from 'node:fs'
      const socket = Socket.open(AF_INET6, SOCK_DGRAM)
-     const anycast = { address: 'fd00::77', ifindex: interfaceIndexOf('veth0') }
+     const anycast = { address: 'fd00::77', ifindex: ifindexOf('veth0') }
      const taken = () => readFileSync('/proc/net/anycast6', 'utf8').includes('fd000000000000000000000000000077')
      const attempt = (option) => { try { setOption(socket, option, anycast) } catch (error) { return error.code } }
      console.log(taken())
