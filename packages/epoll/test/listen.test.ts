@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { getOption } from '@linux-sockets/native-core'
 import { IPV6_V6ONLY, SO_KEEPALIVE, SO_PROTOCOL, SO_REUSEADDR, SO_REUSEPORT } from '@linux-sockets/native-core/options'
-import { expectErrno, guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
+import {
+  expectErrno,
+  guardDescriptors,
+  needProgram,
+  skipUnless,
+  temporaryDirectory,
+  withFault,
+} from '@linux-sockets/testkit'
 import { expect, expectTypeOf, it } from 'vitest'
 import {
   type Connection,
@@ -106,6 +113,14 @@ it('ignores the options of TCP at a Unix address, and leaves no file when it fai
   reactor.close()
   expectErrno(() => listen(reactor, `${path}2`, echo), 'EBADF')
   expect(existsSync(`${path}2`)).toBe(false)
+})
+
+it.for(['listen', 'getsockname'])('leaves no file when %s fails', async (call, test) => {
+  skipUnless(test, needProgram('strace'))
+  using reactor = new Reactor()
+  const path = join(temporaryDirectory(), 'socket')
+  const { outcome } = await withFault(`${call}:error=ENOBUFS`, () => void listen(reactor, path, echo))
+  expect(existsSync(path)).toBe(outcome.status === 'fulfilled')
 })
 
 it('leaves nothing open when it fails', () => {
