@@ -15,12 +15,14 @@ import {
 } from '@linux-sockets/testkit'
 import { expect, expectTypeOf, it } from 'vitest'
 import {
+  type AddressFor,
   type Connection,
   type InetAddress,
   listen,
   Reactor,
   type Server,
   type Socket,
+  type SocketAddress,
   setOption,
   type UnixAddress,
 } from '../src/index.js'
@@ -52,6 +54,15 @@ it('knows the type of its addresses', () => {
     { state: () => 5, data: ({ peerName }) => expectTypeOf(peerName).toEqualTypeOf<UnixAddress | undefined>() },
   )
   expectTypeOf(unix).toEqualTypeOf<Server<number, UnixAddress>>()
+
+  expectTypeOf<AddressFor<'127.0.0.1:0'>>().toEqualTypeOf<InetAddress>()
+  expectTypeOf<AddressFor<`127.0.0.1:${number}`>>().toEqualTypeOf<InetAddress>()
+  expectTypeOf<AddressFor<'[fe80::1%eth0]:80'>>().toEqualTypeOf<InetAddress>()
+  for (const path of ['/run/x:1', './x', '../x', '@x:1'] as const) {
+    expectTypeOf<AddressFor<typeof path>>().toEqualTypeOf<UnixAddress>()
+  }
+  expectTypeOf<AddressFor<string>>().toEqualTypeOf<SocketAddress>()
+  expectTypeOf<AddressFor<Uint8Array>>().toEqualTypeOf<SocketAddress>()
 })
 
 it('sets the options of its socket before bind, by default as documented', () => {

@@ -458,7 +458,7 @@ describe('serve', () => {
     const stateless = dial(reactor, `[::1]:${server.address.port}`, {
       data: ({ state }) => expectTypeOf(state).toEqualTypeOf<undefined>(),
     })
-    expectTypeOf(stateless).toEqualTypeOf<Connection>()
+    expectTypeOf(stateless).toEqualTypeOf<Connection<undefined, InetAddress>>()
     expect([client.state, stateless.state]).toEqual([5, undefined])
     for (const connection of [client, stateless]) connection.abort()
     await server.drain({ timeout: 0 })
