@@ -123,6 +123,7 @@ it('ignores the options of TCP at a Unix address, and leaves no file when it fai
   expect(existsSync(path)).toBe(true)
   reactor.close()
   expectErrno(() => listen(reactor, `${path}2`, echo), 'EBADF')
+  expect(() => listen(reactor, `${path}2`, echo)).toThrow('(the reactor is closed)')
   expect(existsSync(`${path}2`)).toBe(false)
 })
 
@@ -142,4 +143,7 @@ it('leaves nothing open when it fails', () => {
   expect(() => listen(reactor, '127.0.0.1:0', echo, { prepare })).toThrow('from prepare')
   expectErrno(() => listen(reactor, '192.0.2.1:0', echo), 'EADDRNOTAVAIL')
   expect(() => listen(reactor, '127.0.0.1:0', echo, { idleTimeout: 0 })).toThrow(RangeError)
+  expect(() => listen(reactor, '127.0.0.1:0', echo, { highWaterMark: 1 << 26 })).toThrow(
+    'lowWaterMark ≤ highWaterMark ≤ maxQueuedBytes must hold, not 16777216 ≤ 67108864 ≤ 16777216',
+  )
 })
