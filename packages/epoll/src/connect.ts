@@ -34,8 +34,20 @@ export interface ConnectOptions extends ConnectionOptions {
   readonly protocol?: number | undefined
 }
 
-/** The type of both addresses of a connection to `To`; any address if `To` is text or bytes. */
-export type AddressFor<To> = To extends InetAddress ? InetAddress : To extends UnixAddress ? UnixAddress : SocketAddress
+/**
+ * The type of both addresses of a connection to `To`, an address or text that the compiler knows: `'127.0.0.1:80'`,
+ * `'@name'`. For any other text, and for bytes, any address.
+ */
+export type AddressFor<To> = To extends InetAddress
+  ? InetAddress
+  : To extends UnixAddress | UnixText
+    ? UnixAddress
+    : To extends InetText
+      ? InetAddress
+      : SocketAddress
+
+type UnixText = `@${string}` | `/${string}` | `./${string}` | `../${string}`
+type InetText = `${string}:${number}` | `[${string}]:${number}`
 
 /**
  * connect(2): opens a connection. The handler `open` is called when it is established; if that fails, `error` and then

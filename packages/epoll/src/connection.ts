@@ -97,7 +97,7 @@ export class LiveConnection<State, Address extends SocketAddress>
   begin(): this {
     try {
       this.state = this.#handlers.state?.(this as unknown as Connection<never, Address>) as State
-      if (this.#reactor.closed) throw new SystemError(errno.EBADF, 'epoll_ctl', 'the reactor is closed')
+      if (this.#reactor.closed) throw new SystemError(errno.EBADF, 'epoll_ctl', '(the reactor is closed)')
     } catch (error) {
       this.#registration.stop()
       throw error
@@ -262,7 +262,7 @@ export class LiveConnection<State, Address extends SocketAddress>
     checkStreamOptions(options)
     this.#refuseUnmade()
     if (this.#closed || this.#sender.ending) {
-      throw new SystemError(errno.EBADF, 'toStream', 'the connection has ended')
+      throw new SystemError(errno.EBADF, 'toStream', '(the connection has ended)')
     }
     if (this.connecting) throw new SystemError(errno.ENOTCONN, 'toStream')
     const pieces = this.#sender.pieces()
@@ -271,7 +271,7 @@ export class LiveConnection<State, Address extends SocketAddress>
     let socket: Socket<Address> | undefined
     let stream: SocketStream<Address>
     try {
-      if (this.#socket.closed) throw new SystemError(errno.EBADF, 'toStream', 'other code has closed the connection')
+      if (this.#socket.closed) throw new SystemError(errno.EBADF, 'toStream', '(other code has closed the connection)')
       socket = Socket.from(this.#socket)
       stream = new SocketStream(socket, { ...options, watch: this.#reactor.watch })
     } catch (error) {

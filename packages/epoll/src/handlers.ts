@@ -122,7 +122,10 @@ export interface Connection<State = undefined, Address extends SocketAddress = S
    * @throws TypeError, RangeError if an option is invalid; the connection then goes on
    */
   drain(options?: DrainOptions): Promise<void>
-  /** Closes at once: with a FIN if nothing is queued. If queued data is lost, the peer sees a reset. */
+  /**
+   * Closes at once: with a FIN if nothing is queued. If queued data is lost, the peer sees a reset, as it does if it has sent
+   * bytes that were not read.
+   */
   close(): void
   /** Closes at once, with a reset. */
   abort(): void

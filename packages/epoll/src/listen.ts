@@ -1,6 +1,7 @@
 import { unlinkSync } from 'node:fs'
 import {
   type AddressLike,
+  decodeAddress,
   encodeAddress,
   familyOf,
   Socket,
@@ -85,16 +86,16 @@ export function listen<State = undefined, To extends AddressLike | string = Addr
   checkServeOptions(serveOptions)
   policyOf(serveOptions, familyOf(sockaddr))
   const socket = open(familyOf(sockaddr), options)
-  let bound: SocketAddress | undefined
+  let bound = false
   try {
     prepare?.(socket)
     socket.bind(sockaddr)
-    bound = socket.localName
+    bound = true
     socket.listen(backlog)
     return new Server<State, AddressFor<To>>(reactor, socket as Socket<AddressFor<To>>, handlers, serveOptions)
   } catch (error) {
     closeQuietly(socket)
-    if (bound !== undefined) unlink(bound)
+    if (bound) unlink(decodeAddress(sockaddr))
     throw error
   }
 }

@@ -50,7 +50,8 @@ export function policyOf(options: ConnectionOptions, kind: AsFd | number): Polic
     if (!(value >= 0)) throw new RangeError(`${name} must not be negative`)
   }
   if (lowWaterMark > highWaterMark || highWaterMark > maxQueuedBytes) {
-    throw new RangeError('lowWaterMark ≤ highWaterMark ≤ maxQueuedBytes must hold')
+    const found = `${lowWaterMark} ≤ ${highWaterMark} ≤ ${maxQueuedBytes}`
+    throw new RangeError(`lowWaterMark ≤ highWaterMark ≤ maxQueuedBytes must hold, not ${found}`)
   }
   const limits = limitsOf(options)
   const family = typeof kind === 'number' ? kind : getOption(kind, SO_DOMAIN)

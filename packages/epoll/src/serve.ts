@@ -89,6 +89,8 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   #open = 0
   #paused = false
   #drained: Promise<void> | undefined
+  /** Whether the time that `drain` gave the connections is over. */
+  #expired = false
   #lastClosed: (() => void) | undefined
 
   /** Takes checked arguments; programs call `serve` or `listen`. */
@@ -112,9 +114,10 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
         return () => {
           try {
             connection.begin()
+            if (this.#expired) connection.abort()
           } catch (error) {
             closeQuietly(accepted)
-            throw error
+            if (!this.#endedWithReactor(error)) throw error
           }
         }
       },
@@ -125,7 +128,7 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
         return this.#watch
       },
     })
-    this.#accepting = this.#listener.run((begin) => {
+    const accepting = this.#listener.run((begin) => {
       try {
         begin()
       } finally {
@@ -133,12 +136,20 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
         if (reactor.closed) this.close()
       }
     })
+    this.#accepting = accepting.catch((error) => {
+      if (!this.#endedWithReactor(error)) throw error
+    })
     this.#accepting.catch((error: Error) => protect(() => ended(error)))
   }
 
-  /** The address that the socket listens on. */
+  /** The address that the socket listens on. @throws SystemError `EBADF` once the listening socket is closed */
   get address(): Address {
     return this.#listener.address
+  }
+
+  /** Whether the listening socket is closed: by `close` or `drain`, by an error, or with the reactor. */
+  get closed(): boolean {
+    return this.#listener.closed
   }
 
   /** The connections that are open now. */
@@ -164,6 +175,18 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   resume(): this {
     this.#paused = false
     this.#acceptOn()
+    return this
+  }
+
+  /** Keeps the process alive while the server accepts connections. This is the default. */
+  ref(): this {
+    this.#listener.ref()
+    return this
+  }
+
+  /** Lets the process end although the server accepts connections. Open connections keep it alive all the same. */
+  unref(): this {
+    this.#listener.unref()
     return this
   }
 
@@ -220,8 +243,15 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   }
 
   #abortAll(): void {
+    this.#expired = true
     for (const connection of this.#connections) protect(() => connection.abort())
     for (const stream of this.#streams) protect(() => stream.resetAndDestroy())
+  }
+
+  /** Whether an error says only that the reactor is closed. The server then ends as with `close`. */
+  #endedWithReactor(error: unknown): boolean {
+    const { code, syscall } = Object(error) as Partial<SystemError>
+    return this.#reactor.closed && code === 'EBADF' && syscall === 'epoll_ctl'
   }
 
   /** With EPOLLEXCLUSIVE only one waiter may be woken. If it does not accept, no other does, so stop watching. */

@@ -423,6 +423,29 @@ describe('a reactor that a handler closes', () => {
     expect(opened).toBe(1)
     await server.drain()
   })
+
+  it('while a state is made, ends the server without an exception, and no other handler is called', async () => {
+    const reactor = new Reactor()
+    const told: string[] = []
+    const server = serve(
+      reactor,
+      listening(),
+      {
+        state() {
+          reactor.close()
+          return undefined
+        },
+        open: () => told.push('open'),
+        data: () => {},
+        close: () => told.push('close'),
+      },
+      { ended: () => told.push('ended') },
+    )
+    const client = connect(portOf(server), '127.0.0.1').on('error', () => {})
+    await new Promise((resolve) => client.resume().once('close', resolve))
+    expect([told, server.closed, server.connections.size]).toEqual([[], true, 0])
+    await server.drain()
+  })
 })
 
 describe('connect', () => {

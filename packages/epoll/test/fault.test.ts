@@ -25,6 +25,7 @@ import {
   type ConnectionOptions,
   connect as dial,
   type Handlers,
+  listen,
   Reactor,
   serve,
 } from '../src/index.js'
@@ -207,6 +208,55 @@ describe('an accept that fails', () => {
     expect(server.statistics).toMatchObject({ accepted: 1, dropped: 1, errors: 0 })
     expect(told).toEqual([code, 'state', 'open', 'close'])
     await server.drain()
+  })
+
+  it.for(['ENOSPC', 'ENOMEM'])('in epoll_ctl, with %s, delays an exclusive server that resumes', async (code, test) => {
+    skipUnless(test, needProgram('strace'))
+    const reactor = new Reactor()
+    const told: string[] = []
+    const server = listen(
+      reactor,
+      '127.0.0.1:0',
+      { data: (connection, chunk) => void connection.write(chunk) },
+      { exclusive: true, delayed: (error) => told.push(error.code), ended: () => told.push('ended') },
+    )
+    const { port } = server.address as InetAddress
+    reactor.waker(() => {})
+    // Each change is two calls: the first ends the former registration.
+    const fault = `epoll_ctl:error=${code}:when=2`
+    for (const paused of [false, true]) {
+      if (paused) server.pause()
+      const { injected } = await withFault(fault, () => void (paused ? server.resume() : server.pause()))
+      expect(injected).toBe(1)
+      server.resume()
+      const client = connect(port, '127.0.0.1')
+      client.end('x')
+      expect(String(await buffer(client))).toBe('x')
+    }
+    expect(told).toEqual([code])
+
+    // Closing the reactor during the delay ends the server.
+    server.pause()
+    await withFault(fault, () => void server.resume())
+    reactor.close()
+    while (!server.closed) await setImmediate()
+    await server.drain()
+    expect(told).toEqual([code, code])
+  })
+
+  it('leaves a watch that does not take another descriptor of the same number for its own', async (test) => {
+    skipUnless(test, needProgram('strace'))
+    using reactor = new Reactor()
+    reactor.waker(() => {})
+    const [mine, peer] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    const { fd } = mine
+    const watching = reactor.watchExclusive(mine, EPOLLIN, () => {})
+    await withFault('epoll_ctl:error=ENOMEM:when=2', () => watching.modify(0))
+    mine.close()
+    const [other, end] = Socket.pair(AF_UNIX, SOCK_STREAM)
+    expect([other.fd, end.fd]).toContain(fd)
+    expectErrno(() => watching.modify(EPOLLIN), 'EBADF')
+    for (const socket of [peer, other, end]) socket.close()
   })
 
   it('to resume an exclusive watch is tried again by the next change', async (test) => {

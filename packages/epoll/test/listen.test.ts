@@ -5,15 +5,24 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { getOption } from '@linux-sockets/native-core'
 import { IPV6_V6ONLY, SO_KEEPALIVE, SO_PROTOCOL, SO_REUSEADDR, SO_REUSEPORT } from '@linux-sockets/native-core/options'
-import { expectErrno, guardDescriptors, temporaryDirectory } from '@linux-sockets/testkit'
+import {
+  expectErrno,
+  guardDescriptors,
+  needProgram,
+  skipUnless,
+  temporaryDirectory,
+  withFault,
+} from '@linux-sockets/testkit'
 import { expect, expectTypeOf, it } from 'vitest'
 import {
+  type AddressFor,
   type Connection,
   type InetAddress,
   listen,
   Reactor,
   type Server,
   type Socket,
+  type SocketAddress,
   setOption,
   type UnixAddress,
 } from '../src/index.js'
@@ -45,6 +54,15 @@ it('knows the type of its addresses', () => {
     { state: () => 5, data: ({ peerName }) => expectTypeOf(peerName).toEqualTypeOf<UnixAddress | undefined>() },
   )
   expectTypeOf(unix).toEqualTypeOf<Server<number, UnixAddress>>()
+
+  expectTypeOf<AddressFor<'127.0.0.1:0'>>().toEqualTypeOf<InetAddress>()
+  expectTypeOf<AddressFor<`127.0.0.1:${number}`>>().toEqualTypeOf<InetAddress>()
+  expectTypeOf<AddressFor<'[fe80::1%eth0]:80'>>().toEqualTypeOf<InetAddress>()
+  for (const path of ['/run/x:1', './x', '../x', '@x:1'] as const) {
+    expectTypeOf<AddressFor<typeof path>>().toEqualTypeOf<UnixAddress>()
+  }
+  expectTypeOf<AddressFor<string>>().toEqualTypeOf<SocketAddress>()
+  expectTypeOf<AddressFor<Uint8Array>>().toEqualTypeOf<SocketAddress>()
 })
 
 it('sets the options of its socket before bind, by default as documented', () => {
@@ -105,7 +123,16 @@ it('ignores the options of TCP at a Unix address, and leaves no file when it fai
   expect(existsSync(path)).toBe(true)
   reactor.close()
   expectErrno(() => listen(reactor, `${path}2`, echo), 'EBADF')
+  expect(() => listen(reactor, `${path}2`, echo)).toThrow('(the reactor is closed)')
   expect(existsSync(`${path}2`)).toBe(false)
+})
+
+it.for(['listen', 'getsockname'])('leaves no file when %s fails', async (call, test) => {
+  skipUnless(test, needProgram('strace'))
+  using reactor = new Reactor()
+  const path = join(temporaryDirectory(), 'socket')
+  const { outcome } = await withFault(`${call}:error=ENOBUFS`, () => void listen(reactor, path, echo))
+  expect(existsSync(path)).toBe(outcome.status === 'fulfilled')
 })
 
 it('leaves nothing open when it fails', () => {
@@ -116,4 +143,7 @@ it('leaves nothing open when it fails', () => {
   expect(() => listen(reactor, '127.0.0.1:0', echo, { prepare })).toThrow('from prepare')
   expectErrno(() => listen(reactor, '192.0.2.1:0', echo), 'EADDRNOTAVAIL')
   expect(() => listen(reactor, '127.0.0.1:0', echo, { idleTimeout: 0 })).toThrow(RangeError)
+  expect(() => listen(reactor, '127.0.0.1:0', echo, { highWaterMark: 1 << 26 })).toThrow(
+    'lowWaterMark ≤ highWaterMark ≤ maxQueuedBytes must hold, not 16777216 ≤ 67108864 ≤ 16777216',
+  )
 })

@@ -24,7 +24,14 @@ import {
 } from '@linux-sockets/native-core'
 import { AF_INET, AF_INET6, AF_UNIX, EPOLLEXCLUSIVE, EPOLLIN, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { IPV6_V6ONLY, SO_LINGER, SO_REUSEADDR } from '@linux-sockets/native-core/options'
-import { guardDescriptors, needProgram, runProgram, skipUnless, temporaryCertificate } from '@linux-sockets/testkit'
+import {
+  expectErrno,
+  guardDescriptors,
+  needProgram,
+  runProgram,
+  skipUnless,
+  temporaryCertificate,
+} from '@linux-sockets/testkit'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   adopt,
@@ -138,6 +145,42 @@ describe('serve', () => {
     await closed
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
     reactor.close()
+  })
+
+  it('also resets the connection whose state is made while drain is called with a timeout of 0', async () => {
+    using reactor = new Reactor()
+    const told: string[] = []
+    let drained: Promise<void> | undefined
+    const server = serve(reactor, listening(), {
+      state() {
+        drained = server.drain({ timeout: 0 })
+      },
+      open: () => told.push('open'),
+      data: () => {},
+      close: () => told.push('close'),
+    })
+    const client = connect(server.address.port, '127.0.0.1')
+    expect(((await once(client, 'error'))[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
+    await drained
+    expect(told).toEqual(['open', 'close'])
+  })
+
+  it.each([
+    ['', 'waiting'],
+    ['server.unref()', ''],
+    ['server.unref().ref()', 'waiting'],
+    ['server.ref().unref()', ''],
+  ])('keeps the process alive while it is referenced: %s', async (code, said) => {
+    const script = `
+      import { listen, Reactor } from '@linux-sockets/epoll'
+      const server = listen(new Reactor(), '127.0.0.1:0', { data() {} })
+      ${code}
+      setTimeout(() => {
+        console.log('waiting')
+        server.close()
+      }, 1000).unref()`
+    const program = runProgram(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect((await program).trim()).toBe(said)
   })
 
   it('takes handlers that are methods of a class', async () => {
@@ -316,6 +359,8 @@ describe('serve', () => {
       expect(closing.pause().resume()).toBe(server)
     }
     server.close()
+    expect(server.closed).toBe(true)
+    expectErrno(() => server.address, 'EBADF')
     const refused = connect(port, '127.0.0.1')
     expect(((await once(refused, 'error'))[0] as NodeJS.ErrnoException).code).toBe('ECONNREFUSED')
     client.write('still here')
@@ -413,7 +458,7 @@ describe('serve', () => {
     const stateless = dial(reactor, `[::1]:${server.address.port}`, {
       data: ({ state }) => expectTypeOf(state).toEqualTypeOf<undefined>(),
     })
-    expectTypeOf(stateless).toEqualTypeOf<Connection>()
+    expectTypeOf(stateless).toEqualTypeOf<Connection<undefined, InetAddress>>()
     expect([client.state, stateless.state]).toEqual([5, undefined])
     for (const connection of [client, stateless]) connection.abort()
     await server.drain({ timeout: 0 })

@@ -276,8 +276,11 @@ class Watcher extends AsyncResource implements Watch {
   #arm(): void {
     const watched = this.#watched
     const wanted = watched.wanted()
-    if (!this.#list.holds(watched)) this.#list.add(watched, wanted)
-    else if (wanted !== watched.armed) this.#list.modify(watched, wanted)
+    if (!this.#list.holds(watched)) {
+      // The list did not see whether the owner has closed the descriptor, and the number may be another one's by now.
+      watched.fd = fdOf(this.target, 'target')
+      this.#list.add(watched, wanted)
+    } else if (wanted !== watched.armed) this.#list.modify(watched, wanted)
   }
 }
 

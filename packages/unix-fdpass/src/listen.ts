@@ -1,5 +1,5 @@
 import { unlinkSync } from 'node:fs'
-import { Socket, type UnixAddress } from '@linux-sockets/native-core'
+import { decodeAddress, Socket, type SocketAddress, type UnixAddress } from '@linux-sockets/native-core'
 import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
   checkFunction,
@@ -51,25 +51,28 @@ export function listen(address: UnixAddress | string, options: ListenOptions = {
   checkListenerOptions(serverOptions)
   if (serverOptions.stream !== undefined) checkStreamOptions(serverOptions.stream, 'stream')
   const socket = Socket.open(AF_UNIX, SOCK_STREAM)
-  let bound: UnixAddress | undefined
+  let bound = false
   try {
     prepare?.(socket)
     socket.bind(sockaddr)
-    bound = socket.localName
+    bound = true
     socket.listen(backlog)
     return new Server(socket, serverOptions)
   } catch (error) {
     closeQuietly(socket)
-    // Nothing listens at the file, and it would make the next bind(2) fail.
-    if (bound !== undefined && 'path' in bound) {
-      const { path } = bound
-      orUndefined(() => unlinkSync(typeof path === 'string' ? path : Buffer.from(path)))
-    }
+    if (bound) unlink(decodeAddress(sockaddr))
     throw error
   }
 }
 
 /** A `Listener` for Unix sockets, returned by `listen`, that keeps a set of the connections it has accepted. */
 export class Server extends StreamServer<UnixAddress> {}
+
+/** Removes the file of a socket at which nothing listens: it would make the next bind(2) fail. */
+function unlink(address: SocketAddress): void {
+  if (!('path' in address)) return
+  const { path } = address
+  orUndefined(() => unlinkSync(typeof path === 'string' ? path : Buffer.from(path)))
+}
 
 const OPTIONS: NamesOf<ListenOptions> = { ...SERVER_OPTIONS, backlog: true, prepare: true }

@@ -21,7 +21,7 @@ const SAMPLE = 240
 /** The number of calls that fail in a row from the first one on: some calls are retried after a while more than once. */
 const ROW = 5
 /** Programs without EAGAIN faults: after an EAGAIN that the kernel did not return, no edge follows. */
-const byEdges = ['reactor', 'reactor that runs']
+const byEdges = ['reactor', 'reactor that runs', 'exclusive server']
 const RUNNING = 2
 
 interface Case {

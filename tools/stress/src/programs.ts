@@ -12,6 +12,7 @@ import {
   EpollEvents,
   listen as listenOn,
   Reactor,
+  type ServeOptions,
 } from '@linux-sockets/epoll'
 import {
   dup,
@@ -114,6 +115,10 @@ export const programs: Readonly<Record<string, Program>> = {
 
   async 'reactor that runs'(tell) {
     await withReactor(tell, (reactor) => reactor.run().catch(tell))
+  },
+
+  async 'exclusive server'(tell) {
+    await withReactor(tell, () => {}, { exclusive: true, maxConnections: 1 })
   },
 
   async datagrams(tell) {
@@ -461,7 +466,7 @@ function echo(stream: SocketStream, tell: Tell): void {
   pipeline(stream, stream).catch(tell)
 }
 
-async function withReactor(tell: Tell, begin: (reactor: Reactor) => void): Promise<void> {
+async function withReactor(tell: Tell, begin: (reactor: Reactor) => void, options: ServeOptions = {}): Promise<void> {
   const reactor = new Reactor()
   try {
     const server = listenOn(
@@ -474,7 +479,7 @@ async function withReactor(tell: Tell, begin: (reactor: Reactor) => void): Promi
         drain: (connection) => connection.resume(),
         error: (_, error) => tell(error),
       },
-      { delayed: tell, ended: tell },
+      { ...options, delayed: tell, ended: tell },
     )
     begin(reactor)
     for (let round = 0; round < 2; round++) {

@@ -67,7 +67,7 @@ export class InterestList {
 
   /** @throws SystemError `EEXIST`, `EPERM`, `EBADF`, `ELOOP`, `ENOSPC`, `ENOMEM`; without an instance also `EMFILE`, `ENFILE` */
   add(interest: Interest, events: number): void {
-    if (this.#closed) throw fail(-errno.EBADF, 'epoll_ctl')
+    if (this.#closed) throw fail(-errno.EBADF, 'epoll_ctl', '(the reactor is closed)')
     this.#instance ??= this.#open()
     interest.generation = this.#generation = (this.#generation + 1) >>> 0
     interest.armed = events

@@ -119,11 +119,10 @@ export class Acceptor {
    * otherwise ends.
    */
   refuse(error: unknown): void {
-    const isLimit = error instanceof SystemError && limits.has(error.code)
     if (this.#closed) {
       // The taker has closed the acceptor meanwhile, and there is nothing left to end with the error.
-      if (!isLimit) throw error
-    } else if (isLimit) {
+      if (!isLimit(error)) throw error
+    } else if (isLimit(error)) {
       this.#statistics.dropped++
       this.#backOff(error)
     } else {
@@ -165,12 +164,11 @@ export class Acceptor {
     this.#taker.ended(failure)
   }
 
-  /** Changes what is watched for; if other code has closed the socket, this ends the listener. */
   #update(watch: Watch, events: number): void {
     try {
       watch.modify(events)
     } catch (error) {
-      this.#end(error as Error)
+      this.#notWatched(error)
     }
   }
 
@@ -180,8 +178,15 @@ export class Acceptor {
       source.watch = this.#watchFor(source, EPOLLIN)
       if (!this.#referenced) source.watch.unref()
     } catch (error) {
-      this.#end(error as Error)
+      this.#notWatched(error)
     }
+  }
+
+  /** Handles an error of a watch: EBADF if other code has closed the socket, or a limit of epoll. */
+  #notWatched(error: unknown): void {
+    if (!isLimit(error)) this.#end(error as Error)
+    // Otherwise nothing is to be watched, or the next try is near.
+    else if (this.#wanted) this.#backOff(error)
   }
 
   #watchFor(source: Source, events: number): Watch {
@@ -308,6 +313,10 @@ const LONGEST_DELAY = 1000
 
 /** Limits that may be gone at a later try. ENOSPC comes from epoll, for `fs.epoll.max_user_watches`. */
 const limits: ReadonlySet<string> = new Set<ErrnoName>(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ENOSPC'])
+
+function isLimit(error: unknown): error is SystemError {
+  return error instanceof SystemError && limits.has(error.code)
+}
 
 /** The listening socket is gone, or is no listening socket: a later try would fail as well. */
 const listenerErrors: ReadonlySet<string> = new Set<ErrnoName>(['EBADF', 'EINVAL', 'ENOTSOCK', 'EFAULT'])

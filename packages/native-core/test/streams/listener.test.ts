@@ -317,6 +317,45 @@ describe('run', () => {
     expect(JSON.parse(stdout)).toEqual({ accepted: 1, dropped: 4, errors: 0, codes: ['ENOSPC'], delays: backoff(4) })
   })
 
+  it('is put off, with growing delays, while epoll has no room for the socket', async () => {
+    const { stdout, stderr } = await runModule(`
+      import { watch } from './everything.js'
+      ${listening}
+      let missing = 3
+      const full = (events) => {
+        if (events !== 0 && missing-- > 0) throw new SystemError(errno.ENOSPC, 'epoll_ctl')
+      }
+      const rare = new Listener(Socket.from(dup(listener)), {
+        delayed: ({ code }) => codes.add(code),
+        watch(target, events, callback, options) {
+          full(events)
+          const watching = watch(target, events, callback, options)
+          const { modify } = watching
+          watching.modify = (events) => {
+            full(events)
+            modify.call(watching, events)
+          }
+          return watching
+        },
+      })
+      const got = []
+      rare.run((socket) => got.push(socket))
+      net.connect(port, '127.0.0.1')
+      while (got.length < 1) await turn()
+      // While it is paused, it rests as soon as a connection waits.
+      rare.pause()
+      net.connect(port, '127.0.0.1')
+      for (let i = 0; i < 10; i++) await turn()
+      missing = 2
+      rare.resume()
+      while (got.length < 2) await turn()
+      console.log(JSON.stringify({ ...rare.statistics, codes: [...codes], delays }))
+      process.exit()`)
+    expect(stderr).toBe('')
+    const expected = { accepted: 2, dropped: 0, errors: 0, codes: ['ENOSPC'], delays: [...backoff(3), ...backoff(2)] }
+    expect(JSON.parse(stdout)).toEqual(expected)
+  })
+
   it('is closed by a wrap that meets a limit and closes it', async () => {
     const listener: Listener = listen({
       wrap(): Socket {
