@@ -42,6 +42,7 @@ export {
   SystemError,
   setOption,
   type UnixAddress,
+  type WatchFunction,
 } from '@linux-sockets/native-core'
 export {
   AF_INET,
@@ -62,7 +63,8 @@ export {
   SOCK_STREAM,
 } from '@linux-sockets/native-core/constants'
 export type { DrainOptions } from '@linux-sockets/native-core/internal'
-export type { SocketStream } from '@linux-sockets/native-core/streams'
+export { SO_KEEPALIVE, SO_LINGER, SO_RCVBUF, SO_SNDBUF } from '@linux-sockets/native-core/options'
+export { type ListenerStatistics, SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 export { adopt } from './adopt.js'
 export { type AddressFor, type ConnectOptions, connect } from './connect.js'
 export type { Timeouts } from './deadline.js'

@@ -88,7 +88,9 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
   /** The number of connections, and of streams that were made of them. */
   #open = 0
   #paused = false
-  #drained: Promise<void> | undefined
+  #drained: Promise<number> | undefined
+  /** The number of connections and streams that `drain` has reset. */
+  #resets = 0
   /** Whether the time that `drain` gave the connections is over. */
   #expired = false
   #lastClosed: (() => void) | undefined
@@ -114,7 +116,7 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
         return () => {
           try {
             connection.begin()
-            if (this.#expired) connection.abort()
+            if (this.#expired) this.#abort(connection)
           } catch (error) {
             closeQuietly(accepted)
             if (!this.#endedWithReactor(error)) throw error
@@ -197,11 +199,11 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
 
   /**
    * Closes the listening socket, and waits until all connections are closed, and all streams that were made of connections.
-   * Those that are still open after `timeout` are reset; with 0, all of them at once. The promise is rejected if an error has
-   * ended the accepting before; the rejection need not be handled, because the option `ended` was called with the error.
+   * Those that are still open after `timeout` are reset; with 0, all of them at once. The promise is fulfilled with the number
+   * of resets. It is rejected if an error has ended the accepting before; the rejection need not be handled, because the option `ended` was called with the error.
    * @throws TypeError, RangeError if an option is invalid; the server then goes on
    */
-  drain(options: DrainOptions = {}): Promise<void> {
+  drain(options: DrainOptions = {}): Promise<number> {
     checkDrainOptions(options)
     const { timeout } = options
     this.#drained ??= this.#drain()
@@ -244,8 +246,16 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
 
   #abortAll(): void {
     this.#expired = true
-    for (const connection of this.#connections) protect(() => connection.abort())
-    for (const stream of this.#streams) protect(() => stream.resetAndDestroy())
+    for (const connection of this.#connections) this.#abort(connection)
+    for (const stream of this.#streams) {
+      if (!stream.destroyed) this.#resets++
+      protect(() => stream.resetAndDestroy())
+    }
+  }
+
+  #abort(connection: Connection<State, Address>): void {
+    if (!connection.closed) this.#resets++
+    protect(() => connection.abort())
   }
 
   /** Whether an error says only that the reactor is closed. The server then ends as with `close`. */
@@ -266,7 +276,7 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
     else if (!this.#paused && this.#open < this.#maxConnections && !this.#listener.closed) this.#listener.resume()
   }
 
-  async #drain(): Promise<void> {
+  async #drain(): Promise<number> {
     this.close()
     try {
       await this.#accepting
@@ -277,6 +287,7 @@ export class Server<State = undefined, Address extends SocketAddress = SocketAdd
         })
       }
     }
+    return this.#resets
   }
 }
 

@@ -59,7 +59,7 @@ async function clientsOf(server: Server): Promise<{ clients: NetSocket[]; gone: 
 }
 
 describe('with a descriptor that other code has closed', () => {
-  const endings: [string, (server: Server, reactor: Reactor) => Promise<void> | void][] = [
+  const endings: [string, (server: Server, reactor: Reactor) => unknown][] = [
     ['server.drain({ timeout })', (server) => server.drain({ timeout: 1 })],
     ['server.drain({ timeout: 0 })', (server) => server.drain({ timeout: 0 })],
     ['reactor.close()', (_server, reactor) => reactor.close()],

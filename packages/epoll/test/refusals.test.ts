@@ -1,6 +1,7 @@
 import * as core from '@linux-sockets/native-core'
 import { Socket } from '@linux-sockets/native-core'
 import { EPOLLIN } from '@linux-sockets/native-core/constants'
+import * as streams from '@linux-sockets/native-core/streams'
 import {
   guardDescriptors,
   optionRefusals,
@@ -293,5 +294,5 @@ testRefusals(
     ],
     wake: refusalsOf(descriptors, (waker) => wake(waker), /^waker must be/),
   },
-  [core],
+  [core, streams],
 )

@@ -98,7 +98,7 @@ describe('serve', () => {
     // The second connection waits, and the listener is no longer watched for it.
     while (server.connections.size === 0 || (eventsOf(socket.fd) & EPOLLIN) !== 0) await setImmediate()
     reactor.close()
-    await server.drain()
+    expect(await server.drain()).toBe(0)
     expect(server.connections.size).toBe(0)
     for (const client of clients) client.destroy()
     await Promise.all(closed)
@@ -141,8 +141,7 @@ describe('serve', () => {
     expect(((await once(refused, 'error'))[0] as NodeJS.ErrnoException).code).toBe('ECONNREFUSED')
 
     const reset = once(client, 'error')
-    await server.drain({ timeout: 0 })
-    await closed
+    expect([await server.drain({ timeout: 0 }), await closed]).toEqual([1, 1])
     expect(((await reset)[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
     reactor.close()
   })
@@ -150,7 +149,7 @@ describe('serve', () => {
   it('also resets the connection whose state is made while drain is called with a timeout of 0', async () => {
     using reactor = new Reactor()
     const told: string[] = []
-    let drained: Promise<void> | undefined
+    let drained: Promise<number> | undefined
     const server = serve(reactor, listening(), {
       state() {
         drained = server.drain({ timeout: 0 })
@@ -161,7 +160,7 @@ describe('serve', () => {
     })
     const client = connect(server.address.port, '127.0.0.1')
     expect(((await once(client, 'error'))[0] as NodeJS.ErrnoException).code).toBe('ECONNRESET')
-    await drained
+    expect(await drained).toBe(1)
     expect(told).toEqual(['open', 'close'])
   })
 
