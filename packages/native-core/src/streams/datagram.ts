@@ -51,7 +51,8 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
   readonly #outbox: Outbox
   readonly #errors: ErrorQueue<Address>
   readonly #ignoreSignal: (() => void) | undefined
-  #stopLimit: (() => void) | undefined
+  /** Keeps the process alive even after `unref`, so that the promise of `drain` settles. */
+  #limit: NodeJS.Timeout | undefined
 
   /**
    * Takes over the socket and makes it non-blocking, which every other holder of its open file sees. Receives at once if
@@ -79,6 +80,7 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
     this.socket = socket
     this.#watched = new WatchedSocket(socket, handlers.datagram === undefined ? 0 : READ, {
       ready: (events) => this.#ready(events),
+      turn: () => this.#turn(),
       error: (error, failed) => handlers.error(error, failed),
       lost: (error) => this.#end(error),
     })
@@ -177,7 +179,7 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
    * Stops receiving, and closes the socket once all queued datagrams are sent. Later calls of `send` throw. After `timeout`
    * **milliseconds**, 0 … 2³¹ − 1, the channel closes all the same: the datagrams that are left are lost, and the promise
    * rejects with `ETIMEDOUT`. It rejects as `flush` does if the channel is closed before. Without a timeout there is no limit.
-   * A second call may set another timeout.
+   * A second call may set another timeout. The timeout keeps the process alive, even after `unref`.
    * @throws TypeError, RangeError for invalid options; the channel then goes on
    */
   async drain(options: { readonly timeout?: number | undefined } = {}): Promise<void> {
@@ -188,8 +190,8 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
     this.#inbox.end()
     this.#outbox.finish()
     if (timeout !== undefined) {
-      this.#stopLimit?.()
-      this.#stopLimit = this.#watched.after(timeout, () => this.#giveUp(timeout))
+      clearTimeout(this.#limit)
+      this.#limit = setTimeout(() => this.#giveUp(timeout), timeout)
     }
     await this.flush()
     this.#end()
@@ -206,9 +208,19 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
   }
 
   #ready(events: number): void {
-    if ((events & EPOLLERR) !== 0) this.#errors.take()
+    const areErrorsTaken = (events & EPOLLERR) === 0 || this.#errors.take()
+    if ((events & EPOLLHUP) !== 0) {
+      // The watch must last until all errors are taken. The kernel then reports the hang-up again.
+      if (!areErrorsTaken) return
+      this.#watched.hangUp()
+    }
     if ((events & (EPOLLOUT | EPOLLHUP)) !== 0) this.#outbox.ready()
     this.#inbox.ready(events)
+  }
+
+  #turn(): void {
+    if (this.#watched.hungUp) this.#outbox.ready()
+    this.#inbox.read()
   }
 
   #giveUp(timeout: number): void {
@@ -220,6 +232,7 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
   #end(reason?: unknown): void {
     if (this.closed) return
     this.#ignoreSignal?.()
+    clearTimeout(this.#limit)
     this.#watched.close()
     this.#inbox.end(reason)
     this.#outbox.close(reason)

@@ -243,6 +243,27 @@ print('done')`,
     expect(got).toEqual(['a', 'b', 'c', 'd', 'e'])
   })
 
+  it('leaves the watch alone when it is paused and resumed during a batch', async () => {
+    const got: number[] = []
+    const [a, b] = unixPair()
+    const { channel } = open(a, {
+      datagram({ data }) {
+        got.push(data.readInt32LE())
+        if (got.length !== 2) return
+        // The turn that `resume` asks for comes while the channel is paused again.
+        channel.pause().resume().pause()
+        setImmediate(() => channel.resume())
+      },
+    })
+    const control = vi.spyOn(native, 'epoll_ctl')
+    onTestFinished(() => control.mockRestore())
+    for (let i = 0; i < 4; i++) b.send(int32(i))
+    await until(() => got.length === 4)
+    await turn()
+    expect(got).toEqual(numbers(4))
+    expect(control.mock.calls.filter(([, , fd]) => fd === a.fd)).toEqual([])
+  })
+
   it('stops during a batch when it is closed', async () => {
     const got: string[] = []
     const { channel, address } = listen({
@@ -284,6 +305,56 @@ print('done')`,
     channel.resume()
     await until(() => ended > 0)
     expect(got).toEqual(['last'])
+  })
+})
+
+describe('a handler that throws at a hang-up', () => {
+  const unix = `
+    const [socket, peer] = Socket.pair(AF_UNIX, SOCK_DGRAM)
+    for (let i = 0; i < 3; i++) peer.send(Buffer.from('last'))
+    const channel = new DatagramChannel(socket, handlers, { budget })
+    while (channel.send(Buffer.alloc(1000))) {}
+    channel.send(Buffer.alloc(1000))`
+  const udp = `
+    const [socket, dead] = [0, 1].map(() => Socket.open(AF_INET, SOCK_DGRAM))
+    for (const each of [socket, dead]) each.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+    socket.connect(dead.localName)
+    dead.close()
+    setOption(socket, IP_RECVERR, true)
+    const channel = new DatagramChannel(socket, handlers, { budget })
+    for (let i = 0; i < 3; i++) channel.send(Buffer.from('lost'))`
+
+  it.each([
+    ['datagram', 'unix', 'handler', { datagram: 3, drain: 1, error: 2, end: 1 }],
+    ['drain', 'unix', 'handler', { datagram: 3, drain: 1, error: 2, end: 1 }],
+    ['drain', 'unix', 'iterator', { datagram: 3, drain: 1, error: 2, end: 1 }],
+    ['error', 'unix', 'handler', { datagram: 3, drain: 1, error: 2, end: 1 }],
+    ['error', 'udp', 'handler', { errorQueue: 3, error: expect.any(Number), end: 1 }],
+    ['errorQueue', 'udp', 'handler', { errorQueue: 3, error: expect.any(Number), end: 1 }],
+    ['errorQueue', 'udp', 'iterator', { errorQueue: 3, error: expect.any(Number), end: 1 }],
+    ['end', 'unix', 'handler', { datagram: 3, drain: 1, error: 2, end: 1 }],
+  ])('does not disturb the others: %s, %s, %s', async (thrower, kind, reader, calls) => {
+    for (const budget of [1, 256]) {
+      const { code, stdout, stderr } = await runModule(`
+        import { AF_INET, AF_UNIX, DatagramChannel, IP_RECVERR, SHUT_RDWR, setOption, SOCK_DGRAM, Socket } from './everything.js'
+        const calls = {}
+        let uncaught = 0
+        process.on('uncaughtException', () => uncaught++)
+        const handler = (name) => () => {
+          calls[name] = (calls[name] ?? 0) + 1
+          if (name === '${thrower}') throw new Error(name)
+        }
+        const handlers = Object.fromEntries(['drain', 'end', 'error', 'errorQueue'].map((name) => [name, handler(name)]))
+        if ('${reader}' === 'handler') handlers.datagram = handler('datagram')
+        const budget = ${budget}
+        ${kind === 'unix' ? unix : udp}
+        socket.shutdown(SHUT_RDWR)
+        if ('${reader}' === 'iterator') for await (const _ of channel) calls.datagram = (calls.datagram ?? 0) + 1
+        process.on('exit', () => console.log(JSON.stringify({ calls, uncaught })))`)
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      const found = JSON.parse(stdout)
+      expect(found).toEqual({ calls, uncaught: found.calls[thrower] })
+    }
   })
 })
 
@@ -426,6 +497,18 @@ describe('errors', () => {
     const [message, data] = messages[0] as [IncomingMessage, string]
     expect(data).toBe('whither')
     expect(message).toMatchObject({ address, flags: MSG_ERRQUEUE, control: [{ level: IPPROTO_IP, type: IP_RECVERR }] })
+  })
+
+  it('empties the error queue also after a hang-up', async () => {
+    let ended = 0
+    const { socket } = deadPort()
+    setOptionInt(socket, IPPROTO_IP, IP_RECVERR, 1)
+    const { channel } = open(socket, { datagram() {}, end: () => void ended++ }, { budget: 1 })
+    for (let i = 0; i < 3; i++) channel.send(Buffer.from('x'))
+    socket.shutdown(SHUT_RDWR)
+    await until(() => channel.statistics.errorQueue === 3)
+    await expectRest()
+    expect(ended).toBe(1)
   })
 
   it('never takes a datagram for an error of a Unix socket', async () => {
@@ -1091,6 +1174,17 @@ describe('closing', () => {
     await drained
     expect(channel.closed).toBe(true)
     expect(timers()).toBeLessThanOrEqual(before)
+  })
+
+  it('keeps the process alive until the timeout of drain, even after unref', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      import { AF_UNIX, DatagramChannel, SOCK_DGRAM, Socket } from './everything.js'
+      const [socket, peer] = Socket.pair(AF_UNIX, SOCK_DGRAM)
+      const channel = new DatagramChannel(socket, { error: console.error }).unref()
+      while (channel.send(Buffer.alloc(1000))) {}
+      await channel.drain({ timeout: 20 }).catch((error) => console.log(error.code))
+      peer.close()`)
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'ETIMEDOUT\n', stderr: '' })
   })
 
   it('closes by its signal, with its reason', async () => {

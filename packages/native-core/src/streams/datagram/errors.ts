@@ -1,7 +1,6 @@
 // The error queue of a channel's socket (`MSG_ERRQUEUE`), and its pending error (`SO_ERROR`).
 //
-// Invariant: after `take`, either both are empty, or as many messages were taken as the budget allows and the kernel reports
-// EPOLLERR again. Unread, they would make it report EPOLLERR forever, so they are also taken without a handler for them.
+// Unread, both would make the kernel report EPOLLERR forever, so they are also taken without a handler for them.
 import type { SocketAddress } from '../../address.js'
 import { AF_INET, AF_INET6, AF_PACKET, MSG_ERRQUEUE } from '../../constants.js'
 import { SystemError } from '../../error.js'
@@ -31,19 +30,23 @@ export class ErrorQueue<Address extends SocketAddress> {
     return this.#taken
   }
 
-  /** Reports the pending error, and passes the messages of the queue to their handler. */
-  take(): void {
+  /**
+   * Reports the pending error, and passes the messages of the queue to their handler. Returns false if the budget is used up:
+   * more messages may be left, for which the kernel reports `EPOLLERR` again.
+   */
+  take(): boolean {
     const watched = this.#watched
     const pending = watched.ask(() => getOption(watched.socket, SO_ERROR))
     if (pending) watched.report(new SystemError(pending, 'recvmmsg'))
-    if (!this.#exists) return
+    if (!this.#exists) return true
     const options = { control: errorControl, address: true, flags: MSG_ERRQUEUE }
     for (let left = this.#budget; left > 0 && !watched.closed; left--) {
       const message = watched.ask(() => recvMessage(watched.socket, errorData, options))
-      if (!message) return
+      if (!message) return true
       this.#taken++
-      this.#handlers.errorQueue?.(message, errorData.subarray(0, message.length))
+      watched.call(() => this.#handlers.errorQueue?.(message, errorData.subarray(0, message.length)))
     }
+    return false
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // Invariant: the kernel is asked for datagrams only while one is wanted and all earlier ones are delivered, so at most one
 // batch waits here: its messages #at … #count − 1. Each is delivered once, in the order of arrival, or dropped when the inbox
-// ends. While a datagram is wanted, exactly one thing brings it: the watch (EPOLLIN), a turn, or the timer of a rest.
+// ends. While a datagram is wanted, the watch (EPOLLIN), a turn, or the timer of a rest will bring it. A turn and the watch may
+// both be due: the second finds what the first has left.
 import type { SocketAddress } from '../../address.js'
 import type { ReceiveBatch } from '../../batch.js'
 import { EPOLLHUP, EPOLLIN, EPOLLRDHUP, MSG_CTRUNC, MSG_TRUNC, SOCK_SEQPACKET } from '../../constants.js'
@@ -73,7 +74,7 @@ export class Inbox<Address extends SocketAddress> {
 
   ready(events: number): void {
     if ((events & (EPOLLRDHUP | EPOLLHUP)) !== 0) this.#readClosed = true
-    if (this.#isWanted) this.#read()
+    if (this.#isWanted) this.read()
     else if ((events & READ) !== 0) this.#watched.unwant(READ)
   }
 
@@ -113,7 +114,8 @@ export class Inbox<Address extends SocketAddress> {
     })
   }
 
-  #read(): void {
+  /** Delivers what is left of the batch, then receives, as long as datagrams are wanted and the budget lasts. */
+  read(): void {
     let budget = this.#budget
     let drained = false
     try {

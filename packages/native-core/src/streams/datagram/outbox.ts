@@ -1,9 +1,10 @@
 // Sends the datagrams of a channel: at once, or from a bounded queue when the kernel doesn't take them.
 //
 // Invariant: datagrams leave in the order of `send`, which therefore sends nothing itself while the queue holds any. The
-// first entries of the queue are those in #outgoing, in the same order. While the queue isn't empty, exactly one thing goes
-// on with it: the watch (EPOLLOUT), a turn, or the timer. Each datagram of the queue is counted as sent, reported as failed,
-// or given up by `close`; then it leaves the queue, and its duplicated descriptors are closed.
+// first entries of the queue are those in #outgoing, in the same order. While the queue isn't empty, the watch
+// (EPOLLOUT), a turn, or the timer will call `ready`; a turn may come before the timer, and then stops it. Each datagram of the
+// queue is counted as sent, reported as failed, or given up by `close`; then it leaves the queue, and its duplicated descriptors
+// are closed.
 import { type AddressLike, encodeAddress } from '../../address.js'
 import { checkBytes, checkObject } from '../../argument.js'
 import { SendBatch } from '../../batch.js'
@@ -209,7 +210,7 @@ export class Outbox {
     const done = this.#flushes.filter(({ mark }) => mark <= this.#left)
     this.#flushes = this.#flushes.filter(({ mark }) => mark > this.#left)
     for (const { resolve } of done) resolve()
-    if (this.#queue.length === 0 && !this.#finished) this.#handlers.drain?.()
+    if (this.#queue.length === 0 && !this.#finished) this.#watched.call(() => this.#handlers.drain?.())
   }
 
   #countSent(bytes: number): void {

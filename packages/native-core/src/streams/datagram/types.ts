@@ -50,11 +50,14 @@ export interface FailedDatagram {
   readonly address: AddressLike | undefined
 }
 
-/** The functions that a `DatagramChannel` calls, always from the event loop and in the async context that made the channel. */
+/**
+ * The functions that a `DatagramChannel` calls, always from the event loop and in the async context that made the channel. An
+ * exception that one of them throws is uncaught, and the channel goes on.
+ */
 export interface DatagramHandlers<Address extends SocketAddress = SocketAddress> {
   /**
-   * Called with each datagram. Without it, datagrams are read by iterating over the channel. An exception that it throws is
-   * uncaught; the following datagrams are still delivered.
+   * Called with each datagram. Without it, datagrams are read by iterating over the channel. If it throws, the following
+   * datagrams are still delivered.
    */
   datagram?(datagram: DatagramView<Address>): void
   /**

@@ -3,11 +3,10 @@
 //
 // Invariant: as long as it is open, the socket is watched, or has hung up and gets turns when `want` asks for them; and the
 // process stays alive unless `unref` was called. From `close` on there are no events, turns and timers, and the descriptor
-// has been closed, or released if other code had closed it before. All calls run in the async context that made the channel;
-// errors are reported after the current work, never during it.
+// has been closed, or released if other code had closed it before. Events, turns, timers and the handlers run
+// in the async context that made the channel. Errors are reported after the current work, never during it.
 import { AsyncResource } from 'node:async_hooks'
 import type { SocketAddress } from '../../address.js'
-import { EPOLLHUP, EPOLLIN, EPOLLOUT } from '../../constants.js'
 import { errno } from '../../errno.js'
 import { SystemError } from '../../error.js'
 import { closeQuietly, setNonBlocking } from '../../fd.js'
@@ -22,9 +21,14 @@ import type { FailedDatagram } from './types.js'
 export interface WatchedCalls {
   /** The socket is ready for some of these events. */
   ready(events: number): void
+  /** A turn that `want` or `takeTurn` has asked for. */
+  turn(): void
   /** The handler of the channel. */
   error(error: SystemError, failed?: FailedDatagram): void
-  /** Other code has closed the socket, and `error` was called. Must call `close`. */
+  /**
+   * Other code has closed the socket, and `error` will be called. Must call `close`. Unlike the others, it runs during the
+   * call that noticed it, in the async context of that call's caller.
+   */
   lost(error: SystemError): void
 }
 
@@ -51,16 +55,22 @@ export class WatchedSocket<Address extends SocketAddress = SocketAddress> {
     this.domain = getOption(socket, SO_DOMAIN)
     this.type = getOption(socket, SO_TYPE)
     setNonBlocking(socket)
-    this.#watch = watch(socket, events, (came) => this.#ready(came), { ended: () => this.#lose('epoll_wait') })
+    this.#watch = watch(socket, events, (came) => calls.ready(came), { ended: () => this.#lose('epoll_wait') })
   }
 
   get closed(): boolean {
     return this.#closed
   }
 
-  /** Whether the socket has reported `EPOLLHUP`: nothing more will arrive. */
+  /** Whether `hangUp` was called: the socket has no more events. */
   get hungUp(): boolean {
     return this.#hungUp
+  }
+
+  /** Ends the watch: `EPOLLHUP` can't be masked, and would be reported forever. */
+  hangUp(): void {
+    this.#hungUp = true
+    this.#watch.stop()
   }
 
   /** Waits for these events, too. */
@@ -73,11 +83,11 @@ export class WatchedSocket<Address extends SocketAddress = SocketAddress> {
     this.#await(this.#watch.events & ~events)
   }
 
-  /** Calls `ready` in the next turn of the loop, for reading; after a hang-up for writing, too. */
+  /** Calls `turn` in the next turn of the loop. */
   takeTurn(): void {
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined
-      this.#context.runInAsyncScope(() => this.#calls.ready(this.#hungUp ? EPOLLIN | EPOLLOUT : EPOLLIN))
+      this.#context.runInAsyncScope(() => this.#calls.turn())
     })
   }
 
@@ -99,6 +109,17 @@ export class WatchedSocket<Address extends SocketAddress = SocketAddress> {
   /** Calls `task` once the current work is done. */
   afterwards(task: () => void): void {
     process.nextTick(() => this.#context.runInAsyncScope(task))
+  }
+
+  /** Calls a handler. An exception that it throws is uncaught, and doesn't disturb the work that called it. */
+  call(handler: () => void): void {
+    try {
+      handler()
+    } catch (error) {
+      process.nextTick(() => {
+        throw error
+      })
+    }
   }
 
   report(error: SystemError, failed?: FailedDatagram): void {
@@ -147,15 +168,6 @@ export class WatchedSocket<Address extends SocketAddress = SocketAddress> {
     for (const timer of this.#timers) clearTimeout(timer)
     clearImmediate(this.#turn)
     closeQuietly(this.socket)
-  }
-
-  #ready(events: number): void {
-    if ((events & EPOLLHUP) !== 0) {
-      // EPOLLHUP can't be masked: it would be reported forever.
-      this.#hungUp = true
-      this.#watch.stop()
-    }
-    this.#calls.ready(events)
   }
 
   #await(events: number): void {
