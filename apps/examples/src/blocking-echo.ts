@@ -30,7 +30,7 @@ const MIB = 1024 * 1024
  * How long a call may wait for a client, in **milliseconds**. Nothing can end a Worker during a blocking call: terminate()
  * waits until the call returns, and so does the end of the process.
  */
-const PATIENCE = 30_000
+const PATIENCE = 10_000
 
 /** A running server. */
 export interface BlockingEcho {
