@@ -6,14 +6,13 @@ import {
   checkOptions,
   checkStreamOptions,
   closeQuietly,
-  type DrainOptions,
   type NamesOf,
   netAddress,
   orUndefined,
   refuseSelfConnection,
   resetOnClose,
 } from '@linux-sockets/native-core/internal'
-import { SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
+import { type DrainOptions, SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import { type DeadlineOwner, Deadlines, type TimeoutKind } from './deadline.js'
 import { pendingError } from './failure.js'
 import type { Connection, ConnectionHandlers } from './handlers.js'

@@ -1,7 +1,7 @@
 // The types by which a program sees connections. `Connection` and its handlers refer to each other.
 import type { AsFd, SocketAddress } from '@linux-sockets/native-core'
-import type { DrainOptions, NamesOf } from '@linux-sockets/native-core/internal'
-import type { SocketStream, SocketStreamOptions } from '@linux-sockets/native-core/streams'
+import type { NamesOf } from '@linux-sockets/native-core/internal'
+import type { DrainOptions, SocketStream, SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import type { ConnectionStatistics } from './statistics.js'
 
 /** The handlers of connections; one object serves them all. `state` is required unless `State` may be undefined. */

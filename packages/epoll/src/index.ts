@@ -62,9 +62,13 @@ export {
   SOCK_SEQPACKET,
   SOCK_STREAM,
 } from '@linux-sockets/native-core/constants'
-export type { DrainOptions } from '@linux-sockets/native-core/internal'
 export { SO_KEEPALIVE, SO_LINGER, SO_RCVBUF, SO_SNDBUF } from '@linux-sockets/native-core/options'
-export { type ListenerStatistics, SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
+export {
+  type DrainOptions,
+  type ListenerStatistics,
+  SocketStream,
+  type SocketStreamOptions,
+} from '@linux-sockets/native-core/streams'
 export { adopt } from './adopt.js'
 export { type AddressFor, type ConnectOptions, connect } from './connect.js'
 export type { Timeouts } from './deadline.js'

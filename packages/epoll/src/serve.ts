@@ -8,11 +8,10 @@ import {
   checkOptions,
   checkSocket,
   closeQuietly,
-  type DrainOptions,
   type NamesOf,
   orUndefined,
 } from '@linux-sockets/native-core/internal'
-import { Listener, type SocketStream } from '@linux-sockets/native-core/streams'
+import { type DrainOptions, Listener, type SocketStream } from '@linux-sockets/native-core/streams'
 import { type ConnectionOwner, LiveConnection } from './connection.js'
 import { type Connection, type ConnectionHandlers, HANDLERS, type Handlers } from './handlers.js'
 import { CONNECTION_OPTIONS, type ConnectionOptions, checkReactor, policyOf } from './options.js'

@@ -30,12 +30,6 @@ export { checkListenerOptions } from './streams/listener.js'
 export { netAddress, withNetNames } from './streams/names.js'
 export { dropNotices } from './streams/notices.js'
 export { checkStreamOptions } from './streams/options.js'
-export {
-  checkDrainOptions,
-  type DrainOptions,
-  SERVER_OPTIONS,
-  type ServerOptions,
-  StreamServer,
-} from './streams/server.js'
+export { checkDrainOptions, SERVER_OPTIONS } from './streams/server.js'
 export { addressOf, splitPort } from './text.js'
 export { watchOn } from './watch.js'

@@ -364,12 +364,30 @@ testRefusals(rest, {
     unknownName('ended', (options) => core.watch(none, core.EPOLLIN, stop, options)),
     ...optionRefusals('ended', notFunctions, (options) => core.watch(none, core.EPOLLIN, stop, options)),
   ],
+  StreamServer: [
+    ...refusalsOf(notSockets, (bad) => new core.StreamServer(bad), 'socket'),
+    ...refusalsOf(notObjects, (options) => new core.StreamServer(listening(), options), 'options'),
+    unknownName('budget', (options) => new core.StreamServer(listening(), options)),
+    ...optionRefusals('stream', notObjects, (options) => new core.StreamServer(listening(), options)),
+    ...optionRefusals('budget', [...notCounts, 0], (options) => new core.StreamServer(listening(), options)),
+  ],
+  'StreamServer.drain': [
+    ...refusalsOf(notObjects, (options) => withStreamServer((server) => server.drain(options)), 'options'),
+    unknownName('timeout', (options) => withStreamServer((server) => server.drain(options))),
+    ...optionRefusals('timeout', notCounts, (options) => withStreamServer((server) => server.drain(options))),
+  ],
   writable: ready((target, _events, options) => core.writable(target, options)),
   writev: [
     ...refusalsOf(notFds, (file) => core.writev(file, [x]), 'file'),
     ...refusalsOf(notBuffers, (buffers) => core.writev(none, buffers), 'buffers'),
   ],
 })
+
+function withStreamServer(use: (server: core.StreamServer<core.SocketAddress>) => unknown): unknown {
+  const server = new core.StreamServer<core.SocketAddress>(listening())
+  onTestFinished(() => server.close())
+  return use(server)
+}
 
 function withListener(use: (listener: core.Listener) => unknown): unknown {
   const listener = new core.Listener(listening())

@@ -18,14 +18,13 @@ import {
   type NamesOf,
   portOf,
   SERVER_OPTIONS,
-  type ServerOptions,
-  StreamServer,
 } from '@linux-sockets/native-core/internal'
 import { IPV6_V6ONLY, SO_REUSEADDR, SO_REUSEPORT } from '@linux-sockets/native-core/options'
+import { type ServerOptions, StreamServer } from '@linux-sockets/native-core/streams'
 import { type AddressOrText, listOf, withPort } from './addresses.js'
 import { tcpInfo } from './info.js'
 
-export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/internal'
+export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/streams'
 
 /** Options of `listen`: those of `Server`, and those of the listening sockets. */
 export interface ListenOptions extends ServerOptions {

@@ -14,7 +14,6 @@ import {
   checkSignal,
   checkSocket,
   closeQuietly,
-  type DrainOptions,
   dropNotices,
   fdOf,
   type NamesOf,
@@ -23,7 +22,7 @@ import {
   resetOnClose,
 } from '@linux-sockets/native-core/internal'
 import { SO_ERROR } from '@linux-sockets/native-core/options'
-import { SocketStream } from '@linux-sockets/native-core/streams'
+import { type DrainOptions, SocketStream } from '@linux-sockets/native-core/streams'
 import { End, type Side } from './relay/end.js'
 import { Flow } from './relay/flow.js'
 import { Gate } from './relay/gate.js'

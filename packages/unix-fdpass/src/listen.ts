@@ -11,12 +11,11 @@ import {
   type NamesOf,
   orUndefined,
   SERVER_OPTIONS,
-  type ServerOptions,
-  StreamServer,
 } from '@linux-sockets/native-core/internal'
+import { type ServerOptions, StreamServer } from '@linux-sockets/native-core/streams'
 import { unixSockaddr } from './address.js'
 
-export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/internal'
+export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/streams'
 
 /** Options of `listen`: those of `Server`, and those of the listening socket. */
 export interface ListenOptions extends ServerOptions {

@@ -39,8 +39,9 @@ export type InterfaceChange =
   /** An address was removed. */
   | { readonly type: 'addressRemoved'; readonly link: NetworkInterface; readonly address: AddressOnInterface }
   /**
-   * Changes came faster than they were read, and the kernel dropped some. The interfaces were read again. The changes that
-   * follow lead from the state that was known to the present one; what came and went in between is not among them.
+   * Changes came faster than they were read, and the kernel dropped some; or a message was malformed. The interfaces were
+   * read again. The changes that follow lead from the state that was known to the present one; what came and went in between
+   * is not among them.
    */
   | { readonly type: 'lost' }
 
@@ -163,7 +164,7 @@ export class InterfaceWatch implements AsyncIterable<InterfaceChange>, Disposabl
       const messages = receive(this.#socket)
       return messages && Array.from(messages).flatMap((message) => this.#apply(message))
     } catch (error) {
-      if (!isOverrun(error)) throw error
+      if (!isOverrun(error) && !isMalformed(error)) throw error
       return [{ type: 'lost' }, ...this.#readAgain()]
     }
   }
@@ -232,6 +233,10 @@ const OVERRUNS_MAX = 16
 
 function isOverrun(error: unknown): boolean {
   return error instanceof SystemError && error.code === 'ENOBUFS'
+}
+
+function isMalformed(error: unknown): boolean {
+  return error instanceof SystemError && error.code === 'EBADMSG'
 }
 
 /** Returns the changes that lead from one state of an interface to another. */

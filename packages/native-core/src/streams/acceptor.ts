@@ -1,9 +1,10 @@
 /**
  * Accepting, with its limits.
  *
- * Every socket that accept4(2) returns is passed to the taker or closed. The sockets are watched for connections only while
- * the taker wants one and no delay is running; a delay runs exactly while `#retry` is defined. After a success there is no
- * delay to double, and the reserved descriptor is held, if descriptors allow it.
+ * Every socket that accept4(2) returns is passed to the taker or closed. A watch for connections begins only while the taker
+ * wants one and no delay is running, and ends at the latest with the first event after that. A delay runs exactly while
+ * `#retry` is defined. After a success there is no delay to double, and the reserved descriptor is held, if descriptors allow
+ * it.
  */
 import { EPOLLHUP, EPOLLIN } from '../constants.js'
 import { type ErrnoName, errno } from '../errno.js'
@@ -85,15 +86,15 @@ export class Acceptor {
   arm(): void {
     for (const source of this.#sources) {
       if (!this.#wanted) return
-      if (source.watch === undefined) this.#startWatch(source)
+      if (source.watch === undefined) this.#startWatch(source, EPOLLIN)
       else this.#update(source.watch, EPOLLIN)
     }
   }
 
-  /** Watches for connections from now on in the caller's async context. */
+  /** Watches in the caller's async context from now on, for connections if one is wanted. */
   restart(): void {
     this.#stopWatching()
-    for (const source of this.#sources) this.#startWatch(source)
+    for (const source of this.#sources) this.#startWatch(source, this.#wanted ? EPOLLIN : 0)
   }
 
   /** Accepts at once, and watches for connections if one is still wanted. */
@@ -107,7 +108,7 @@ export class Acceptor {
 
   /** The taker has taken a connection over. */
   succeeded(): void {
-    if (this.#delay > 0 && !this.#closed) {
+    if (!this.#closed) {
       this.#delay = 0
       this.#reserve ??= tryReserve()
     }
@@ -172,10 +173,10 @@ export class Acceptor {
     }
   }
 
-  #startWatch(source: Source): void {
+  #startWatch(source: Source, events: number): void {
     if (this.#closed) return
     try {
-      source.watch = this.#watchFor(source, EPOLLIN)
+      source.watch = this.#watchFor(source, events)
       if (!this.#referenced) source.watch.unref()
     } catch (error) {
       this.#notWatched(error)

@@ -23,45 +23,43 @@ export interface Surrendered {
   readonly watch: Watch | undefined
 }
 
-/** The steps of the stream when a loan begins and ends. */
-export interface Lender {
+/** The steps of a stream when a loan begins and ends. One object serves all streams. */
+export interface Lender<Stream> {
   /** Stops waiting for the socket to become writable. */
-  stop(): void
+  stop(stream: Stream): void
   /** Never finishes the write of the loan's chunk. */
-  forget(): void
+  forget(stream: Stream): void
   /** Finishes the write of the loan's chunk, and sends what came after it. */
-  resume(): void
+  resume(stream: Stream): void
 }
 
 /** The loans of one stream. */
-export class Loans {
-  readonly #stream: Writable
-  readonly #lender: Lender
+export class Loans<Stream extends Writable> {
+  readonly #stream: Stream
+  readonly #lender: Lender<Stream>
   /** The loans that are not over, keyed by the empty chunks that mark their positions. */
   readonly #loans = new Map<Uint8Array, () => Promise<void>>()
   #isLent = false
-  #isGivenUp = false
 
-  constructor(stream: Writable, lender: Lender) {
+  constructor(stream: Stream, lender: Lender<Stream>) {
     this.#stream = stream
     this.#lender = lender
   }
 
-  /** Whether the stream may not send: during a loan, and after the socket is given up. */
-  get areActive(): boolean {
-    return this.#isLent || this.#isGivenUp
+  /** Whether a loan has begun and is not over. */
+  get isLent(): boolean {
+    return this.#isLent
   }
 
-  /** Whether the stream may neither send nor receive any more. */
-  get isGivenUp(): boolean {
-    return this.#isGivenUp
+  /** Whether there is any loan that is not over. */
+  get areOpen(): boolean {
+    return this.#loans.size > 0
   }
 
   /**
    * Returns the index up to which the stream may send `pieces`, from `first` on. If that is `first`, the loan there begins.
    */
   reach(pieces: readonly Uint8Array[], first: number): number {
-    if (this.#isGivenUp) return first
     if (this.#loans.size === 0) return pieces.length
     const next = pieces.findIndex((piece, i) => i >= first && this.#loans.has(piece))
     if (next === first) this.#begin(pieces[next] as Uint8Array)
@@ -71,7 +69,7 @@ export class Loans {
   /** Calls `send` when its turn has come, in the async context of this call, and settles with it. */
   async lend<T>(send: () => Promise<T>): Promise<T> {
     const stream = this.#stream
-    if (!stream.writable) throw hasEnded()
+    checkWritable(stream)
     const lost = () => stream.errored ?? canceled()
     return await new Promise<T>((resolve, reject) => {
       let begun = false
@@ -94,42 +92,37 @@ export class Loans {
     })
   }
 
-  /**
-   * Calls `take`, which gives the socket up, when everything written before is sent. `isIdle` says that the stream has
-   * nothing to send.
-   */
-  async surrender<T>(isIdle: boolean, take: () => T): Promise<T> {
-    if (!this.#stream.writable) throw hasEnded()
-    if (isIdle && this.#loans.size === 0 && !this.#isGivenUp) return take()
+  /** Calls `take`, which gives the socket up, when everything written before is sent. */
+  async surrender<T>(take: () => T): Promise<T> {
     return await new Promise((resolve, reject) => {
       const forGood = async () => {
         resolve(take())
         // No write of the caller's, which would get an error when the stream is destroyed.
-        this.#lender.forget()
+        this.#lender.forget(this.#stream)
         await new Promise<never>(() => {})
       }
       this.lend(forGood).catch(reject)
     })
   }
 
-  /** From now on the stream neither sends nor receives. */
-  giveUp(): void {
-    this.#isGivenUp = true
-  }
-
   #begin(place: Uint8Array): void {
     const send = this.#loans.get(place) as () => Promise<void>
     this.#isLent = true
-    this.#lender.stop()
+    this.#lender.stop(this.#stream)
     const begin = async () => {
       if (!this.#stream.destroyed) await send()
       this.#isLent = false
       this.#loans.delete(place)
-      this.#lender.resume()
+      this.#lender.resume(this.#stream)
     }
     // Not synchronously: the write that leads here is not finished.
     queueMicrotask(begin)
   }
+}
+
+/** @throws SystemError `EPIPE` if the stream has ended or is destroyed */
+export function checkWritable(stream: Writable): void {
+  if (!stream.writable) throw new SystemError(errno.EPIPE, 'send', 'the stream has ended')
 }
 
 /** @throws TypeError after `setEncoding` */
@@ -152,8 +145,4 @@ export function takeUnread(stream: Readable): Buffer {
 /** The error of what the stream no longer sends, because it was destroyed without an error. */
 export function canceled(): SystemError {
   return new SystemError(errno.ECANCELED, 'send', 'the stream was destroyed')
-}
-
-function hasEnded(): SystemError {
-  return new SystemError(errno.EPIPE, 'send', 'the stream has ended')
 }

@@ -1,3 +1,7 @@
+/**
+ * What a `SocketStream` has in common with a `net.Socket`, apart from moving the bytes. A subclass may override every
+ * method; the functions that the stream itself depends on are therefore no methods.
+ */
 import { Duplex, type DuplexOptions } from 'node:stream'
 import type { SocketAddress } from '../address.js'
 import { checkFunction } from '../argument.js'
@@ -8,10 +12,23 @@ import { SO_KEEPALIVE } from '../options/socket.js'
 import { TCP_KEEPIDLE, TCP_NODELAY } from '../options/tcp.js'
 import { orUndefined, resetOnClose } from '../quietly.js'
 import type { Socket } from '../socket.js'
+import { canceled } from './loans.js'
 import { type NetAddress, netAddress, type WithNetNames, withNetNames } from './names.js'
 
 // With a type of its own, since the declarations would otherwise list the static members that Duplex has in one version.
 const NetDuplex: WithNetNames<typeof Duplex> = withNetNames(Duplex)
+
+/** Restarts the time that `setTimeout` counts. The stream does so whenever it moves bytes. */
+export let refreshTimeout: (stream: NetStream<SocketAddress>) => void
+
+/** Ends the timeout: the stream no longer emits `'timeout'`. */
+export let stopTimeout: (stream: NetStream<SocketAddress>) => void
+
+/**
+ * Calls the callback of a write that the kernel hasn't taken: with the error, else as `net.Socket` does
+ * (`CANCELLING_FAILS`).
+ */
+export let dropWrite: (stream: NetStream<SocketAddress>, callback: WriteCallback, error: Error | null) => void
 
 /** The members that a `SocketStream` shares with a `net.Socket`, apart from those that move the bytes. */
 export abstract class NetStream<Address extends SocketAddress> extends NetDuplex implements AsFd {
@@ -22,6 +39,24 @@ export abstract class NetStream<Address extends SocketAddress> extends NetDuplex
   #peerName: Address | undefined
   #timeout: number | undefined
   #idle: NodeJS.Timeout | undefined
+  /** Whether a write callback is being called with an error that must not become the stream's own error. */
+  #dropping = false
+
+  static {
+    refreshTimeout = (stream) => stream.#idle?.refresh()
+    stopTimeout = (stream) => {
+      clearTimeout(stream.#idle)
+      stream.#idle = undefined
+    }
+    dropWrite = (stream, callback, error) => {
+      stream.#dropping = true
+      try {
+        callback(error ?? (CANCELLING_FAILS ? canceled() : null))
+      } finally {
+        stream.#dropping = false
+      }
+    }
+  }
 
   constructor(socket: Socket<Address>, options: DuplexOptions) {
     super(options)
@@ -75,6 +110,21 @@ export abstract class NetStream<Address extends SocketAddress> extends NetDuplex
     return netAddress(this.localName) ?? {}
   }
 
+  /**
+   * Sends `chunk` after everything written before. `callback` is called when the kernel has taken `chunk`, or with the
+   * error: `ECANCELED` if `destroy` without an error came first, where the `net.Socket` of Node 20 reports success.
+   */
+  override write(chunk: unknown, callback?: WriteCallback): boolean
+  override write(chunk: unknown, encoding?: BufferEncoding, callback?: WriteCallback): boolean
+  override write(chunk: unknown, encoding?: BufferEncoding | WriteCallback, callback?: WriteCallback): boolean {
+    const told = typeof encoding === 'function' ? encoding : callback
+    const tell =
+      typeof told === 'function'
+        ? (error?: Error | null) => told(error ?? (this.#dropping ? canceled() : undefined))
+        : told
+    return super.write(chunk, (typeof encoding === 'function' ? undefined : encoding) as BufferEncoding, tell)
+  }
+
   /** The **milliseconds** of the last call of `setTimeout`. */
   get timeout(): number | undefined {
     return this.#timeout
@@ -102,23 +152,12 @@ export abstract class NetStream<Address extends SocketAddress> extends NetDuplex
     return this
   }
 
-  /** Restarts the time that `setTimeout` counts. The stream does so whenever it moves bytes. */
-  protected refreshTimeout(): void {
-    this.#idle?.refresh()
-  }
-
-  /** Ends the timeout: the stream no longer emits `'timeout'`. */
-  protected stopTimeout(): void {
-    clearTimeout(this.#idle)
-    this.#idle = undefined
-  }
-
   /**
    * setsockopt(2) `TCP_NODELAY`: whether small segments are sent at once. Does nothing if the protocol has no such option,
    * or once the stream is destroyed.
    */
   setNoDelay(noDelay = true): this {
-    this.#setTcpOption(TCP_NODELAY, noDelay ? 1 : 0)
+    setTcpOption(this, TCP_NODELAY, noDelay ? 1 : 0)
     return this
   }
 
@@ -131,7 +170,7 @@ export abstract class NetStream<Address extends SocketAddress> extends NetDuplex
     if (this.destroyed) return this
     setOption(this, SO_KEEPALIVE, enable)
     const idle = Math.trunc(initialDelay / 1000)
-    if (enable && idle > 0) this.#setTcpOption(TCP_KEEPIDLE, idle)
+    if (enable && idle > 0) setTcpOption(this, TCP_KEEPIDLE, idle)
     return this
   }
 
@@ -150,14 +189,19 @@ export abstract class NetStream<Address extends SocketAddress> extends NetDuplex
     if (!this.destroyed) resetOnClose(this)
     return this.destroy()
   }
+}
 
-  #setTcpOption({ level, option }: OptionName, value: number): void {
-    if (this.destroyed) return
-    try {
-      setOptionInt(this, level, option, value)
-    } catch (error) {
-      const { code } = error as SystemError
-      if (code !== 'ENOTSUP' && code !== 'ENOPROTOOPT') throw error
-    }
+export type WriteCallback = (error?: Error | null) => void
+
+/** Whether `net.Socket` reports an error for a write in flight that `destroy()` without an error drops: since Node 22. */
+const CANCELLING_FAILS = Number.parseInt(process.versions.node, 10) >= 22
+
+function setTcpOption(stream: NetStream<SocketAddress>, { level, option }: OptionName, value: number): void {
+  if (stream.destroyed) return
+  try {
+    setOptionInt(stream, level, option, value)
+  } catch (error) {
+    const { code } = error as SystemError
+    if (code !== 'ENOTSUP' && code !== 'ENOPROTOOPT') throw error
   }
 }

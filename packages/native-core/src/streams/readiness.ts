@@ -1,36 +1,25 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { Socket } from '../socket.js'
-import type { Watch, WatchFunction } from '../watch.js'
+import type { Watch } from '../watch.js'
 
 /**
  * The events that a stream waits for. It keeps one watch, which is stopped while the stream waits for nothing and the
  * kernel would report EPOLLERR or EPOLLHUP forever, since these can't be masked. Every watch calls back in the async
  * context of the first.
  */
-export class Readiness {
-  readonly #watchFunction: WatchFunction
-  readonly #socket: Socket
-  readonly #ready: (events: number) => void
-  readonly #ended: () => void
+export class Readiness<Stream> {
+  readonly #stream: Stream
+  readonly #start: (stream: Stream, events: number) => Watch
   /** Undefined while there is nothing to wait for, and once the stream is destroyed or has given the socket up. */
   #watch: Watch | undefined
-  /** Starts every watch but the first. */
-  #startWatch: ((events: number) => Watch) | undefined
+  /** The async context of the first watch. Undefined until another watch may be needed. */
+  #context: AsyncResource | undefined
   #referenced = true
 
-  /** Starts to wait for `events`. Throws as the `watch` function does. */
-  constructor(
-    watchFunction: WatchFunction,
-    socket: Socket,
-    events: number,
-    ready: (events: number) => void,
-    ended: () => void,
-  ) {
-    this.#watchFunction = watchFunction
-    this.#socket = socket
-    this.#ready = ready
-    this.#ended = ended
-    this.#watch = this.#newWatch(events)
+  /** Starts to wait for `events`. `start` starts the watches; what it throws is thrown here. */
+  constructor(stream: Stream, start: (stream: Stream, events: number) => Watch, events: number) {
+    this.#stream = stream
+    this.#start = start
+    this.#watch = start(stream, events)
   }
 
   /** The events that are waited for. */
@@ -41,7 +30,10 @@ export class Readiness {
   /** Waits for `events`, too. */
   add(events: number): void {
     if (this.#watch === undefined) {
-      this.#watch = this.#startWatch?.(events) ?? this.#newWatch(events)
+      const [context, start] = [this.#context, this.#start]
+      this.#watch = context
+        ? context.runInAsyncScope(start, undefined, this.#stream, events)
+        : start(this.#stream, events)
       if (!this.#referenced) this.#watch.unref()
     } else if ((this.#watch.events & events) === 0) {
       this.#watch.modify(this.#watch.events | events)
@@ -56,8 +48,7 @@ export class Readiness {
   /** Waits for nothing, not even for EPOLLERR and EPOLLHUP, until the next `add`. */
   rest(): void {
     // The next watch needs the async context that is current here.
-    const context = new AsyncResource('LinuxSocketsStream')
-    this.#startWatch = (events) => context.runInAsyncScope(this.#newWatch, this, events)
+    this.#context = new AsyncResource('LinuxSocketsStream')
     this.stop()
   }
 
@@ -84,10 +75,5 @@ export class Readiness {
   unref(): void {
     this.#referenced = false
     this.#watch?.unref()
-  }
-
-  #newWatch(events: number): Watch {
-    const from = this.#watchFunction
-    return from(this.#socket, events, this.#ready, { ended: this.#ended })
   }
 }

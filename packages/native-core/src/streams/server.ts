@@ -1,3 +1,7 @@
+/**
+ * A server's set of connections holds each accepted stream from before it is handed out until its `'close'`, so that `drain`
+ * misses none.
+ */
 import type { SocketAddress } from '../address.js'
 import { checkInteger, checkOptions, type NamesOf } from '../argument.js'
 import type { Socket } from '../socket.js'
@@ -5,7 +9,7 @@ import { Listener, type ListenerOptions } from './listener.js'
 import { checkStreamOptions, type SocketStreamOptions } from './options.js'
 import { SocketStream } from './stream.js'
 
-/** Options of `Server`: those of `Listener`, and those of the accepted streams. */
+/** Options of `StreamServer`: those of `Listener`, and those of the accepted streams. */
 export interface ServerOptions extends Omit<ListenerOptions, 'wrap'> {
   /** Options of the accepted streams. */
   readonly stream?: SocketStreamOptions | undefined
@@ -18,8 +22,12 @@ export interface DrainOptions {
 }
 
 /**
- * A `Listener` that makes streams of its connections, and keeps a set of those that are open. The packages of
- * `@linux-sockets` extend it.
+ * A `Listener` that makes streams of its connections, and keeps a set of those that are open. It is the base class of the
+ * servers in the other packages.
+ *
+ *     const server = new StreamServer(socket, { stream: { allowHalfOpen: true } })
+ *     process.once('SIGTERM', () => server.drain({ timeout: 10_000 }))
+ *     await server.run((stream) => stream.pipe(stream))
  */
 export class StreamServer<Address extends SocketAddress> extends Listener<SocketStream<Address>, Address> {
   readonly #connections: Set<SocketStream<Address>>

@@ -11,14 +11,18 @@ import { getOption } from '../option.js'
 import { SO_ERROR } from '../options/socket.js'
 import { resetOnClose } from '../quietly.js'
 import { Socket } from '../socket.js'
-import { checkWatchOptions, type Watch, type WatchOptions, watch } from '../watch.js'
+import { checkWatchOptions, type Watch, type WatchFunction, type WatchOptions, watch } from '../watch.js'
 import { completeHandle } from './handle.js'
-import { canceled, checkUndecoded, Loans, type Surrendered, takeUnread } from './loans.js'
-import { NetStream } from './netstream.js'
+import { checkUndecoded, checkWritable, type Lender, Loans, type Surrendered, takeUnread } from './loans.js'
+import { dropWrite, NetStream, refreshTimeout, stopTimeout, type WriteCallback } from './netstream.js'
 import { dropNotices } from './notices.js'
 import { checkStreamOptions, type SocketStreamOptions } from './options.js'
 import { Readiness } from './readiness.js'
 import { SLAB_SIZE, slab, takeFromSlab } from './slab.js'
+
+// The class sets them, since they use its private members. Closures for each stream would take more memory.
+let startWatch: (stream: SocketStream, events: number) => Watch
+let lender: Lender<SocketStream>
 
 /**
  * A connected stream socket as a `Duplex` that can stand in for a `net.Socket`: under `node:tls` and `node:http`, in
@@ -44,21 +48,22 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   #bytesRead = 0
   #bytesWritten = 0
 
-  readonly #readiness: Readiness
+  readonly #watchFunction: WatchFunction
+  readonly #readiness: Readiness<SocketStream>
   /** Whether the reading side wants bytes. */
   #asked = false
   #atEnd = false
   /** Bytes that the kernel has not taken yet; `#sent` is the write callback to call when it has. */
   #unsent: readonly Uint8Array[] = []
   #sent: WriteCallback | undefined
-  /** Undefined before the first call of `lend`, `detach` or `surrender`. */
-  #loans: Loans | undefined
+  /** Undefined before the first loan. */
+  #loans: Loans<SocketStream> | undefined
+  /** Whether `detach` or `surrender` has taken the socket. */
+  #isGivenUp = false
   /** The functions that the handed-over watch calls after `surrender`. */
   #taker: { readonly ready: (events: number) => void; readonly ended: (() => void) | undefined } | undefined
   /** Whether bytes were lost that are no longer in any queue. */
   #cut = false
-  /** Whether a write callback is being called with an error that must not become the stream's own error. */
-  #dropping = false
   #ignoreSignal: (() => void) | undefined
 
   /**
@@ -73,16 +78,9 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     const { allowHalfOpen = false, signal, watch: from = watch, ...marks } = options
     super(socket, { ...marks, allowHalfOpen, emitClose: false })
     setNonBlocking(socket)
-    const ready = (events: number) => {
-      if (this.#taker === undefined) this.#ready(events)
-      else this.#taker.ready(events)
-    }
-    const ended = () => {
-      if (this.#taker !== undefined) this.#taker.ended?.()
-      else this.destroy(new SystemError(errno.EBADF, 'epoll_wait', 'closed while the stream was open'))
-    }
+    this.#watchFunction = from
     // Most streams are read at once; then this is the only epoll_ctl that reading takes.
-    this.#readiness = new Readiness(from, socket, EPOLLIN, ready, ended)
+    this.#readiness = new Readiness<SocketStream>(this, startWatch, EPOLLIN)
     if (signal?.aborted) this.#abort(signal)
     else this.#ignoreSignal = signal && onAbort(signal, () => this.#abort(signal))
   }
@@ -121,21 +119,6 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   }
 
   /**
-   * Sends `chunk` after everything written before. `callback` is called when the kernel has taken `chunk`, or with the
-   * error: `ECANCELED` if `destroy` without an error came first, where the `net.Socket` of Node 20 reports success.
-   */
-  override write(chunk: unknown, callback?: WriteCallback): boolean
-  override write(chunk: unknown, encoding?: BufferEncoding, callback?: WriteCallback): boolean
-  override write(chunk: unknown, encoding?: BufferEncoding | WriteCallback, callback?: WriteCallback): boolean {
-    const told = typeof encoding === 'function' ? encoding : callback
-    const tell =
-      typeof told === 'function'
-        ? (error?: Error | null) => told(error ?? (this.#dropping ? canceled() : undefined))
-        : told
-    return super.write(chunk, (typeof encoding === 'function' ? undefined : encoding) as BufferEncoding, tell)
-  }
-
-  /**
    * Sends the end after everything written, with `chunk` before it. `callback` is called when the end is sent, or with the
    * error.
    */
@@ -148,7 +131,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     // calls write callbacks.
     if (this.#sent !== undefined) {
       process.nextTick(() => {
-        if (this.#sent !== undefined && !this.#loans?.areActive) this.#sendRest()
+        if (this.#sent !== undefined && this.#maySend) this.#sendRest()
       })
     }
     return this
@@ -171,7 +154,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     checkFunction(send, 'send')
     const sent = (bytes: number) => {
       this.#bytesWritten += bytes
-      this.refreshTimeout()
+      refreshTimeout(this)
     }
     return await this.#allLoans().lend(() => send(sent))
   }
@@ -180,17 +163,19 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
    * Hands the socket over to the caller, which then owns it. Once the kernel has taken everything written, resolves with the
    * socket and the bytes that the stream has read and nothing has consumed. The stream is destroyed, and writes in the
    * meantime fail.
-   * @throws SystemError `EPIPE` if the stream has ended or is destroyed
+   * @throws SystemError `EPIPE` if the stream has ended or is destroyed; `EBADF` if other code has closed the socket, which
+   * also destroys the stream
    * @throws TypeError after `setEncoding`
    */
   async detach(): Promise<{ socket: Socket; unread: Buffer }> {
     checkUndecoded(this)
-    return await this.lend(async () => {
-      const unread = this.#giveUp()
+    const take = (unread: Buffer) => {
+      this.#readiness.stop()
       const socket = Socket.from(this.socket)
       this.destroy()
       return { socket, unread }
-    })
+    }
+    return await this.lend(async () => this.#giveUp(take))
   }
 
   /**
@@ -204,7 +189,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
    * of the result is undefined if the stream had none.
    *
    * A second call waits until the stream is destroyed, and fails.
-   * @throws SystemError `EPIPE` if the stream has ended or is destroyed
+   * @throws SystemError as `detach` does
    * @throws TypeError after `setEncoding`; for an invalid callback or options
    */
   async surrender(callback?: (events: number) => void, options: WatchOptions = {}): Promise<Surrendered> {
@@ -212,16 +197,19 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     checkWatchOptions(options)
     const { ended } = options
     checkUndecoded(this)
-    const isIdle = this.#sent === undefined && this.writableLength === 0
-    const take = () => {
+    const take = (unread: Buffer) => {
       let watch: Watch | undefined
       if (callback !== undefined) {
         this.#taker = { ready: callback, ended }
         watch = this.#readiness.handOver()
       }
-      return { socket: this.socket, unread: this.#giveUp(), watch }
+      this.#readiness.stop()
+      return { socket: this.socket, unread, watch }
     }
-    return await this.#allLoans().surrender(isIdle, take)
+    const isIdle = this.#sent === undefined && this.writableLength === 0 && !this.#loans?.areOpen
+    if (!isIdle || this.#isGivenUp) return await this.#allLoans().surrender(() => this.#giveUp(take))
+    checkWritable(this)
+    return this.#giveUp(take)
   }
 
   /** recv(2). A subclass may receive in another way; the result has the meaning of `Socket.recv`'s. */
@@ -248,7 +236,7 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
 
   override _read(): void {
     this.#asked = true
-    if (this.#loans?.isGivenUp) return
+    if (this.#isGivenUp) return
     // No attempt to receive here: it would nearly always find nothing, and the event comes as soon as there is something.
     this.#readiness.add(EPOLLIN)
   }
@@ -258,14 +246,12 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   }
 
   override _writev(chunks: readonly { readonly chunk: Uint8Array }[], callback: WriteCallback): void {
-    this.#write(
-      chunks.map(({ chunk }) => chunk),
-      callback,
-    )
+    const pieces = chunks.map(({ chunk }) => chunk)
+    this.#write(pieces, callback)
   }
 
   override _final(callback: WriteCallback): void {
-    if (this.#loans?.isGivenUp) return
+    if (this.#isGivenUp) return
     let failure: Error | undefined
     try {
       this.socket.shutdown(SHUT_WR)
@@ -281,15 +267,15 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
 
   override _destroy(error: Error | null, callback: WriteCallback): void {
     this.#ignoreSignal?.()
-    this.stopTimeout()
+    stopTimeout(this)
     this.#asked = false
     this.#readiness.stop()
     const waiting = this.#sent
     this.#sent = undefined
     this.#unsent = []
-    if (waiting !== undefined) process.nextTick(() => this.#drop(waiting, error))
+    if (waiting !== undefined) process.nextTick(() => dropWrite(this, waiting, error))
     // A message that was cut short must not look complete to the peer.
-    const isCut = this.#cut || waiting !== undefined || this.#loans?.isGivenUp || this.writableLength > 0
+    const isCut = this.#cut || waiting !== undefined || this.#isGivenUp || this.writableLength > 0
     if (error !== null && isCut) resetOnClose(this)
     closeQuietly(this.socket, error)
     callback(error)
@@ -300,24 +286,6 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   #abort({ reason }: AbortSignal): void {
     const error = new Error('The operation was aborted', { cause: reason })
     this.destroy(Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' }))
-  }
-
-  /**
-   * Calls the callback of a write that the kernel hasn't taken: with the error, else as `net.Socket` does
-   * (`CANCELLING_FAILS`).
-   */
-  #drop(waiting: WriteCallback, error: Error | null): void {
-    this.#dropping = true
-    try {
-      waiting(error ?? (CANCELLING_FAILS ? canceled() : null))
-    } finally {
-      this.#dropping = false
-    }
-  }
-
-  #lose(error: unknown): Error {
-    this.#cut = true
-    return error as Error
   }
 
   /**
@@ -341,11 +309,11 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
       if (this.#asked) this.#receive()
       else this.#orDestroy(() => this.#rest(events))
     }
-    if (events !== EPOLLIN && this.#sent !== undefined && !this.#loans?.areActive) this.#sendRest()
+    if (events !== EPOLLIN && this.#sent !== undefined && this.#maySend) this.#sendRest()
   }
 
   #receive(): void {
-    this.refreshTimeout()
+    refreshTimeout(this)
     for (let turn = 0; turn < READS_PER_TURN && this.#asked; turn++) {
       let count: number | null
       try {
@@ -396,22 +364,23 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
       if (!count) return
     }
     if ((this.#readiness.events & EPOLLIN) !== 0) this.#readiness.remove(EPOLLIN)
-    else if (this.#sent === undefined || this.#loans?.areActive) this.#readiness.rest()
+    else if (this.#sent === undefined || !this.#maySend) this.#readiness.rest()
   }
 
   #write(pieces: readonly Uint8Array[], callback: WriteCallback): void {
-    this.refreshTimeout()
+    refreshTimeout(this)
     let failure: Error | undefined
     try {
       const unsent = this.#send(pieces)
       if (unsent.length > 0) {
-        if (!this.#loans?.areActive) this.#readiness.add(EPOLLOUT)
+        if (this.#maySend) this.#readiness.add(EPOLLOUT)
         this.#unsent = unsent
         this.#sent = callback
         return
       }
     } catch (error) {
-      failure = this.#lose(error)
+      this.#cut = true
+      failure = error as Error
     }
     callback(failure)
   }
@@ -421,10 +390,11 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     try {
       const before = this.#bytesWritten
       this.#unsent = this.#send(this.#unsent)
-      if (this.#bytesWritten !== before) this.refreshTimeout()
+      if (this.#bytesWritten !== before) refreshTimeout(this)
       if (this.#unsent.length > 0) return
     } catch (error) {
-      failure = this.#lose(error)
+      this.#cut = true
+      failure = error as Error
     }
     const callback = this.#sent as WriteCallback
     this.#sent = undefined
@@ -434,33 +404,63 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
     if (this.#sent === undefined) this.#orDestroy(() => this.#readiness.remove(EPOLLOUT))
   }
 
-  /** Stops reading for good, and returns the bytes that were read and not consumed. */
-  #giveUp(): Buffer {
-    this.#loans?.giveUp()
-    this.stopTimeout()
-    const unread = takeUnread(this)
-    this.#readiness.stop()
-    return unread
+  /** Stops sending and reading for good, and passes `take` the bytes that were read and not consumed. */
+  #giveUp<T>(take: (unread: Buffer) => T): T {
+    this.#isGivenUp = true
+    stopTimeout(this)
+    try {
+      const unread = takeUnread(this)
+      if (this.socket.closed) throw wasClosed()
+      return take(unread)
+    } catch (error) {
+      // Neither the stream nor the caller can use the socket any more.
+      this.destroy(error as Error)
+      throw error
+    }
   }
 
-  #allLoans(): Loans {
-    this.#loans ??= new Loans(this, {
-      stop: () => this.#readiness.remove(EPOLLOUT),
-      forget: () => {
-        this.#sent = undefined
-      },
-      resume: () => {
-        if (this.#sent === undefined) return
-        this.#unsent = this.#unsent.slice(1)
-        this.#sendRest()
-        if (this.#sent !== undefined && !this.#loans?.areActive) this.#orDestroy(() => this.#readiness.add(EPOLLOUT))
-      },
-    })
+  /** Whether the stream itself may send. */
+  get #maySend(): boolean {
+    return !this.#isGivenUp && !this.#loans?.isLent
+  }
+
+  #allLoans(): Loans<SocketStream> {
+    this.#loans ??= new Loans(this, lender)
     return this.#loans
+  }
+
+  static {
+    startWatch = (stream, events) => {
+      const ready = (happened: number) => {
+        if (stream.#taker === undefined) stream.#ready(happened)
+        else stream.#taker.ready(happened)
+      }
+      const ended = () => {
+        if (stream.#taker === undefined) stream.destroy(wasClosed())
+        else stream.#taker.ended?.()
+      }
+      const from = stream.#watchFunction
+      return from(stream.socket, events, ready, { ended })
+    }
+    lender = {
+      stop(stream) {
+        stream.#readiness.remove(EPOLLOUT)
+      },
+      forget(stream) {
+        stream.#sent = undefined
+      },
+      resume(stream) {
+        if (stream.#sent === undefined) return
+        stream.#unsent = stream.#unsent.slice(1)
+        stream.#sendRest()
+        if (stream.#sent !== undefined && stream.#maySend) stream.#orDestroy(() => stream.#readiness.add(EPOLLOUT))
+      },
+    }
   }
 
   /** Sends until the kernel takes no more or the next loan begins. Returns the unsent pieces. */
   #send(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
+    if (this.#isGivenUp) return pieces
     let first = 0
     while (first < pieces.length) {
       const reach = this.#loans?.reach(pieces, first) ?? pieces.length
@@ -485,10 +485,9 @@ export class SocketStream<Address extends SocketAddress = SocketAddress> extends
   }
 }
 
-type WriteCallback = (error?: Error | null) => void
-
-/** Whether `net.Socket` reports an error for a write in flight that `destroy()` without an error drops: since Node 22. */
-const CANCELLING_FAILS = Number.parseInt(process.versions.node, 10) >= 22
+function wasClosed(): SystemError {
+  return new SystemError(errno.EBADF, 'epoll_wait', 'closed while the stream was open')
+}
 
 /** The most pieces that one sendmsg(2) takes. */
 const IOV_MAX = 1024

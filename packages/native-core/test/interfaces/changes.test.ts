@@ -13,7 +13,8 @@ import {
   temporaryDirectory,
   waitForLine,
 } from '@linux-sockets/testkit'
-import { describe, expect, expectTypeOf, it, type TestContext } from 'vitest'
+import { describe, expect, expectTypeOf, it, onTestFinished, type TestContext, vi } from 'vitest'
+import { Socket } from '../../src/index.js'
 import {
   type AddressOnInterface,
   type InterfaceChange,
@@ -221,6 +222,22 @@ describe('watchInterfaces', () => {
     expect(seen.length).toBeLessThan(20)
     expect(known).toEqual(reality)
     expect(told).toEqual(reality)
+  })
+
+  it('reads everything again after a malformed message', async () => {
+    const watch = watchInterfaces()
+    const before = watch.interfaces
+    const receiving = vi.spyOn(Socket.prototype, 'recvFrom')
+    onTestFinished(() => receiving.mockRestore())
+    receiving.mockImplementationOnce((buffer) => {
+      buffer.fill(0xff, 0, 20)
+      return { length: 20, address: { family: 'netlink', pid: 0, groups: 0 } }
+    })
+    for await (const { type } of watch) {
+      expect(type).toBe('lost')
+      break
+    }
+    expect(watch.interfaces.map(({ ifindex }) => ifindex)).toEqual(before.map(({ ifindex }) => ifindex))
   })
 
   it('leads to the present state, whatever happens', async (test) => {

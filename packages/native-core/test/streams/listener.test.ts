@@ -26,6 +26,8 @@ import {
   SystemError,
   setNonBlocking,
   setOption,
+  type WatchFunction,
+  watch,
 } from '../../src/index.js'
 import { SO_LINGER, SO_REUSEADDR } from '../../src/options/index.js'
 import { Listener, type ListenerOptions, SocketStream } from '../../src/streams/index.js'
@@ -213,6 +215,24 @@ describe('run', () => {
     listener.resume()
     await running
     expect(listener.statistics.accepted).toBe(4)
+  })
+
+  it('watches for connections only once it is not paused', async () => {
+    const events: number[] = []
+    const noting: WatchFunction = (target, wanted, ...rest) => {
+      events.push(wanted)
+      return watch(target, wanted, ...rest)
+    }
+    const listener = listen({ watch: noting }).pause()
+    const running = listener.run((socket) => {
+      socket.close()
+      listener.close()
+    })
+    expect(events).toEqual([0, 0])
+    listener.resume()
+    connect(listener, 1)
+    await running
+    expect(events).toEqual([0, 0])
   })
 
   it('rejects with the error that ended the listener', async () => {
@@ -490,6 +510,35 @@ describe('at the limit of descriptors', () => {
       listener.close()`)
     expect(stderr).toBe('')
     expect(JSON.parse(stdout)).toEqual({ accepted: 1, dropped: 0, errors: 1, codes: ['EMFILE'] })
+  })
+
+  it('reserves a descriptor later if there was none at first', async () => {
+    const { stdout, stderr } = await runModule(`
+      ${listening}
+      const reserved = () => readdirSync('/proc/self/fd')
+        .filter((fd) => existsSync('/proc/self/fd/' + fd) && readlinkSync('/proc/self/fd/' + fd).includes('eventfd')).length
+      const late = Socket.open(AF_INET, SOCK_STREAM)
+      late.bind({ family: 'ipv4', address: '127.0.0.1', port: 0 })
+      late.listen()
+      const client = net.connect(late.localName.port, '127.0.0.1')
+      await once(client, 'connect')
+      const { length } = readdirSync('/proc/self/fd')
+      setResourceLimit({ soft: length + 3 })
+      const hoard = []
+      try { for (;;) hoard.push(eventfd()) } catch {}
+      const second = new Listener(late)
+      for (const fd of hoard.splice(0)) fd.close()
+      const before = reserved()
+      const { value } = await second[Symbol.asyncIterator]().next()
+      console.log(reserved() - before)
+      value.close()
+      client.destroy()
+      second.close()
+      listener.close()
+      console.log(reserved() - before)`)
+    expect(stderr).toBe('')
+    // The first listener's reserve is closed as well.
+    expect(stdout).toBe('1\n-1\n')
   })
 
   it('does not take an empty backlog for a connection that it has no descriptor for', async () => {
@@ -1077,7 +1126,7 @@ const OVER = { value: undefined, done: true }
 /** The beginning of every program: a listener that records reports and delays. */
 const listening = `
 import { once } from 'node:events'
-import { readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs'
 import net from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AF_INET, dup, errno, eventfd, Listener, setResourceLimit, SOCK_STREAM, Socket, SystemError } from './everything.js'

@@ -376,6 +376,47 @@ describe.each(kinds)('over %s', (name, connect) => {
     await expectErrno(() => third, 'ECANCELED')
   })
 
+  it('is destroyed if other code has closed the socket that it is to hand over', async () => {
+    const ways = [
+      (stream: SocketStream) => stream.detach(),
+      (stream: SocketStream) => stream.surrender(),
+      (stream: SocketStream) => stream.surrender(() => {}),
+      // Not at once: it waits for the loan.
+      async (stream: SocketStream) => {
+        stream.lend(async () => {})
+        return await stream.surrender()
+      },
+    ]
+    for (const handOver of ways) {
+      const [mine, theirs] = await connect()
+      track(new SocketStream(theirs)).resume()
+      const a = track(new SocketStream(mine))
+      const told = vi.fn()
+      a.on('error', told)
+      mine.close()
+      await expectErrno(() => handOver(a), 'EBADF')
+      await expect(new Promise((_, reject) => a.write('late', reject))).rejects.toBeInstanceOf(Error)
+      await closed(a)
+      expect(told.mock.calls).toEqual([[expect.objectContaining({ code: 'EBADF' })]])
+    }
+  })
+
+  it('is destroyed if a listener throws while it hands its socket over', async () => {
+    for (const way of ['detach', 'surrender'] as const) {
+      for (const length of [0, MiB]) {
+        const [a, b] = await streams(connect)
+        a.on('error', () => {}).write(Buffer.alloc(length))
+        b.resume().on('error', () => {})
+        a.resume().once('pause', () => {
+          throw new RangeError('thrown')
+        })
+        await expect(a[way]()).rejects.toThrow('thrown')
+        expect(a.errored).toMatchObject({ message: 'thrown' })
+        await closed(a)
+      }
+    }
+  })
+
   it('resets what it has surrendered when it is destroyed with an error', async () => {
     const [a, b] = await streams(connect, { allowHalfOpen: true })
     await a.surrender()
@@ -995,6 +1036,30 @@ describe('node:http over it', () => {
 })
 
 describe('setTimeout', () => {
+  it('is not affected by methods of a subclass', async () => {
+    class Own extends SocketStream {
+      refreshTimeout(): void {
+        expect.unreachable()
+      }
+      stopTimeout(): void {
+        expect.unreachable()
+      }
+    }
+    const [mine, theirs] = Socket.pair()
+    const [a, b] = [track(new Own(mine)), track(new SocketStream(theirs))]
+    const told = vi.fn()
+    a.setTimeout(60, told)
+    for (let i = 0; i < 6; i++) {
+      a.write('some')
+      await wait(20)
+    }
+    expect(told).not.toHaveBeenCalled()
+    a.destroy()
+    b.destroy()
+    await wait(100)
+    expect(told).not.toHaveBeenCalled()
+  })
+
   it('emits timeouts, again after each activity, and goes on', async () => {
     const [a, b] = await streams(tcpPair)
     const callback = vi.fn()

@@ -1,5 +1,5 @@
 import type { FdLike, SystemError } from '@linux-sockets/native-core'
-import type { DrainOptions } from '@linux-sockets/native-core/internal'
+import type { DrainOptions } from '@linux-sockets/native-core/streams'
 
 /** Options of `relay`. */
 export interface RelayOptions {
