@@ -311,6 +311,7 @@ print('done')`,
 describe('a handler that throws at a hang-up', () => {
   const unix = `
     const [socket, peer] = Socket.pair(AF_UNIX, SOCK_DGRAM)
+    process.on('exit', () => peer.close())
     for (let i = 0; i < 3; i++) peer.send(Buffer.from('last'))
     const channel = new DatagramChannel(socket, handlers, { budget })
     while (channel.send(Buffer.alloc(1000))) {}
@@ -350,7 +351,10 @@ describe('a handler that throws at a hang-up', () => {
         ${kind === 'unix' ? unix : udp}
         socket.shutdown(SHUT_RDWR)
         if ('${reader}' === 'iterator') for await (const _ of channel) calls.datagram = (calls.datagram ?? 0) + 1
-        process.on('exit', () => console.log(JSON.stringify({ calls, uncaught })))`)
+        process.on('exit', () => {
+          console.log(JSON.stringify({ calls, uncaught }))
+          socket.close()
+        })`)
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       const found = JSON.parse(stdout)
       expect(found).toEqual({ calls, uncaught: found.calls[thrower] })
