@@ -29,6 +29,7 @@
 export {
   type AddressLike,
   type AsFd,
+  type BindOptions,
   type FdLike,
   formatAddress,
   getOption,

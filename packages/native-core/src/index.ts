@@ -76,6 +76,7 @@ export {
   raiseDescriptorLimit,
   setResourceLimit,
 } from './limit.js'
+export type { BindOptions } from './listening.js'
 export {
   descriptorSpace,
   type IncomingMessage,

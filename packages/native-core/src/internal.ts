@@ -24,6 +24,7 @@ export {
 export { bindToConnect, portOf, refuseSelfConnection } from './connecting.js'
 export { type Interest, InterestList } from './epoll/interest.js'
 export { closeQuietly, fdOf, onRelease } from './fd.js'
+export { BIND_OPTIONS, checkBindOptions, listenAt, openToBind } from './listening.js'
 export { TCP_KEEPIDLE, TCP_NODELAY } from './options/tcp.js'
 export { orUndefined, resetOnClose } from './quietly.js'
 export { checkListenerOptions } from './streams/listener.js'

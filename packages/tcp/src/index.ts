@@ -19,6 +19,7 @@
 export {
   type AddressLike,
   type AsFd,
+  type BindOptions,
   type ControlMessage,
   controlMessage,
   type FdLike,

@@ -1,25 +1,23 @@
 import {
+  type BindOptions,
   encodeAddress,
   familyOf,
   type InetAddress,
-  Socket,
+  type Socket,
   type SystemError,
-  setOption,
 } from '@linux-sockets/native-core'
-import { AF_INET6, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
+  BIND_OPTIONS,
+  checkBindOptions,
   checkListenerOptions,
   checkOptions,
   checkStreamOptions,
   closeQuietly,
   type NamesOf,
+  openToBind,
   portOf,
   SERVER_OPTIONS,
 } from '@linux-sockets/native-core/internal'
-import { IPV6_V6ONLY, SO_REUSEADDR, SO_REUSEPORT } from '@linux-sockets/native-core/options'
 import { type ServerOptions, StreamServer } from '@linux-sockets/native-core/streams'
 import { type AddressOrText, listOf, withPort } from './addresses.js'
 import { tcpInfo } from './info.js'
@@ -27,32 +25,7 @@ import { tcpInfo } from './info.js'
 export type { DrainOptions, ServerOptions } from '@linux-sockets/native-core/streams'
 
 /** Options of `listen`: those of `Server`, and those of the listening sockets. */
-export interface ListenOptions extends ServerOptions {
-  /** The most connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`. Default 4096. */
-  readonly backlog?: number | undefined
-  /**
-   * `SO_REUSEADDR`: whether to bind while earlier connections of the port are still in TIME-WAIT. Default true. It never
-   * lets two listeners share a port.
-   */
-  readonly reuseAddress?: boolean | undefined
-  /**
-   * `SO_REUSEPORT`: whether several sockets of the same user may listen at the address and share its connections. Default
-   * false.
-   */
-  readonly reusePort?: boolean | undefined
-  /**
-   * `IPV6_V6ONLY`: whether an IPv6 address accepts no IPv4 connections. Default true, regardless of `net.ipv6.bindv6only`;
-   * false makes `::` dual-stack.
-   */
-  readonly v6only?: boolean | undefined
-  /**
-   * Called with each socket before it is bound, to set options: `(socket) => setOption(socket, TCP_DEFER_ACCEPT, 3)`.
-   * Accepted sockets inherit most of them.
-   */
-  readonly prepare?: ((socket: Socket) => void) | undefined
-  /** `IPPROTO_…`: `IPPROTO_MPTCP` for multipath TCP. Default 0: TCP. */
-  readonly protocol?: number | undefined
-}
+export interface ListenOptions extends ServerOptions, BindOptions {}
 
 /**
  * bind(2) and listen(2): opens a server at one address or several. Its connections are streams.
@@ -76,13 +49,8 @@ export interface ListenOptions extends ServerOptions {
  */
 export function listen(addresses: AddressOrText | Iterable<AddressOrText>, options: ListenOptions = {}): Server {
   checkOptions(options, 'options', LISTEN_OPTIONS)
+  checkBindOptions(options)
   const { backlog, reuseAddress, reusePort, v6only, prepare, protocol, ...serverOptions } = options
-  if (backlog !== undefined) checkInteger(backlog, 0, 0x7fff_ffff, 'backlog')
-  if (prepare !== undefined) checkFunction(prepare, 'prepare')
-  if (protocol !== undefined) checkInteger(protocol, 0, 0x7fff_ffff, 'protocol')
-  for (const [name, value] of Object.entries({ reuseAddress, reusePort, v6only })) {
-    if (value !== undefined) checkBoolean(value, name)
-  }
   checkListenerOptions(serverOptions)
   if (serverOptions.stream !== undefined) checkStreamOptions(serverOptions.stream, 'stream')
   const sockets = openAll(listOf(addresses).map(encodeAddress), options)
@@ -107,15 +75,7 @@ export class Server extends StreamServer<InetAddress> {
   }
 }
 
-const LISTEN_OPTIONS: NamesOf<ListenOptions> = {
-  ...SERVER_OPTIONS,
-  backlog: true,
-  reuseAddress: true,
-  reusePort: true,
-  v6only: true,
-  prepare: true,
-  protocol: true,
-}
+const LISTEN_OPTIONS: NamesOf<ListenOptions> = { ...SERVER_OPTIONS, ...BIND_OPTIONS }
 
 /** How often a port is chosen, if the chosen one is in use at another address. */
 const MOST_CHOICES = 16
@@ -130,7 +90,7 @@ function openAll(sockaddrs: readonly Uint8Array[], options: ListenOptions): Sock
       let chosen = 0
       try {
         for (const sockaddr of sockaddrs) {
-          const socket = open(familyOf(sockaddr), options)
+          const socket = openToBind(familyOf(sockaddr), options)
           sockets.push(socket)
           options.prepare?.(socket)
           const choose = portOf(sockaddr) === 0
@@ -149,22 +109,6 @@ function openAll(sockaddrs: readonly Uint8Array[], options: ListenOptions): Sock
     }
   } finally {
     closeAll(failed)
-  }
-}
-
-function open(
-  family: number,
-  { protocol, reuseAddress = true, reusePort = false, v6only = true }: ListenOptions,
-): Socket {
-  const socket = Socket.open(family, SOCK_STREAM, protocol)
-  try {
-    setOption(socket, SO_REUSEADDR, reuseAddress)
-    if (reusePort) setOption(socket, SO_REUSEPORT, true)
-    if (family === AF_INET6) setOption(socket, IPV6_V6ONLY, v6only)
-    return socket
-  } catch (error) {
-    closeQuietly(socket)
-    throw error
   }
 }
 

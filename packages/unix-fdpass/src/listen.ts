@@ -1,15 +1,12 @@
-import { unlinkSync } from 'node:fs'
-import { decodeAddress, Socket, type SocketAddress, type UnixAddress } from '@linux-sockets/native-core'
+import { Socket, type UnixAddress } from '@linux-sockets/native-core'
 import { AF_UNIX, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import {
-  checkFunction,
-  checkInteger,
+  checkBindOptions,
   checkListenerOptions,
   checkOptions,
   checkStreamOptions,
-  closeQuietly,
+  listenAt,
   type NamesOf,
-  orUndefined,
   SERVER_OPTIONS,
 } from '@linux-sockets/native-core/internal'
 import { type ServerOptions, StreamServer } from '@linux-sockets/native-core/streams'
@@ -45,33 +42,14 @@ export function listen(address: UnixAddress | string, options: ListenOptions = {
   const sockaddr = unixSockaddr(address)
   checkOptions(options, 'options', OPTIONS)
   const { backlog, prepare, ...serverOptions } = options
-  if (backlog !== undefined) checkInteger(backlog, 0, 0x7fff_ffff, 'backlog')
-  if (prepare !== undefined) checkFunction(prepare, 'prepare')
+  checkBindOptions({ backlog, prepare })
   checkListenerOptions(serverOptions)
   if (serverOptions.stream !== undefined) checkStreamOptions(serverOptions.stream, 'stream')
   const socket = Socket.open(AF_UNIX, SOCK_STREAM)
-  let bound = false
-  try {
-    prepare?.(socket)
-    socket.bind(sockaddr)
-    bound = true
-    socket.listen(backlog)
-    return new Server(socket, serverOptions)
-  } catch (error) {
-    closeQuietly(socket)
-    if (bound) unlink(decodeAddress(sockaddr))
-    throw error
-  }
+  return listenAt(socket, sockaddr, options, () => new Server(socket, serverOptions))
 }
 
 /** A `Listener` for Unix sockets, returned by `listen`, that keeps a set of the connections it has accepted. */
 export class Server extends StreamServer<UnixAddress> {}
-
-/** Removes the file of a socket at which nothing listens: it would make the next bind(2) fail. */
-function unlink(address: SocketAddress): void {
-  if (!('path' in address)) return
-  const { path } = address
-  orUndefined(() => unlinkSync(typeof path === 'string' ? path : Buffer.from(path)))
-}
 
 const OPTIONS: NamesOf<ListenOptions> = { ...SERVER_OPTIONS, backlog: true, prepare: true }
