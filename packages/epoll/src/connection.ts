@@ -7,10 +7,11 @@ import {
   checkStreamOptions,
   closeQuietly,
   type NamesOf,
-  netAddress,
   orUndefined,
   refuseSelfConnection,
   resetOnClose,
+  type WithNetNames,
+  withNetNames,
 } from '@linux-sockets/native-core/internal'
 import { type DrainOptions, SocketStream, type SocketStreamOptions } from '@linux-sockets/native-core/streams'
 import { type DeadlineOwner, Deadlines, type TimeoutKind } from './deadline.js'
@@ -35,12 +36,15 @@ export interface ConnectionOwner<State, Address extends SocketAddress> {
   gone(): void
 }
 
+const Named: WithNetNames<typeof Object> = withNetNames(Object)
+
 /**
  * The life of a connection: registered, then made by `begin`, open, closed. Programs see it as a `Connection`, which has the
  * documentation of its methods. `#closed` is set before any handler learns of the end, so that what such a handler calls does
  * nothing. The socket is closed after its registration has stopped, and `close` is the last handler, called once.
  */
 export class LiveConnection<State, Address extends SocketAddress>
+  extends Named
   implements Connection<State, Address>, ReceiverOwner, SenderOwner, DeadlineOwner
 {
   state = undefined as State
@@ -77,6 +81,7 @@ export class LiveConnection<State, Address extends SocketAddress>
     policy: Policy,
     { owner, connecting }: { owner?: ConnectionOwner<State, Address>; connecting?: Uint8Array | undefined } = {},
   ) {
+    super()
     this.#reactor = reactor
     this.#socket = socket
     this.#handlers = handlers
@@ -120,30 +125,6 @@ export class LiveConnection<State, Address extends SocketAddress>
 
   get peerName(): Address | undefined {
     return orUndefined(() => this.#socket.peerName)
-  }
-
-  get localAddress(): string | undefined {
-    return netAddress(this.localName)?.address
-  }
-
-  get localPort(): number | undefined {
-    return netAddress(this.localName)?.port
-  }
-
-  get localFamily(): 'IPv4' | 'IPv6' | undefined {
-    return netAddress(this.localName)?.family
-  }
-
-  get remoteAddress(): string | undefined {
-    return netAddress(this.peerName)?.address
-  }
-
-  get remotePort(): number | undefined {
-    return netAddress(this.peerName)?.port
-  }
-
-  get remoteFamily(): 'IPv4' | 'IPv6' | undefined {
-    return netAddress(this.peerName)?.family
   }
 
   get connecting(): boolean {
