@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 import { checker, exportsOf, resolved } from '../src/program.js'
 import { packages, read } from '../src/workspace.js'
 
-it.each(packages)('$path documents what it exports', { timeout: 60_000 }, (room) => {
+it.each(packages)('$path documents what it exports', (room) => {
   const exported = exportsOf(room)
   expect(exported.length).toBeGreaterThan(0)
   expect(

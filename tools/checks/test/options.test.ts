@@ -10,7 +10,7 @@ const known: readonly string[] = NAMED_OPTIONS
 /** Parameters whose optional members are no options: addresses, what isn't written by hand, what is sent with each datagram. */
 const others = /^(addresses|address|a|b|stream|error|link|message|value|__\d)$/
 
-it.each(packages)('$path gives its options a name that the tests recognise', { timeout: 60_000 }, (room) => {
+it.each(packages)('$path gives its options a name that the tests recognise', (room) => {
   const parameters = exportsOf(room)
     .flatMap(signaturesOf)
     .flatMap(({ parameters }) => parameters)

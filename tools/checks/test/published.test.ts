@@ -19,7 +19,7 @@ const project = join(directory, 'project')
 describe.each(packages)('$manifest.name', ({ path, manifest }) => {
   const tarball = join(directory, `${path.replace('/', '-')}.tgz`)
 
-  it('packs', { timeout: 60_000 }, () => {
+  it('packs', () => {
     execFileSync('pnpm', ['pack', '--out', tarball], { cwd: join(root, path), stdio: 'pipe' })
     const files = execFileSync('tar', ['-tzf', tarball], { encoding: 'utf8' }).trim().split('\n')
     const expected =
@@ -52,7 +52,7 @@ describe.each(packages)('$manifest.name', ({ path, manifest }) => {
     expect(messages.map((message) => formatMessage(message, pkg, { color: false }))).toEqual([])
   })
 
-  it('passes “are the types wrong?”', { timeout: 60_000 }, () => {
+  it('passes “are the types wrong?”', () => {
     const attw = join(root, 'tools/checks/node_modules/.bin/attw')
     // The tool doesn't know that Node.js can now require ES modules, whose names the declarations for `require` list.
     const rules = ['cjs-resolves-to-esm', 'false-cjs']
@@ -85,7 +85,7 @@ describe.each(['typescript', 'typescript-oldest'])('the types compile with %s', 
     ['node16', 'program.cts'],
     ['nodenext', 'program.cts'],
     ['preserve', 'program.ts', '--moduleResolution', 'bundler'],
-  ])('under the module %s in %s', { timeout: 120_000 }, (module, file, ...more) => {
+  ])('under the module %s in %s', (module, file, ...more) => {
     writeFileSync(join(project, file), program)
     const require = createRequire(import.meta.url)
     const typeRoots = join(root, 'tools/checks/node_modules/@types')

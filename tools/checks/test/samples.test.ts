@@ -31,7 +31,7 @@ describe.each([
   ['node16', node16],
   ['bundler', { ...strict, module: ts.ModuleKind.ES2022, moduleResolution: ts.ModuleResolutionKind.Bundler }],
 ])('under the module resolution %s', (_name, options) => {
-  it('all samples compile', { timeout: 120_000 }, () => {
+  it('all samples compile', () => {
     expect(complaintsOf(samples, options)).toEqual([])
   })
 })
@@ -55,7 +55,7 @@ const fragments = new Map(
 
 describe('the samples of doc comments', () => {
   it('are found', () => expect(fragments.size).toBeGreaterThan(30))
-  it('compile', { timeout: 120_000 }, () => {
+  it('compile', () => {
     const undeclared = /: TS(2304|2552|18004) /
     expect(
       complaintsOf(fragments, { ...node16, noImplicitAny: false }).filter((complaint) => !undeclared.test(complaint)),

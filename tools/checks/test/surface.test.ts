@@ -9,7 +9,7 @@ const core = '@linux-sockets/native-core'
 /** The classes that a package's own classes extend, and which programs need no name for. */
 const bases = ['StreamServer']
 
-it.each(packages)('$path exports what its names.md lists', { timeout: 60_000 }, async (room) => {
+it.each(packages)('$path exports what its names.md lists', async (room) => {
   const parts = entriesOf(room).map((entry) => {
     const lines = namesOf(entry).map(({ name, symbol }) => `- ${kindOf(symbol)} \`${name}\``)
     return `## ${entry.specifier}\n\n${lines.sort().join('\n')}\n`
