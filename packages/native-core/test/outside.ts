@@ -56,15 +56,22 @@ function transpile(text: string): string {
   return ts.transpileModule(text, { compilerOptions }).outputText
 }
 
-/** Starts a Node program that imports the sources from './everything.js'. Node's `options` stand before the script. */
+/**
+ * Starts a Node program that imports the sources from './everything.js'. Node's `options` stand before the script. Unless
+ * they have `--expose-gc`, garbage collection closes nothing: most programs need their sockets until they end, but no longer
+ * mention them.
+ */
 export function spawnModule(script: string, { options = [] as string[], wrapper = [] as string[] } = {}): Program {
   const file = join(compiled, `program-${programs++}.js`)
   writeFileSync(file, script)
-  const [command, ...args] = [...wrapper, process.execPath, ...options, file]
+  const holding = options.includes('--expose-gc') ? [] : ['--import', HOLD]
+  const [command, ...args] = [...wrapper, process.execPath, ...holding, ...options, file]
   return spawnProgram(command as string, args, { env: environment })
 }
 
 let programs = 0
+
+const HOLD = `data:text/javascript,${encodeURIComponent('FinalizationRegistry = class { register() {} unregister() {} }')}`
 
 /** Runs a Node program that imports the sources from './everything.js' to its end. */
 export function runModule(script: string, settings?: Parameters<typeof spawnModule>[1]): Promise<Finished> {
