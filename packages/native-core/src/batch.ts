@@ -1,9 +1,12 @@
 import { type AddressLike, encodeAddress, readSockaddr, type SocketAddress } from './address.js'
 import { checkBytes, checkFlags, checkInteger, checkOptions, type NamesOf } from './argument.js'
+import type { Decoder } from './codecs/codec.js'
 import { MSG_CMSG_CLOEXEC, MSG_CTRUNC } from './constants.js'
 import {
   CONTROL_MAX,
   type ControlMessage,
+  type ControlName,
+  ControlReader,
   decodeControl,
   encodeControl,
   hasDescriptors,
@@ -57,6 +60,7 @@ export class ReceiveBatch {
   readonly #names: Uint8Array
   readonly #control: Uint8Array | null
   readonly #controlSize: number
+  readonly #reader: ControlReader | undefined
   readonly #table: Int32Array
   readonly #keepTruncated: boolean
   readonly #brought = new Map<number, Brought>()
@@ -77,6 +81,7 @@ export class ReceiveBatch {
     // Each message's share must begin where a cmsghdr may.
     this.#controlSize = Math.ceil(control / 8) * 8
     this.#control = control === 0 ? null : new Uint8Array(count * this.#controlSize)
+    this.#reader = this.#control === null ? undefined : new ControlReader(this.#control)
     this.#table = new Int32Array(count * WORDS)
     this.#keepTruncated = keepTruncated
   }
@@ -127,6 +132,16 @@ export class ReceiveBatch {
   /** The control messages of message i, in the kernel's order. Messages that carried descriptors have no data. */
   control(i: number): ControlMessage[] {
     return withoutNumbers(this.#allControl(i))
+  }
+
+  /**
+   * The value of the first control message of this kind that came with message i, or undefined if there is none. It decodes
+   * nothing else and copies nothing, so it is for programs that read a few kinds of many datagrams.
+   * @throws TypeError for a row of another thing, such as an option; RangeError for `i` beyond the batch
+   */
+  readControl<T>(i: number, kind: ControlName & Decoder<T>): T | undefined {
+    const length = this.#word(i, 2)
+    return this.#reader?.read(i * this.#controlSize, Math.min(length, this.#controlSize), kind)
   }
 
   /**
@@ -243,14 +258,15 @@ export class SendBatch {
   }
 
   /**
-   * Adds a message. Returns false, and adds nothing, if the batch is full.
+   * Adds a message. `control` is a list, or bytes from `encodeControl`, which save the encoding if they are used often.
+   * Returns false, and adds nothing, if the batch is full.
    * @throws RangeError if data or control could not fit even in an empty batch; TypeError if `data` is not a `Uint8Array`
    * or `control` not a list of control messages
    */
-  add(data: Uint8Array, address?: AddressLike, control?: readonly ControlMessage[]): boolean {
+  add(data: Uint8Array, address?: AddressLike, control: readonly ControlMessage[] | Uint8Array = none): boolean {
     checkBytes(data, 'data')
     const sockaddr = address === undefined ? none : encodeAddress(address)
-    const ancillary = control === undefined ? none : encodeControl(control)
+    const ancillary = control instanceof Uint8Array ? control : encodeControl(control)
     if (data.length > this.#payload.length) {
       throw new RangeError(`a message of ${data.length} bytes never fits in a batch of ${this.#payload.length}`)
     }
@@ -262,8 +278,12 @@ export class SendBatch {
     const i = this.#count++
     this.#payload.set(data, this.#used)
     this.#names.set(sockaddr, i * SOCKADDR_MAX)
-    this.#control?.set(ancillary, i * this.#controlSize)
-    this.#table.set([this.#used, data.length, sockaddr.length, ancillary.length], i * WORDS)
+    if (ancillary.length > 0) this.#control?.set(ancillary, i * this.#controlSize)
+    const row = i * WORDS
+    this.#table[row] = this.#used
+    this.#table[row + 1] = data.length
+    this.#table[row + 2] = sockaddr.length
+    this.#table[row + 3] = ancillary.length
     this.#used += data.length
     return true
   }

@@ -82,8 +82,7 @@ export function readControl<T>(messages: readonly ControlMessage[], kind: Contro
   const found = messages.find(({ level, type }) => level === kind.level && type === kind.type)
   if (found === undefined) return undefined
   const { data } = found
-  if (data.length < MIN_INT && kind.size >= MIN_INT) return kind.decode(padded(data), data.length)
-  return kind.decode(new DataView(data.buffer, data.byteOffset, data.length), data.length)
+  return decodeValue(new DataView(data.buffer, data.byteOffset, data.length), data.length, kind)
 }
 
 /**
@@ -205,6 +204,44 @@ export function hasDescriptors(buffer: Uint8Array, start: number, length: number
 /** The most bytes of control buffer that a caller may ask for. For this package's own use. */
 export const CONTROL_MAX = 0x10_0000
 
+/**
+ * Reads control messages in a buffer that is used again and again. It allocates nothing once a message has been read at each
+ * place of the buffer. For this package's own use.
+ */
+export class ControlReader {
+  readonly #words: Int32Array
+  /** For each multiple of 8, a view of the data that begins there. */
+  readonly #views: (DataView | undefined)[] = []
+
+  constructor(buffer: Uint8Array) {
+    this.#words = new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length >> 2)
+  }
+
+  /** Decodes the first message of this kind among the `length` bytes at `start`, which is a multiple of 8. */
+  read<T>(start: number, length: number, kind: ControlName & Decoder<T>): T | undefined {
+    checkKind(kind, 'decode')
+    const words = this.#words
+    const end = start + length
+    for (let at = start; at + HEADER <= end; ) {
+      const word = at >> 2
+      // A size that needs its upper word is none that the kernel gives.
+      const claimed = words[word] as number
+      if (claimed < HEADER || words[word + 1] !== 0) return undefined
+      if (words[word + 2] === kind.level && words[word + 3] === kind.type) {
+        return decodeValue(this.#view(at + HEADER), Math.min(claimed, end - at) - HEADER, kind)
+      }
+      at += align(claimed)
+    }
+    return undefined
+  }
+
+  #view(at: number): DataView {
+    const { buffer, byteOffset, byteLength } = this.#words
+    this.#views[at >> 3] ??= new DataView(buffer, byteOffset + at, byteLength - at)
+    return this.#views[at >> 3] as DataView
+  }
+}
+
 /** `struct cmsghdr`: a size_t, two ints. */
 const HEADER = 16
 const MIN_INT = 4
@@ -233,9 +270,12 @@ function align(length: number): number {
   return Math.ceil(length / 8) * 8
 }
 
-// A few messages (IP_TOS) have one byte where their codec reads an int.
-function padded(data: Uint8Array): DataView {
-  const bytes = new Uint8Array(MIN_INT)
-  bytes.set(data)
-  return new DataView(bytes.buffer)
+// A few messages (IP_TOS) have one byte where their codec reads an int; the kernel doesn't clear what follows the byte.
+function decodeValue<T>(view: DataView, length: number, kind: Decoder<T>): T {
+  if (length >= MIN_INT || kind.size < MIN_INT) return kind.decode(view, length)
+  padded.setUint32(0, 0)
+  for (let i = 0; i < length; i++) padded.setUint8(i, view.getUint8(i))
+  return kind.decode(padded, length)
 }
+
+const padded = new DataView(new ArrayBuffer(MIN_INT))

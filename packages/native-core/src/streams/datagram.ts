@@ -15,6 +15,7 @@ import type {
   DatagramHandlers,
   DatagramStatistics,
   IncomingDatagram,
+  OutgoingDatagram,
   SendOptions,
 } from './datagram/types.js'
 import { WatchedSocket } from './datagram/watched.js'
@@ -56,7 +57,7 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
 
   /**
    * Takes over the socket and makes it non-blocking, which every other holder of its open file sees. Receives at once if
-   * there is a `datagram` handler.
+   * there is a `datagram` or a `batch` handler.
    * @throws TypeError, RangeError for an invalid socket, handlers or options; the reason of a signal that is already
    * aborted
    * @throws SystemError `EBADF`, `ENOTSOCK`; the caller then still owns the socket
@@ -78,7 +79,11 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
     signal?.throwIfAborted()
     const batch = new ReceiveBatch(receive)
     this.socket = socket
-    this.#watched = new WatchedSocket(socket, handlers.datagram === undefined ? 0 : READ, {
+    if (handlers.datagram !== undefined && handlers.batch !== undefined) {
+      throw new TypeError('handlers must not have both datagram and batch')
+    }
+    const isHandled = handlers.datagram !== undefined || handlers.batch !== undefined
+    this.#watched = new WatchedSocket(socket, isHandled ? READ : 0, {
       ready: (events) => this.#ready(events),
       turn: () => this.#turn(),
       error: (error, failed) => handlers.error(error, failed),
@@ -124,6 +129,24 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
    */
   send(data: Uint8Array, address?: AddressLike | string, options?: SendOptions): boolean {
     return this.#outbox.send(data, typeof address === 'string' ? addressOf(address) : address, options)
+  }
+
+  /**
+   * Sends datagrams in their order, many with each sendmmsg(2). Returns as `send` does. Addresses are objects or bytes.
+   * @throws SystemError `ENOBUFS` if the queue has no room for all of them: none is sent. `EBADF` as `send`
+   * @throws TypeError, RangeError for a datagram that can't be sent: none is sent
+   */
+  sendBatch(datagrams: readonly OutgoingDatagram[]): boolean {
+    return this.#outbox.sendBatch(datagrams)
+  }
+
+  /**
+   * Sends one datagram as `send` does, and resolves when the kernel has taken it. If the queue is full, it waits for room; the
+   * caller must not change the data until then. Rejects if the kernel refuses the datagram, which the `error` handler is then not
+   * told, and as `flush` does if the channel is closed before.
+   */
+  sendAsync(data: Uint8Array, address?: AddressLike | string, options?: SendOptions): Promise<void> {
+    return this.#outbox.sendAsync(data, typeof address === 'string' ? addressOf(address) : address, options)
   }
 
   /**
@@ -239,7 +262,14 @@ export class DatagramChannel<Address extends SocketAddress = SocketAddress>
   }
 }
 
-const HANDLERS: NamesOf<DatagramHandlers> = { datagram: true, error: true, drain: true, end: true, errorQueue: true }
+const HANDLERS: NamesOf<DatagramHandlers> = {
+  datagram: true,
+  batch: true,
+  error: true,
+  drain: true,
+  end: true,
+  errorQueue: true,
+}
 
 const OPTIONS: NamesOf<DatagramChannelOptions> = {
   receive: true,

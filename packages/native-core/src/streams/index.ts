@@ -24,12 +24,14 @@ export {
   toNetSocket,
 } from './bridge.js'
 export type {
+  DatagramBatch,
   DatagramChannelOptions,
   DatagramHandlers,
   DatagramStatistics,
   DatagramView,
   FailedDatagram,
   IncomingDatagram,
+  OutgoingDatagram,
   SendOptions,
 } from './datagram/types.js'
 export { DatagramChannel } from './datagram.js'

@@ -7,8 +7,8 @@
 import type { SocketAddress } from '../../address.js'
 import type { ReceiveBatch } from '../../batch.js'
 import { EPOLLHUP, EPOLLIN, EPOLLRDHUP, MSG_CTRUNC, MSG_TRUNC, SOCK_SEQPACKET } from '../../constants.js'
-import type { DatagramHandlers, DatagramView, IncomingDatagram } from './types.js'
-import { BatchView, copyOf } from './view.js'
+import type { DatagramBatch, DatagramHandlers, DatagramView, IncomingDatagram } from './types.js'
+import { BatchView, BatchViews, copyOf } from './view.js'
 import type { WatchedSocket } from './watched.js'
 
 /** The events that an inbox waits for. */
@@ -23,6 +23,7 @@ export class Inbox<Address extends SocketAddress> {
   readonly #isSeqpacket: boolean
   readonly #batch: ReceiveBatch
   readonly #view: BatchView<Address>
+  readonly #views: BatchViews<Address>
   #at = 0
   #count = 0
   #waiting: Waiting<Address>[] = []
@@ -47,6 +48,7 @@ export class Inbox<Address extends SocketAddress> {
     this.#isSeqpacket = watched.type === SOCK_SEQPACKET
     this.#batch = batch
     this.#view = new BatchView(batch)
+    this.#views = new BatchViews(this.#view)
   }
 
   pause(): void {
@@ -59,7 +61,7 @@ export class Inbox<Address extends SocketAddress> {
   }
 
   iterate(): AsyncIterableIterator<IncomingDatagram<Address>> {
-    if (this.#handlers.datagram !== undefined) throw new TypeError('this channel passes its datagrams to a handler')
+    if (this.#hasHandler) throw new TypeError('this channel passes its datagrams to a handler')
     const iterator: AsyncIterableIterator<IncomingDatagram<Address>> = {
       next: () => this.#next(iterator),
       return: async () => {
@@ -92,7 +94,11 @@ export class Inbox<Address extends SocketAddress> {
   /** Whether a handler or an iterator wants a datagram now. */
   get #isWanted(): boolean {
     if (this.#paused || this.#ended || this.#resting) return false
-    return this.#handlers.datagram !== undefined || this.#waiting.length > 0
+    return this.#hasHandler || this.#waiting.length > 0
+  }
+
+  get #hasHandler(): boolean {
+    return this.#handlers.datagram !== undefined || this.#handlers.batch !== undefined
   }
 
   /** Arranges for the next datagram if one is wanted. Stale interest is dropped on the next event. */
@@ -150,6 +156,7 @@ export class Inbox<Address extends SocketAddress> {
 
   /** Delivers received datagrams while they are wanted. */
   #deliver(): void {
+    if (this.#handlers.batch !== undefined) this.#deliverBatch(this.#handlers.batch)
     while (this.#at < this.#count && this.#isWanted) {
       const i = this.#at++
       if (this.#isSeqpacket && this.#isEnd(i)) {
@@ -160,6 +167,22 @@ export class Inbox<Address extends SocketAddress> {
       if (this.#handlers.datagram === undefined)
         this.#waiting.shift()?.resolve({ done: false, value: copyOf(this.#batch, i) })
       else this.#handle(i, this.#handlers.datagram)
+    }
+  }
+
+  #deliverBatch(handler: (batch: DatagramBatch<Address>) => void): void {
+    if (this.#at === this.#count || !this.#isWanted) return
+    const first = this.#at
+    while (this.#at < this.#count && !(this.#isSeqpacket && this.#isEnd(this.#at))) this.#countReceived(this.#at++)
+    const end = this.#at
+    const ended = end < this.#count
+    this.#views.show(first, end)
+    try {
+      if (first < end) handler.call(this.#handlers, this.#views)
+    } finally {
+      this.#views.show(0, 0)
+      this.#batch.drop()
+      if (ended) this.#finish()
     }
   }
 

@@ -1,6 +1,7 @@
 import type { AddressLike, SocketAddress } from '../../address.js'
 import type { ReceiveBatchOptions } from '../../batch.js'
-import type { ControlMessage } from '../../control.js'
+import type { Decoder } from '../../codecs/codec.js'
+import type { ControlMessage, ControlName } from '../../control.js'
 import type { SystemError } from '../../error.js'
 import type { FdLike, OwnedFd } from '../../fd.js'
 import type { IncomingMessage } from '../../message.js'
@@ -38,8 +39,35 @@ export interface DatagramView<Address extends SocketAddress = SocketAddress> ext
   readonly descriptors: readonly OwnedFd[]
   /** Closed when the handler returns, unless the handler has read it from here. */
   readonly pidfd: OwnedFd | undefined
+  /**
+   * The value of the first control message of this kind, or undefined if there is none. It decodes nothing else, and copies
+   * nothing.
+   * @throws TypeError for a row of another thing, such as an option
+   */
+  readControl<T>(kind: ControlName & Decoder<T>): T | undefined
   /** Returns a copy that stays valid. The copy takes over the descriptors and the pidfd. */
   copy(): IncomingDatagram<Address>
+}
+
+/**
+ * The datagrams that one recvmmsg(2) returned, valid only during the call of the handler. `at` and the iterator show one at a
+ * time, in the same object.
+ */
+export interface DatagramBatch<Address extends SocketAddress = SocketAddress> extends Iterable<DatagramView<Address>> {
+  /** The number of datagrams, at least 1. */
+  readonly length: number
+  /** Shows datagram i. @throws RangeError if there is none */
+  at(i: number): DatagramView<Address>
+}
+
+/** A datagram to send. */
+export interface OutgoingDatagram {
+  /** The bytes. */
+  readonly data: Uint8Array
+  /** The destination; undefined for the connected peer. */
+  readonly address?: AddressLike | undefined
+  /** Control messages and descriptors. */
+  readonly options?: SendOptions | undefined
 }
 
 /** A datagram that could not be sent. */
@@ -60,6 +88,11 @@ export interface DatagramHandlers<Address extends SocketAddress = SocketAddress>
    * datagrams are still delivered.
    */
   datagram?(datagram: DatagramView<Address>): void
+  /**
+   * Called with the datagrams of each recvmmsg(2), in place of `datagram`: a program that answers can send all answers with
+   * one `sendBatch`. A `pause` takes effect after the batch.
+   */
+  batch?(batch: DatagramBatch<Address>): void
   /**
    * Called with an error that the network has reported for the socket (`ECONNREFUSED`, `EHOSTUNREACH`, …), and, with
    * `failed`, for every datagram that the kernel refused to send (`EMSGSIZE`, `EPERM`, `ENETUNREACH`, …). Neither ends the
@@ -94,10 +127,22 @@ export interface DatagramChannelOptions {
 
 /** Control messages and descriptors that are sent along with a datagram. */
 export interface SendOptions {
-  /** Control messages, such as `IP_PKTINFO`. */
-  readonly control?: readonly ControlMessage[] | undefined
+  /** Control messages, such as `IP_PKTINFO`: a list, or bytes from `encodeControl`. */
+  readonly control?: readonly ControlMessage[] | Uint8Array | undefined
   /** Descriptors to pass over a Unix socket. They may be closed as soon as `send` returns. */
   readonly descriptors?: readonly FdLike[] | undefined
+  /** The number of datagrams that the kernel makes of the data (`UDP_SEGMENT`), for the statistics. Default 1. */
+  readonly segments?: number | undefined
+  /**
+   * Called if the kernel refuses the datagram. What it returns is sent in its place, before later datagrams; the error is then
+   * not reported. Undefined: the datagram has failed.
+   */
+  readonly replace?: ((error: SystemError) => readonly OutgoingDatagram[] | undefined) | undefined
+  /**
+   * Called once, when the kernel has taken the datagram, or with the error or the reason for which it was not sent. The
+   * `error` handler is then not called for it. If `replace` has returned others, it isn't called.
+   */
+  readonly settled?: ((error?: unknown) => void) | undefined
 }
 
 /** Counts since the channel was made. */

@@ -1,10 +1,12 @@
 // A view shows one message of a batch, and decodes what is read from it. A copy no longer depends on the batch, and owns the
 // message's descriptors.
 import type { SocketAddress } from '../../address.js'
+import { checkInteger } from '../../argument.js'
 import type { ReceiveBatch } from '../../batch.js'
-import type { ControlMessage } from '../../control.js'
+import type { Decoder } from '../../codecs/codec.js'
+import type { ControlMessage, ControlName } from '../../control.js'
 import type { OwnedFd } from '../../fd.js'
-import type { DatagramView, IncomingDatagram } from './types.js'
+import type { DatagramBatch, DatagramView, IncomingDatagram } from './types.js'
 
 /** Shows message i of a batch; the batch changes under it. */
 export class BatchView<Address extends SocketAddress> implements DatagramView<Address> {
@@ -39,6 +41,10 @@ export class BatchView<Address extends SocketAddress> implements DatagramView<Ad
     return this.#batch.control(this.#i)
   }
 
+  readControl<T>(kind: ControlName & Decoder<T>): T | undefined {
+    return this.#batch.readControl(this.#i, kind)
+  }
+
   get descriptors(): readonly OwnedFd[] {
     return this.#batch.descriptors(this.#i)
   }
@@ -57,6 +63,36 @@ export class BatchView<Address extends SocketAddress> implements DatagramView<Ad
 
   release(): void {
     this.#batch.drop(this.#i)
+  }
+}
+
+/** Shows the messages `first` … `end` − 1 of a batch, one at a time. */
+export class BatchViews<Address extends SocketAddress> implements DatagramBatch<Address> {
+  readonly #view: BatchView<Address>
+  #first = 0
+  #end = 0
+
+  constructor(view: BatchView<Address>) {
+    this.#view = view
+  }
+
+  get length(): number {
+    return this.#end - this.#first
+  }
+
+  at(i: number): DatagramView<Address> {
+    checkInteger(i, 0, this.length - 1, 'i')
+    this.#view.show(this.#first + i)
+    return this.#view
+  }
+
+  *[Symbol.iterator](): IterableIterator<DatagramView<Address>> {
+    for (let i = 0; i < this.length; i++) yield this.at(i)
+  }
+
+  show(first: number, end: number): void {
+    this.#first = first
+    this.#end = end
   }
 }
 
