@@ -47,7 +47,12 @@ export {
   setOption,
 } from '@linux-sockets/native-core'
 export type { Codec, Encoder } from '@linux-sockets/native-core/codecs'
-export { ifindexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
+export {
+  type AddressOnInterface,
+  ifindexOf,
+  interfaceNameOf,
+  type NetworkInterface,
+} from '@linux-sockets/native-core/interfaces'
 export {
   IP_MULTICAST_ALL,
   IP_MULTICAST_IF,
@@ -93,5 +98,27 @@ export {
   type Ipv4PacketInfo,
   ipv4PacketInfo,
 } from './control.js'
-export { type GroupRequest, groupRequest, joinGroup, leaveGroup, type MembershipOptions } from './membership.js'
+export {
+  AllInterfaces,
+  type AllInterfacesHandlers,
+  type AllInterfacesOptions,
+  type AllInterfacesSocket,
+} from './everywhere.js'
+export {
+  blockSource,
+  type GroupRequest,
+  type GroupSourceRequest,
+  getSourceFilter,
+  groupRequest,
+  groupSourceRequest,
+  joinGroup,
+  joinSourceGroup,
+  leaveGroup,
+  leaveSourceGroup,
+  type MembershipOptions,
+  type SourceFilter,
+  setSourceFilter,
+  unblockSource,
+} from './membership.js'
+export { type Membership, type MembershipSource, memberships } from './memberships.js'
 export { type MulticastSocketOptions, openMulticastSocket } from './socket.js'
