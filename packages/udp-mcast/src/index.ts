@@ -92,11 +92,28 @@ export {
   CMSG_IP_PKTINFO,
   CMSG_IP_TOS,
   CMSG_IP_TTL,
+  CMSG_IPV6_DONTFRAG,
   CMSG_IPV6_HOPLIMIT,
   CMSG_IPV6_PKTINFO,
   CMSG_IPV6_TCLASS,
+  CMSG_SO_MARK,
+  CMSG_SO_PRIORITY,
+  CMSG_SO_RXQ_OVFL,
+  CMSG_SO_TIMESTAMPING,
+  CMSG_UDP_GRO,
+  CMSG_UDP_SEGMENT,
   type Ipv4PacketInfo,
   ipv4PacketInfo,
+  SCM_TIMESTAMP,
+  SCM_TIMESTAMPING,
+  SCM_TIMESTAMPNS,
+  SCM_TS_OPT_ID,
+  SCM_TXTIME,
+  segmentLength,
+  type Timestamps,
+  timespecStamp,
+  timestamps,
+  timevalStamp,
 } from './control.js'
 export {
   AllInterfaces,
@@ -121,4 +138,17 @@ export {
   unblockSource,
 } from './membership.js'
 export { type Membership, type MembershipSource, memberships } from './memberships.js'
+export { type Ecn, UdpDatagram } from './received.js'
+export type { ReceiveSettings } from './receiving.js'
+export type { UdpSendOptions } from './sending.js'
 export { type MulticastSocketOptions, openMulticastSocket } from './socket.js'
+export {
+  type JoinOptions,
+  type UdpBatch,
+  type UdpChannelOptions,
+  type UdpHandlers,
+  type UdpOutgoing,
+  UdpSocket,
+  type UdpSocketOptions,
+  type UdpStatistics,
+} from './udp.js'

@@ -76,14 +76,14 @@ describe('a control message that is sent with a datagram is received with it', (
   })
 
   it('IP_PKTINFO', async () => {
-    const source = { ifindex: 0, localAddress: '127.0.0.2' }
+    const source = { ifindex: 0, spec_dst: '127.0.0.2' }
     const { control, address } = await exchange(AF_INET, IP_PKTINFO, [controlMessage(CMSG_IP_PKTINFO, source)])
     const ifindex = ifindexOf('lo')
     expect(address).toMatchObject({ address: '127.0.0.2' })
     expect(readControl(control, CMSG_IP_PKTINFO)).toEqual({
       ifindex,
-      localAddress: '127.0.0.1',
-      destination: '127.0.0.1',
+      spec_dst: '127.0.0.1',
+      addr: '127.0.0.1',
     })
     expect(arrivalOf(control)).toEqual({ ifindex, destination: '127.0.0.1' })
   })
@@ -99,8 +99,8 @@ describe('a control message that is sent with a datagram is received with it', (
 })
 
 it('refuses values that a message can’t hold', () => {
-  expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 2 ** 31, localAddress: '127.0.0.1' })).toThrow(RangeError)
-  expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 0, localAddress: '::1' })).toThrow(TypeError)
+  expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 2 ** 31, spec_dst: '127.0.0.1' })).toThrow(RangeError)
+  expect(() => controlMessage(CMSG_IP_PKTINFO, { ifindex: 0, spec_dst: '::1' })).toThrow(TypeError)
   expect(() => controlMessage(CMSG_IPV6_PKTINFO, { ifindex: 0, address: '127.0.0.1' })).toThrow(TypeError)
 })
 

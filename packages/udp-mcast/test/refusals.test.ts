@@ -88,9 +88,7 @@ it('refuses values that the layouts can’t hold, by their names', () => {
   for (const bad of notObjects)
     expect(() => controlMessage(mcast.CMSG_IPV6_PKTINFO, bad)).toThrow('IPV6_PKTINFO must be')
   for (const bad of notGroups) {
-    expect(() => controlMessage(mcast.CMSG_IP_PKTINFO, { ifindex: 0, localAddress: bad })).toThrow(
-      'IP_PKTINFO.localAddress',
-    )
+    expect(() => controlMessage(mcast.CMSG_IP_PKTINFO, { ifindex: 0, spec_dst: bad })).toThrow('IP_PKTINFO.spec_dst')
   }
 })
 

@@ -126,8 +126,8 @@ export class Outbox {
     const batch = this.#emptyBatch()
     for (let i = first; i < datagrams.length; i++) {
       const { data, address, options = none } = datagrams[i] as OutgoingDatagram
-      const { control = noBytes, descriptors, replace } = options
-      const isPlain = control instanceof Uint8Array && descriptors === undefined && replace === undefined
+      const { control = noBytes, descriptors } = options
+      const isPlain = control instanceof Uint8Array && descriptors === undefined
       if (!isPlain || !batch.add(data, address, control)) break
     }
     return batch
