@@ -193,6 +193,14 @@ describe('batch.ts', () => {
         refusalsOf(indices, (i) => received[name](i), 'i must be'),
       ]),
     ),
+    'ReceiveBatch.readControl': [
+      ...refusalsOf(indices, (i) => received.readControl(i, control.SCM_PIDFD), 'i must be'),
+      ...refusalsOf(
+        [undefined, null, 1, {}],
+        (kind) => new batch.ReceiveBatch({ control: 8 }).readControl(0, kind),
+        'kind',
+      ),
+    ],
     'ReceiveBatch.drop': refusalsOf(
       indices.filter((i) => i !== undefined),
       (i) => received.drop(i),
@@ -297,7 +305,7 @@ describe('streams/datagram.ts', () => {
       ...refusalsOf(notObjects, (handlers) => onSocket((socket) => make(socket, handlers)), 'handlers'),
       unknownName('errorQueue', (handlers) => onSocket((socket) => make(socket, handlers)), 'handlers'),
       ...refusalsOf([{}, { error: 1 }], (handlers) => onSocket((socket) => make(socket, handlers)), 'handlers.error'),
-      ...['datagram', 'drain', 'end', 'errorQueue'].flatMap((name) =>
+      ...['datagram', 'batch', 'drain', 'end', 'errorQueue'].flatMap((name) =>
         refusalsOf(
           [null, 1, {}],
           (bad) => onSocket((socket) => make(socket, { error, [name]: bad })),
@@ -318,6 +326,38 @@ describe('streams/datagram.ts', () => {
       ...refusalsOf(notCounts, (timeout) => onChannel(false, (channel) => channel.drain({ timeout })), 'timeout'),
       unknownName('timeout', (options) => onChannel(false, (channel) => channel.drain(options))),
     ],
+    'DatagramChannel.sendBatch': [
+      ...refusalsOf(
+        [null, 1, {}, 'text'],
+        (list) => onChannel(false, (channel) => channel.sendBatch(list)),
+        'datagrams',
+      ),
+      ...refusalsOf(notObjects, (bad) => onChannel(false, (channel) => channel.sendBatch([bad])), 'datagrams[0]'),
+      ...refusalsOf(
+        notBytes,
+        (data) => onChannel(false, (channel) => channel.sendBatch([{ data }])),
+        'datagrams[0].data',
+      ),
+    ],
+    'DatagramChannel.sendAsync': [false, true].flatMap((full) => [
+      ...refusalsOf(notBytes, (data) => onChannel(full, (channel) => channel.sendAsync(data)), 'data'),
+      ...refusalsOf(
+        [null, 1, {}],
+        (address: Bad) => onChannel(full, (channel) => channel.sendAsync(x, address)),
+        'address',
+      ),
+      ...pairs(badControl, (bad) => onChannel(full, (channel) => channel.sendAsync(x, undefined, { control: bad }))),
+      ...refusalsOf(
+        [0, 1.5],
+        (segments) => onChannel(full, (channel) => channel.sendAsync(x, undefined, { segments })),
+        'segments',
+      ),
+      ...refusalsOf(
+        [null, 1],
+        (replace) => onChannel(full, (channel) => channel.sendAsync(x, undefined, { replace })),
+        'replace',
+      ),
+    ]),
     'DatagramChannel.send': [
       ...[false, true].flatMap((full) => [
         ...refusalsOf(notBytes, (data) => onChannel(full, (channel) => channel.send(data)), 'data'),

@@ -92,7 +92,12 @@ async function outcome(call: () => unknown): Promise<unknown> {
 }
 
 /** Functions that don't check names because they are called for every datagram or message. */
-const HOT: ReadonlySet<string> = new Set(['DatagramChannel.send', 'Socket.recvMessage', 'recvMessage'])
+const HOT: ReadonlySet<string> = new Set([
+  'DatagramChannel.send',
+  'DatagramChannel.sendAsync',
+  'Socket.recvMessage',
+  'recvMessage',
+])
 
 interface Callable {
   readonly name: string

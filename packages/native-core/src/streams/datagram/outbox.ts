@@ -134,16 +134,16 @@ export class Outbox {
   }
 
   /** Resolves when the kernel has taken the datagram. Waits for room in the queue. */
-  sendAsync(data: Uint8Array, address?: AddressLike, options?: SendOptions): Promise<void> {
+  sendAsync(data: Uint8Array, address?: AddressLike, options: SendOptions = none): Promise<void> {
     return new Promise((resolve, reject) => {
+      checkBytes(data, 'data')
+      checkSendOptions(options)
       const settled = (error?: unknown) => (error === undefined ? resolve() : reject(error))
       const settling = { ...options, settled }
       if (this.#finished || (this.#waiting.length === 0 && this.#hasRoom(data.length, 1))) {
         this.send(data, address, settling)
         return
       }
-      checkBytes(data, 'data')
-      checkSendOptions(settling)
       const sockaddr = address === undefined ? undefined : Uint8Array.from(encodeAddress(address))
       this.#waiting.push({ data, address: sockaddr, options: settling })
     })
