@@ -138,6 +138,7 @@ export {
   unblockSource,
 } from './membership.js'
 export { type Membership, type MembershipSource, memberships } from './memberships.js'
+export { NetworkError } from './neterror.js'
 export { type Ecn, UdpDatagram } from './received.js'
 export type { ReceiveSettings } from './receiving.js'
 export type { UdpSendOptions } from './sending.js'

@@ -57,8 +57,9 @@ export interface ReceiveSettings {
   readonly gro?: boolean | undefined
   /**
    * Whether datagrams to multicast groups are dropped, and counted in `notJoined`, that arrive on an interface on which
-   * `UdpSocket.join` has not joined the group for that source. The kernel doesn't do this: what one socket has joined on one
-   * interface, it gets from each interface on which any program of the host has joined it. Turns `arrival` on.
+   * `UdpSocket.join` has not joined the group for that source. The kernel does this for IPv4 as long as `IP_MULTICAST_ALL` is
+   * off. For IPv6 it doesn't: a socket gets a group that it has joined on one interface from every interface on which any
+   * program of the host has joined it. Turns `arrival` on. Default false.
    */
   readonly only?: boolean | undefined
 }

@@ -694,8 +694,10 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
 
   #familyOf(sockaddr: Uint8Array | undefined): SendFamily {
     if (sockaddr !== undefined) return sendFamilyOf(sockaddr)
-    this.#peerFamily ??= sendFamilyOf(encodeAddress(this.#channel.socket.peerName))
-    return this.#peerFamily
+    // Without a peer the kernel refuses the datagram.
+    const peer = this.#peerFamily === undefined ? orUndefined(() => this.peerName) : undefined
+    if (peer !== undefined) this.#peerFamily = sendFamilyOf(encodeAddress(peer))
+    return this.#peerFamily ?? 'ipv4'
   }
 }
 
