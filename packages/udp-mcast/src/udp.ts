@@ -17,12 +17,13 @@ import { ifindexOf, interfaceNameOf } from '@linux-sockets/native-core/interface
 import {
   addressOf,
   checkBoolean,
+  checkBytes,
   checkFunction,
   checkHandlers,
   checkInteger,
+  checkObject,
   checkOptions,
   checkSocket,
-  checkString,
   closeQuietly,
   describe,
   type NamesOf,
@@ -51,7 +52,15 @@ import {
 import { CMSG_UDP_SEGMENT, type Timestamps } from './control.js'
 import { drops } from './drops.js'
 import { Joined } from './joined.js'
-import { blockSource, joinGroup, joinSourceGroup, leaveGroup, leaveSourceGroup, unblockSource } from './membership.js'
+import {
+  blockSource,
+  checkGroup,
+  joinGroup,
+  joinSourceGroup,
+  leaveGroup,
+  leaveSourceGroup,
+  unblockSource,
+} from './membership.js'
 import { type NetworkError, networkErrorOf, reportErrors } from './neterror.js'
 import { UDP_SEGMENT } from './options.js'
 import { kept, replyControl, UdpDatagram } from './received.js'
@@ -399,6 +408,10 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
    */
   sendBatch(datagrams: readonly UdpOutgoing[]): boolean {
     if (!Array.isArray(datagrams)) throw new TypeError(`datagrams must be an array, not ${describe(datagrams)}`)
+    for (let i = 0; i < datagrams.length; i++) {
+      checkObject(datagrams[i], `datagrams[${i}]`)
+      checkBytes((datagrams[i] as UdpOutgoing).data, `datagrams[${i}].data`)
+    }
     return this.#channel.sendBatch(datagrams.flatMap((datagram) => this.#outgoing(datagram)))
   }
 
@@ -408,7 +421,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
    * if the socket is closed before.
    * @throws (rejects with) TypeError for `segmentSize`: `send` and `flush` are for that
    */
-  async sendAsync(data: Uint8Array, address?: AddressLike | string, options: UdpSendOptions = {}): Promise<void> {
+  async sendAsync(data: Uint8Array, address?: AddressLike | string, options?: UdpSendOptions): Promise<void> {
     const [outgoing] = this.#single(data, address, options, 'sendAsync')
     await this.#channel.sendAsync(outgoing.data, outgoing.address, outgoing.options)
   }
@@ -423,6 +436,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
       throw new TypeError(`datagram must be a UdpDatagram, not ${describe(datagram)}`)
     const control = replyControl(datagram)
     if (options === undefined) return this.#channel.send(data, datagram.sockaddr, control && { control })
+    checkUdpSendOptions(options)
     const { ifindex, localAddress } = datagram
     return this.send(data, datagram.sockaddr, { interface: ifindex, source: localAddress, ...options })
   }
@@ -439,6 +453,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
     address?: AddressLike | string,
     options: UdpSendOptions & { readonly timeout?: number | undefined } = {},
   ): Promise<Timestamps> {
+    checkObject(options, 'options')
     const { timeout = 1000, ...rest } = options
     checkInteger(timeout, 0, 0x7fff_ffff, 'timeout')
     const [outgoing] = this.#single(data, address, rest, 'sendTimestamped')
@@ -634,6 +649,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
 
   /** What the channel is to send: one message, or several for more segments than one call takes. */
   #outgoing({ data, address, options }: UdpOutgoing): OutgoingDatagram[] {
+    checkBytes(data, 'data')
     const destination = address === undefined ? undefined : addressOf(address)
     if (options === undefined) return [{ data, address: destination }]
     checkUdpSendOptions(options)
@@ -650,10 +666,12 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
   #single(
     data: Uint8Array,
     address: AddressLike | string | undefined,
-    options: UdpSendOptions,
+    options: UdpSendOptions | undefined,
     what: string,
   ): [OutgoingDatagram] {
-    if (options.segmentSize !== undefined) throw new TypeError(`${what} sends one datagram: it takes no segmentSize`)
+    checkBytes(data, 'data')
+    if (options !== undefined) checkObject(options, 'options')
+    if (options?.segmentSize !== undefined) throw new TypeError(`${what} sends one datagram: it takes no segmentSize`)
     return this.#outgoing({ data, address, options }) as [OutgoingDatagram]
   }
 
@@ -790,7 +808,7 @@ function checkUdpHandlers(handlers: UdpHandlers): void {
 }
 
 function checkJoin(group: string, options: JoinOptions): void {
-  checkString(group, 'group')
+  checkGroup(group)
   checkOptions(options, 'options', { interface: true, source: true })
 }
 

@@ -14,6 +14,7 @@ import {
 } from '@linux-sockets/testkit'
 import { expect, it } from 'vitest'
 import * as mcast from '../src/index.js'
+import { udpRefusals } from './refused-udp.js'
 
 guardDescriptors()
 
@@ -52,6 +53,7 @@ const membership = (call: (...args: Bad[]) => unknown): Refusal[] => [
 testRefusals(
   mcast,
   {
+    ...udpRefusals,
     arrivalOf: [
       ...refusalsOf([undefined, null, 1, 'text', {}], mcast.arrivalOf, 'messages'),
       ...refusalsOf([undefined, null, 1, {}], (message) => mcast.arrivalOf([message]), 'messages[0]'),
