@@ -19,7 +19,6 @@ import {
   eventfd,
   type FdLike,
   getOption,
-  type Ipv4Address,
   ioctl,
   type OwnedFd,
   pipe,
@@ -44,7 +43,7 @@ import {
   SOCK_STREAM,
 } from '@linux-sockets/native-core/constants'
 import { attachEpoll, EPOLL_EVENT_WORDS, epollControl, epollCreate } from '@linux-sockets/native-core/epoll'
-import { IP_MULTICAST_IF, SO_KEEPALIVE, SO_RCVBUF } from '@linux-sockets/native-core/options'
+import { SO_KEEPALIVE, SO_RCVBUF } from '@linux-sockets/native-core/options'
 import {
   DatagramChannel,
   type DatagramHandlers,
@@ -62,7 +61,7 @@ import {
   tcpInfo,
   ZeroCopyStream,
 } from '@linux-sockets/tcp'
-import { ARRIVAL_SPACE, arrivalOf, joinGroup, leaveGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+import { UdpSocket } from '@linux-sockets/udp-mcast'
 import * as unix from '@linux-sockets/unix-fdpass'
 import { expectBytes, MissingBytes, pattern } from './bytes.js'
 
@@ -167,21 +166,46 @@ export const programs: Readonly<Record<string, Program>> = {
     if (came.length < pieces.length) throw new MissingBytes(`${came.length} of ${pieces.length} messages came`)
   },
 
-  multicast: (tell) =>
-    owning(tell, async (keep) => {
-      const socket = keep(openMulticastSocket({ family: 'ipv4', port: 0 }))
-      joinGroup(socket, '239.255.7.7', { interface: 'lo' })
-      setOption(socket, IP_MULTICAST_IF, { ifindex: ifindexOf('lo') })
-      const to = { ...(socket.localName as Ipv4Address), address: '239.255.7.7' }
-      const sent = pattern(100)
-      while (socket.sendTo(sent, to) === null) await writable(socket)
-      const buffer = Buffer.alloc(200)
-      const take = () => socket.recvMessage(buffer, { control: ARRIVAL_SPACE })
-      const { length, control } = await soon(socket, take)
-      expectBytes('the datagram', buffer.subarray(0, length), sent)
-      if (arrivalOf(control)?.destination !== to.address) throw new MissingBytes('the destination')
-      leaveGroup(socket, '239.255.7.7', { interface: 'lo' })
-    }),
+  async udp(tell) {
+    const group = '239.255.7.7'
+    const settings = {
+      address: '0.0.0.0:0',
+      receive: { arrival: true, ttl: true, timestamp: 'ns', only: true },
+    } as const
+    using echoing = UdpSocket.open(settings, {
+      error: tell,
+      batch(batch) {
+        for (const datagram of batch) echoing.reply(datagram, Buffer.from(datagram.data))
+      },
+    })
+    const back: Buffer[] = []
+    let all!: () => void
+    const done = new Promise<void>((resolve) => {
+      all = resolve
+    })
+    await using asking = UdpSocket.open(settings, {
+      error: tell,
+      datagram({ data }) {
+        if (back.push(Buffer.from(data)) === pieces.length) all()
+      },
+    })
+    const { port } = echoing.localName
+    const address = { family: 'ipv4', address: '127.0.0.5', port } as const
+    const pieces = Array.from({ length: 48 }, (_, i) => pattern(500, i))
+    echoing.join(group, { interface: 'lo' })
+    asking.sendBatch(pieces.slice(0, 20).map((data) => ({ data, address })))
+    asking.send(Buffer.concat(pieces.slice(20, 40)), address, { segmentSize: 500 })
+    for (const data of pieces.slice(40, 44)) await asking.sendAsync(data, address, { ttl: 9 }).catch(tell)
+    for (const data of pieces.slice(44, 46)) await asking.sendTimestamped(data, address, { timeout: 500 }).catch(tell)
+    for (const data of pieces.slice(46)) asking.send(data, { ...address, address: group }, { interface: 'lo' })
+    await asking.flush()
+    await within(2000, done)
+    echoing.leave(group, { interface: 'lo' })
+    for (const piece of back) {
+      if (!pieces.some((sent) => sent.equals(piece))) expectBytes('a datagram', piece, pieces[0] as Buffer)
+    }
+    if (back.length < pieces.length) throw new MissingBytes(`${back.length} of ${pieces.length} datagrams came back`)
+  },
 
   async relay(tell) {
     using server = listen(loopback, { delayed: tell, stream: half })
