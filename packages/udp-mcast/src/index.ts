@@ -76,6 +76,7 @@ export {
   SO_SNDBUF,
 } from '@linux-sockets/native-core/options'
 export {
+  type Borrowable,
   DatagramChannel,
   type DatagramChannelOptions,
   type DatagramHandlers,

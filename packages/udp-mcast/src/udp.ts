@@ -40,6 +40,7 @@ import {
   SO_REUSEPORT,
 } from '@linux-sockets/native-core/options'
 import {
+  type Borrowable,
   borrow,
   type DatagramBatch,
   DatagramChannel,
@@ -269,11 +270,16 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
       if (broadcast) setOption(socket, SO_BROADCAST, true)
       if (device !== undefined) setOption(socket, SO_BINDTODEVICE, device)
       prepare?.(socket)
-      // Before it is bound: a datagram that is queued without the options comes without their messages.
-      turnOn(socket, channelOptions.receive ?? { arrival: remote === undefined })
-      if (local !== undefined) socket.bind(local)
-      if (remote !== undefined) socket.connect(remote)
-      return new UdpSocket(socket, handlers, { receive: { arrival: remote === undefined }, ...channelOptions })
+      // Before it is bound: what is queued without the options comes without their messages, and with the groups of others.
+      const udp = new UdpSocket(socket, handlers, { receive: { arrival: remote === undefined }, ...channelOptions })
+      try {
+        if (local !== undefined) socket.bind(local)
+        if (remote !== undefined) socket.connect(remote)
+        return udp
+      } catch (error) {
+        udp.close()
+        throw error
+      }
     } catch (error) {
       closeQuietly(socket)
       throw error
@@ -286,7 +292,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
    * @throws TypeError for invalid arguments; SystemError `EBADF` if it is not bound
    */
   static fromDgram(
-    socket: Parameters<typeof borrow>[0] & { close(): unknown },
+    socket: Borrowable & { close(): unknown },
     handlers: UdpHandlers,
     options: UdpChannelOptions = {},
   ): UdpSocket {
