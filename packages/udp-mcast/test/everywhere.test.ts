@@ -191,6 +191,40 @@ it.for([
   expect(follower.stdout).not.toContain('error')
 })
 
+it('joins again when another interface has taken the index at once', async (test) => {
+  skipUnless(test, needNamespaces(), needProgram('python3'))
+  const [host, peer] = [createNamespace(), createNamespace()]
+  const add = [
+    `link add red index 77 type veth peer name red netns ${peer.name}`,
+    'address add 10.80.0.1/24 dev red',
+    'link set red up',
+  ]
+  const batch = (...lines: string[]) => host.run('ip', ['-batch', '-'], { input: lines.join('\n') })
+  const connectPeer = async () => {
+    await peer.run('ip', ['link', 'set', 'red', 'up'])
+    await peer.run('ip', ['address', 'add', '10.80.0.2/24', 'dev', 'red'])
+  }
+  await batch(...add)
+  await connectPeer()
+  const follower = run(host, FOLLOWER, 'ipv4', '239.7.9.3')
+  await said(follower, 'added red')
+  for (const text of ['one', 'two', 'three']) {
+    const known = count(follower, 'added red')
+    // Stopped, so that it reads all changes at once.
+    follower.process.kill('SIGSTOP')
+    await batch('link delete red', ...add)
+    await connectPeer()
+    follower.process.kill('SIGCONT')
+    await expect.poll(() => count(follower, 'added red')).toBeGreaterThan(known)
+    const port = /^port (\d+)$/m.exec(follower.stdout)?.[1] as string
+    await peer.run('python3', ['-c', SPEAKER, '239.7.9.3', port, 'red', text])
+    await said(follower, `got ${text} on red`)
+  }
+  follower.process.stdin?.end()
+  expect(await follower.finished).toMatchObject({ code: 0, stderr: '' })
+  expect(follower.stdout).not.toContain('error')
+})
+
 it('reports an interface on which it can’t join, and follows the others', async (test) => {
   skipUnless(test, needNamespaces(), needProgram('python3'))
   const [host, peer] = [createNamespace(), createNamespace()]
