@@ -247,6 +247,7 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
       for await (const change of this.#watch) {
         // An interface with the same index may have followed already, of which the socket isn't a member.
         if (change.type === 'linkRemoved') this.#remove(change.link.ifindex)
+        if (change.type === 'lost') for (const active of this.#active.values()) this.#joinAgain(active)
         this.#refresh()
       }
     } catch (error) {
@@ -292,6 +293,8 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
   #change(active: Active<Options>, link: NetworkInterface): void {
     const before = active.link
     active.link = link
+    // With a smaller MTU the kernel removes IPv6 from the interface, and its memberships.
+    if (before.mtu < IPV6_MIN_MTU && link.mtu >= IPV6_MIN_MTU) this.#joinAgain(active)
     for (const family of ['ipv4', 'ipv6'] as const) {
       if (hasUsable(link, family)) for (const copy of unhold(active, family)) this.#sendOn(link, copy)
     }
@@ -315,6 +318,13 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
     } catch (error) {
       this.#report(error, link)
     }
+  }
+
+  /** The socket may believe that it is a member where the interface has lost its memberships. */
+  #joinAgain(active: Active<Options>): void {
+    this.#leaveAll(active)
+    active.joined.clear()
+    for (const member of this.#groups.values()) this.#joinOn(active.link, member)
   }
 
   #leaveOn(link: NetworkInterface, joined: Set<string>, member: Group): void {
@@ -377,6 +387,9 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
 
 /** The most datagrams that wait for an address of one interface. */
 const HELD_MAX = 64
+
+/** The least MTU of an interface with IPv6, in bytes: RFC 8200, section 5. */
+const IPV6_MIN_MTU = 1280
 
 /** How long they wait, in milliseconds. By default the kernel looks for duplicates of an address for up to two seconds. */
 const HELD_FOR = 10_000

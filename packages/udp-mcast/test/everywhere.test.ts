@@ -225,6 +225,49 @@ it('joins again when another interface has taken the index at once', async (test
   expect(follower.stdout).not.toContain('error')
 })
 
+it('joins again after changes that the kernel dropped', async (test) => {
+  skipUnless(test, needNamespaces(), needProgram('python3'))
+  const [host, peer] = [createNamespace(), createNamespace()]
+  const add = [
+    `link add red index 77 address 02:00:00:00:00:01 type veth peer name red netns ${peer.name}`,
+    'address add 10.80.0.1/24 dev red',
+    'link set red up',
+  ]
+  const connect = async (...before: string[]) => {
+    await host.run('ip', ['-batch', '-'], { input: [...before, ...add].join('\n') })
+    await peer.run('ip', ['link', 'set', 'red', 'up'])
+    await peer.run('ip', ['address', 'add', '10.80.0.2/24', 'dev', 'red'])
+  }
+  await connect()
+  const follower = run(host, FOLLOWER, 'ipv4', '239.7.9.4')
+  await said(follower, 'added red')
+  follower.process.kill('SIGSTOP')
+  // More than the socket of the watch has room for.
+  const flood = Array.from({ length: 1000 }, (_, i) => `link set red mtu ${1400 + (i % 2)}`)
+  await connect(...flood, 'link delete red')
+  follower.process.kill('SIGCONT')
+  await saysUntilGot(peer, follower, '239.7.9.4', 'red')
+  follower.process.stdin?.end()
+  expect(await follower.finished).toMatchObject({ code: 0, stderr: '' })
+})
+
+it('joins again when IPv6 returns to an interface whose MTU was too small', async (test) => {
+  skipUnless(test, needNamespaces(), needProgram('python3'))
+  const [host, peer] = [createNamespace(), createNamespace()]
+  connectNamespaces(
+    { namespace: host, addresses: ['fd80::1/64'] },
+    { namespace: peer, addresses: ['fd80::2/64'] },
+    'red',
+  )
+  const follower = run(host, FOLLOWER, 'ipv6', 'ff15::7:94')
+  await said(follower, 'added red')
+  await host.run('ip', ['link', 'set', 'red', 'mtu', '1000'])
+  await host.run('ip', ['link', 'set', 'red', 'mtu', '1500'])
+  await saysUntilGot(peer, follower, 'ff15::7:94', 'red')
+  follower.process.stdin?.end()
+  expect(await follower.finished).toMatchObject({ code: 0, stderr: '' })
+})
+
 it('reports an interface on which it can’t join, and follows the others', async (test) => {
   skipUnless(test, needNamespaces(), needProgram('python3'))
   const [host, peer] = [createNamespace(), createNamespace()]
@@ -361,6 +404,17 @@ function run(namespace: Namespace, script: string, ...args: string[]): Program {
   return namespace.spawn(process.execPath, ['--input-type=module', '--eval', script, ...args], {
     cwd: resolve(import.meta.dirname, '..'),
   })
+}
+
+/** Sends to the group again and again until the follower gets it. */
+async function saysUntilGot(peer: Namespace, follower: Program, group: string, link: string): Promise<void> {
+  const port = /^port (\d+)$/m.exec(follower.stdout)?.[1] as string
+  await expect
+    .poll(async () => {
+      await peer.run('python3', ['-c', SPEAKER, group, port, link, 'hello'])
+      return follower.stdout
+    })
+    .toContain(`got hello on ${link}`)
 }
 
 /** Waits until a program has printed a line that begins with these words. */
