@@ -303,39 +303,24 @@ it('keeps a datagram until a tentative address can be used', async (test) => {
   expect(await follower.finished).toMatchObject({ code: 0, stderr: '' })
 })
 
-const ADAPTER = `
+const COMMON = `
 import { setInterval } from 'node:timers'
-import {
-  AllInterfaces, ARRIVAL_SPACE, arrivalOf, CMSG_IP_PKTINFO, CMSG_IPV6_PKTINFO, controlMessage, DatagramChannel,
-  interfaceNameOf, openMulticastSocket,
-} from '@linux-sockets/udp-mcast'
+import { AllInterfaces, interfaceNameOf, UdpSocket } from '@linux-sockets/udp-mcast'
 
-function senderOf(channel, family) {
-  return {
-    get fd() { return channel.socket.fd },
-    send(data, address, { interface: ifindex }) {
-      const info = family === 'ipv6'
-        ? controlMessage(CMSG_IPV6_PKTINFO, { ifindex, address: '::' })
-        : controlMessage(CMSG_IP_PKTINFO, { ifindex, localAddress: '0.0.0.0' })
-      return channel.send(data, address, { control: [info] })
-    },
-  }
-}
 const error = (error, link) => console.log('error', error.code, 'on', link?.name, error.detail)`
 
 /** Sends all the time, and says what it gets and which interfaces count. */
-const FOLLOWER = `${ADAPTER}
+const FOLLOWER = `${COMMON}
 const [family, group] = process.argv.slice(1)
-const socket = openMulticastSocket({ family, port: 0 })
+const socket = UdpSocket.open({ address: family === 'ipv6' ? '[::]:0' : '0.0.0.0:0' }, {
+  datagram({ data, ifindex }) {
+    if (data.toString() !== 'tick') console.log('got', data.toString(), 'on', interfaceNameOf(ifindex))
+  },
+  error: ({ code, message }) => ['ENETUNREACH', 'ENODEV', 'ENETDOWN'].includes(code) || console.log('error', message),
+})
 const { port } = socket.localName
 console.log('port', port)
-const channel = new DatagramChannel(socket, {
-  datagram({ data, control }) {
-    if (data.toString() !== 'tick') console.log('got', data.toString(), 'on', interfaceNameOf(arrivalOf(control).ifindex))
-  },
-  error: (error) => error.code !== 'ENETUNREACH' && error.code !== 'ENODEV' && error.code !== 'ENETDOWN' && console.log('error', error),
-}, { receive: { control: ARRIVAL_SPACE } })
-const everywhere = new AllInterfaces(senderOf(channel, family), {
+const everywhere = new AllInterfaces(socket, {
   error,
   added: (link) => console.log('added', link.name),
   changed: (link) => console.log('changed', link.name, ...link.addresses.map(({ address }) => address).filter((it) => !it.startsWith('fe80'))),
@@ -346,15 +331,15 @@ const timer = setInterval(() => everywhere.send(Buffer.from('tick'), { family, a
 process.stdin.on('end', () => {
   clearInterval(timer)
   everywhere.close()
-  channel.close()
+  socket.close()
 }).resume()`
 
 /** Sends once, when the only address of an interface is tentative. */
-const PATIENT = `${ADAPTER}
+const PATIENT = `${COMMON}
 import { IFA_F_TENTATIVE, IFF_LOWER_UP } from '@linux-sockets/native-core/interfaces'
 
 const [group] = process.argv.slice(1)
-const channel = new DatagramChannel(openMulticastSocket({ family: 'ipv6', port: 0 }), { error: console.error })
+const socket = UdpSocket.open({ address: '[::]:0' }, { datagram() {}, error: console.error })
 let sent = false
 const send = (link) => {
   const isUsable = ({ family, flags }) => family === 'ipv6' && !(flags & IFA_F_TENTATIVE)
@@ -362,11 +347,11 @@ const send = (link) => {
   sent = true
   console.log('waits', everywhere.send(Buffer.from('tick'), { family: 'ipv6', address: group, port: 5007 }))
 }
-const everywhere = new AllInterfaces(senderOf(channel, 'ipv6'), { error, added: send, changed: send })
+const everywhere = new AllInterfaces(socket, { error, added: send, changed: send })
 console.log('ready')
 process.stdin.on('end', () => {
   everywhere.close()
-  channel.close()
+  socket.close()
 }).resume()`
 
 const MEMBER = `
