@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { isDeepStrictEqual } from 'node:util'
 import {
   type AddressLike,
@@ -89,9 +90,10 @@ export interface AllInterfacesOptions {
  *     everywhere.join('224.0.0.251')
  *     everywhere.send(query, { family: 'ipv4', address: '224.0.0.251', port: 5353 })
  *
- * Starting without any network doesn't fail. An interface without an address of the destination's family is left out when
- * sending, since the kernel would use an address of another one. While its only IPv6 addresses are tentative (the kernel
- * looks for duplicates, for about two seconds), up to 64 datagrams wait and are sent as soon as one can be used.
+ * Starting without any network doesn't fail. While an interface has no usable address of the destination's family, the
+ * kernel would send from an address of another interface, or from none. Therefore up to 64 datagrams wait for an address of
+ * the interface, for at most ten seconds. An IPv6 address is tentative for one or two seconds after the interface has come
+ * up, while the kernel looks for duplicates.
  *
  * It keeps the process alive until it or its socket is closed.
  * @see {@link https://datatracker.ietf.org/doc/html/rfc6762#section-14 RFC 6762}
@@ -200,19 +202,13 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
     this.#needOpen()
     let copies = 0
     for (const active of [...this.#active.values()]) {
-      const { link, held } = active
+      const { link } = active
       const copy = { data, address: target, options: { ...(sendOptions as Options), interface: link.ifindex } }
-      if (hasUsable(link, family)) {
-        if (this.#sendOn(link, copy)) copies++
-      } else if (isWaiting(link, family)) {
-        if (held.length === HELD_MAX) held.shift()
-        held.push({
-          ...copy,
-          data: Uint8Array.from(data),
-          address: target instanceof Uint8Array ? Uint8Array.from(target) : target,
-        })
-        copies++
-      }
+      if (!hasUsable(link, family)) {
+        if (!(link.flags & IFF_LOWER_UP)) continue
+        hold(active, copy, family)
+      } else if (!this.#sendOn(link, copy)) continue
+      copies++
     }
     return copies
   }
@@ -251,6 +247,7 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
       for await (const change of this.#watch) {
         // An interface with the same index may have followed already, of which the socket isn't a member.
         if (change.type === 'linkRemoved') this.#remove(change.link.ifindex)
+        if (change.type === 'lost') for (const active of this.#active.values()) this.#joinAgain(active)
         this.#refresh()
       }
     } catch (error) {
@@ -296,9 +293,10 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
   #change(active: Active<Options>, link: NetworkInterface): void {
     const before = active.link
     active.link = link
-    if (!isWaiting(link, 'ipv6')) {
-      const isReady = hasUsable(link, 'ipv6')
-      for (const copy of active.held.splice(0)) if (isReady) this.#sendOn(link, copy)
+    // With a smaller MTU the kernel removes IPv6 from the interface, and its memberships.
+    if (before.mtu < IPV6_MIN_MTU && link.mtu >= IPV6_MIN_MTU) this.#joinAgain(active)
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      if (hasUsable(link, family)) for (const copy of unhold(active, family)) this.#sendOn(link, copy)
     }
     this.#call(() => this.#handlers.changed?.(link, before))
   }
@@ -320,6 +318,13 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
     } catch (error) {
       this.#report(error, link)
     }
+  }
+
+  /** The socket may believe that it is a member where the interface has lost its memberships. */
+  #joinAgain(active: Active<Options>): void {
+    this.#leaveAll(active)
+    active.joined.clear()
+    for (const member of this.#groups.values()) this.#joinOn(active.link, member)
   }
 
   #leaveOn(link: NetworkInterface, joined: Set<string>, member: Group): void {
@@ -383,18 +388,29 @@ export class AllInterfaces<Options extends object = object> implements Disposabl
 /** The most datagrams that wait for an address of one interface. */
 const HELD_MAX = 64
 
+/** The least MTU of an interface with IPv6, in bytes: RFC 8200, section 5. */
+const IPV6_MIN_MTU = 1280
+
+/** How long they wait, in milliseconds. By default the kernel looks for duplicates of an address for up to two seconds. */
+const HELD_FOR = 10_000
+
 interface Active<Options> {
   link: NetworkInterface
   /** The keys of the groups that are joined on it. */
   readonly joined: Set<string>
-  /** The datagrams that wait until an IPv6 address can be used. */
-  readonly held: Copy<Options>[]
+  /** The datagrams that wait until an address of their family can be used. */
+  held: Held<Options>[]
 }
 
 interface Copy<Options> {
   readonly data: Uint8Array
   readonly address: AddressLike
   readonly options: Options & { readonly interface: number }
+}
+
+interface Held<Options> extends Copy<Options> {
+  readonly family: 'ipv4' | 'ipv6'
+  readonly since: number
 }
 
 interface Group {
@@ -442,11 +458,30 @@ function isUsable({ flags }: AddressOnInterface): boolean {
   return !(flags & IFA_F_TENTATIVE) || (flags & IFA_F_OPTIMISTIC) !== 0
 }
 
-/** Whether the interface will soon have a usable address. Without a carrier, addresses stay tentative. */
-function isWaiting({ flags, addresses }: NetworkInterface, family: 'ipv4' | 'ipv6'): boolean {
-  if (!(flags & IFF_LOWER_UP)) return false
-  const own = addresses.filter((address) => address.family === family && !(address.flags & IFA_F_DADFAILED))
-  return own.length > 0 && !own.some(isUsable)
+/**
+ * Keeps a datagram until the interface has an address. The kernel creates a link-local address after it has told that the
+ * interface is up, and doesn't tell of it while it is tentative, so the datagram waits even if no address is known.
+ */
+function hold<Options>(
+  { held }: Active<Options>,
+  { data, address, options }: Copy<Options>,
+  family: 'ipv4' | 'ipv6',
+): void {
+  if (held.length === HELD_MAX) held.shift()
+  held.push({
+    data: Uint8Array.from(data),
+    address: address instanceof Uint8Array ? Uint8Array.from(address) : address,
+    options,
+    family,
+    since: performance.now(),
+  })
+}
+
+/** Takes the datagrams of a family, and drops those that have waited too long. */
+function unhold<Options>(active: Active<Options>, family: 'ipv4' | 'ipv6'): Held<Options>[] {
+  const due = active.held.filter((copy) => copy.family === family)
+  active.held = active.held.filter((copy) => copy.family !== family)
+  return due.filter(({ since }) => performance.now() - since < HELD_FOR)
 }
 
 function exists(ifindex: number): boolean {

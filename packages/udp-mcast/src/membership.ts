@@ -130,7 +130,7 @@ export function getSourceFilter(
   options: { readonly interface: number | string },
 ): SourceFilter {
   const call = read('MCAST_MSFILTER', MCAST_MSFILTER, socket, group, options, 1)
-  for (let room = 64; ; ) {
+  for (let room = 16; ; ) {
     const bytes = filterBytes(call, MCAST_EXCLUDE, [], room)
     const view = new DataView(bytes.buffer)
     view.setUint32(FILTER_COUNT, room, true)

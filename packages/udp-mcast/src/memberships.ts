@@ -49,7 +49,7 @@ export function parseIgmp(igmp: string, mcfilter: string): Membership[] {
   const found: Membership[] = []
   let [ifindex, name] = [0, '']
   for (const line of igmp.split('\n')) {
-    const link = /^(\d+)\t(\S+)/.exec(line)
+    const link = /^(\d+)\t([^\s:]+)/.exec(line)
     const member = /^\s+([\dA-F]{8})\s+(\d+) /.exec(line)
     if (link) [ifindex, name] = [Number(link[1]), link[2] as string]
     if (!member) continue

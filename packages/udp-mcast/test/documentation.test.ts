@@ -1,13 +1,8 @@
 import { resolve } from 'node:path'
-import { documentedPrograms, guardDescriptors, runDocumented } from '@linux-sockets/testkit'
-import { expect, it } from 'vitest'
+import { guardDescriptors, testDocumented } from '@linux-sockets/testkit'
 
 guardDescriptors()
 
-const directory = resolve(import.meta.dirname, '..')
+const arrival = /^hello to 239\.1\.2\.3 on lo, from \{ family: 'ipv4', address: '[\d.]+', port: 5007 \}\n$/
 
-it.each(documentedPrograms(directory))('the program of $place runs', async (program) => {
-  expect(await runDocumented(directory, program)).toMatch(
-    /^hello to 239\.1\.2\.3 on lo, from \{ family: 'ipv4', address: '[\d.]+', port: 5007 \}\n$/,
-  )
-})
+testDocumented(resolve(import.meta.dirname, '..'), [arrival, arrival, /^copies sent: 1\nmulticast on lo\n$/])

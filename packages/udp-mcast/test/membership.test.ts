@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { type InetAddress, readable, type Socket, setOption } from '@linux-sockets/native-core'
+import { type InetAddress, inetPton, readable, Socket, setOption } from '@linux-sockets/native-core'
+import { AF_INET, AF_INET6, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
 import { ifindexOf } from '@linux-sockets/native-core/interfaces'
-import { IP_MULTICAST_IF } from '@linux-sockets/native-core/options'
+import { IP_MULTICAST_IF, IPV6_V6ONLY } from '@linux-sockets/native-core/options'
 import {
   connectNamespaces,
   createNamespace,
@@ -14,8 +16,20 @@ import {
   skipUnless,
   waitForLine,
 } from '@linux-sockets/testkit'
-import { expect, it, onTestFinished } from 'vitest'
-import { groupRequest, joinGroup, leaveGroup, openMulticastSocket } from '../src/index.js'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import {
+  blockSource,
+  getSourceFilter,
+  groupRequest,
+  groupSourceRequest,
+  joinGroup,
+  joinSourceGroup,
+  leaveGroup,
+  leaveSourceGroup,
+  openMulticastSocket,
+  setSourceFilter,
+  unblockSource,
+} from '../src/index.js'
 
 guardDescriptors()
 
@@ -29,6 +43,22 @@ it('has the numbers and layouts of the headers', (test) => {
       ['sizeof(struct group_req)', groupRequest.size],
       ['offsetof(struct group_req, gr_interface)', 0],
       ['offsetof(struct group_req, gr_group)', 8],
+      ['MCAST_BLOCK_SOURCE', 43],
+      ['MCAST_UNBLOCK_SOURCE', 44],
+      ['MCAST_JOIN_SOURCE_GROUP', 46],
+      ['MCAST_LEAVE_SOURCE_GROUP', 47],
+      ['MCAST_MSFILTER', 48],
+      ['MCAST_EXCLUDE', 0],
+      ['MCAST_INCLUDE', 1],
+      ['sizeof(struct group_source_req)', groupSourceRequest.size],
+      ['offsetof(struct group_source_req, gsr_interface)', 0],
+      ['offsetof(struct group_source_req, gsr_group)', 8],
+      ['offsetof(struct group_source_req, gsr_source)', 136],
+      ['offsetof(struct group_filter, gf_interface)', 0],
+      ['offsetof(struct group_filter, gf_group)', 8],
+      ['offsetof(struct group_filter, gf_fmode)', 136],
+      ['offsetof(struct group_filter, gf_numsrc)', 140],
+      ['offsetof(struct group_filter, gf_slist)', 144],
     ],
   )
   expect(unknown).toEqual([])
@@ -67,6 +97,284 @@ it('reports what is wrong', () => {
   expect(() => joinGroup(socket, '239.7.7.1', { interface: 2 ** 32 })).toThrow(RangeError)
   expect(() => joinGroup(socket, '239.7.7.1', { interface: Number.NaN })).toThrow(TypeError)
 })
+
+describe.each([
+  {
+    family: 'ipv4' as const,
+    group: '239.7.7.10',
+    other: 'ff15::7:10',
+    source: (i: number) => `192.0.2.${i}`,
+    many: (i: number) => `239.8.${i >> 8}.${i & 255}`,
+    sourceLimit: 'net.ipv4.igmp_max_msf',
+    tooMany: ['ENOBUFS', 'raise net.ipv4.igmp_max_memberships'] as const,
+  },
+  {
+    family: 'ipv6' as const,
+    group: 'ff15::7:10',
+    other: '239.7.7.10',
+    source: (i: number) => `2001:db8::${i.toString(16)}`,
+    many: (i: number) => `ff15::8:${i.toString(16)}`,
+    sourceLimit: 'net.ipv6.mld_max_msf',
+    tooMany: ['ENOMEM', 'raise net.core.optmem_max'] as const,
+  },
+])('memberships of $family', ({ family, group, other, source, many, sourceLimit, tooMany }) => {
+  const on = { interface: 'lo' }
+  const lo = ifindexOf('lo')
+
+  it('has a filter that follows each change', () => {
+    const socket = open(family)
+    const filter = () => getSourceFilter(socket, group, on)
+    joinGroup(socket, group, on)
+    expect(filter()).toEqual({ mode: 'exclude', sources: [] })
+    blockSource(socket, group, source(1), on)
+    expect(filter()).toEqual({ mode: 'exclude', sources: [source(1)] })
+    unblockSource(socket, group, source(1), on)
+    expect(filter()).toEqual({ mode: 'exclude', sources: [] })
+    leaveGroup(socket, group, on)
+    expectDetail(filter, 'EADDRNOTAVAIL', `the socket is not a member on interface ${lo}`)
+    joinSourceGroup(socket, group, source(2), on)
+    joinSourceGroup(socket, group, source(3), on)
+    expect(filter()).toEqual({ mode: 'include', sources: [source(2), source(3)] })
+    leaveSourceGroup(socket, group, source(2), on)
+    expect(filter()).toEqual({ mode: 'include', sources: [source(3)] })
+    setSourceFilter(socket, group, { mode: 'exclude', sources: [source(4), source(5)] }, on)
+    expect(filter()).toEqual({ mode: 'exclude', sources: [source(4), source(5)] })
+    setSourceFilter(socket, group, { mode: 'include', sources: [] }, on)
+    expectDetail(filter, 'EADDRNOTAVAIL', 'is not a member')
+  })
+
+  it('takes the interface by name, index or address', () => {
+    const socket = open(family)
+    const loopback = family === 'ipv4' ? '127.0.0.1' : '0:0::1'
+    joinGroup(socket, group, { interface: loopback })
+    expectErrno(() => joinGroup(socket, group, { interface: 'lo' }), 'EADDRINUSE')
+    expectErrno(() => joinGroup(socket, group, { interface: lo }), 'EADDRINUSE')
+    leaveGroup(socket, group, { interface: lo })
+    expectDetail(
+      () => joinGroup(socket, group, { interface: source(77) }),
+      'ENODEV',
+      `no interface has the address ${source(77)}`,
+    )
+  })
+
+  it('says in each error what to do', () => {
+    const socket = open(family)
+    const nowhere = { interface: 2 ** 31 - 1 }
+    const to = source(1)
+    const notGroup = `${to} is not a multicast group`
+    const notMember = `the socket is not a member on interface ${lo}`
+    expectDetail(() => joinGroup(socket, to, on), 'EINVAL', notGroup)
+    expectDetail(() => joinSourceGroup(socket, to, to, on), 'EINVAL', notGroup)
+    expectDetail(() => joinGroup(socket, group, nowhere), 'ENODEV', 'no interface has the index 2147483647')
+    expectDetail(() => blockSource(socket, group, to, nowhere), 'ENODEV', 'no interface has the index')
+    expectDetail(() => leaveGroup(socket, group, on), 'EADDRNOTAVAIL', notMember)
+    expectDetail(() => setSourceFilter(socket, group, { mode: 'include', sources: [] }, on), 'EADDRNOTAVAIL', notMember)
+    expectDetail(
+      () => setSourceFilter(socket, group, { mode: 'exclude', sources: [to] }, on),
+      'EINVAL',
+      `join the group on interface ${lo} first`,
+    )
+    expectDetail(() => blockSource(socket, group, to, on), 'EINVAL', 'join the group with joinGroup')
+    expectDetail(() => unblockSource(socket, group, to, on), 'EINVAL', 'join the group with joinGroup')
+    expectDetail(() => leaveSourceGroup(socket, group, to, on), 'EINVAL', 'not joined the group for single sources')
+    joinSourceGroup(socket, group, to, on)
+    expectDetail(() => joinSourceGroup(socket, group, to, on), 'EADDRNOTAVAIL', 'already joined this source')
+    expectDetail(() => leaveSourceGroup(socket, group, source(2), on), 'EADDRNOTAVAIL', 'has not joined this source')
+    expectDetail(() => joinGroup(socket, group, on), 'EADDRINUSE', 'already a member')
+    leaveGroup(socket, group, on)
+    joinGroup(socket, group, on)
+    expectDetail(() => unblockSource(socket, group, to, on), 'EADDRNOTAVAIL', 'not blocked')
+    blockSource(socket, group, to, on)
+    expectDetail(() => blockSource(socket, group, to, on), 'EADDRNOTAVAIL', 'already blocked')
+    expectDetail(() => joinSourceGroup(socket, group, to, on), 'EINVAL', 'blocks sources of the group: leave it first')
+  })
+
+  it('names the limit of sources', () => {
+    const socket = open(family)
+    const max = sysctl(sourceLimit)
+    const sources = Array.from({ length: max }, (_, i) => source(i + 1))
+    const next = source(max + 1)
+    const advice = `raise ${sourceLimit}`
+    for (const each of sources) joinSourceGroup(socket, group, each, on)
+    expectDetail(() => joinSourceGroup(socket, group, next, on), 'ENOBUFS', advice)
+    const exclude = (list: string[]) => setSourceFilter(socket, group, { mode: 'exclude', sources: list }, on)
+    expectDetail(() => exclude([...sources, next]), 'ENOBUFS', advice)
+    exclude(sources)
+    expect(getSourceFilter(socket, group, on)).toEqual({ mode: 'exclude', sources })
+    expectDetail(() => blockSource(socket, group, next, on), 'ENOBUFS', advice)
+    const long = Array.from({ length: max + 160 }, (_, i) => source((i % 200) + 1))
+    expectDetail(() => exclude(long), 'ENOBUFS', `${advice} and net.core.optmem_max`)
+  })
+
+  it('names the limit of groups', () => {
+    for (const join of [
+      (socket: Socket, i: number) => joinGroup(socket, many(i), on),
+      (socket: Socket, i: number) => joinSourceGroup(socket, many(i), source(1), on),
+    ]) {
+      const socket = open(family)
+      const fill = () => {
+        for (let i = 1; i < 60_000; i++) join(socket, i)
+      }
+      expectDetail(fill, tooMany[0], tooMany[1])
+      socket.close()
+    }
+  })
+
+  it('are refused to a socket that could not receive the group', () => {
+    const socket = open(family)
+    const [own, label] = family === 'ipv4' ? ['an IPv4 socket', 'IPv6'] : ['an IPv6 socket with IPV6_V6ONLY', 'IPv4']
+    const advice = `MCAST_JOIN_GROUP ${other}: ${own} can't receive ${label} groups`
+    expectDetail(() => joinGroup(socket, other, on), 'EAFNOSUPPORT', advice)
+  })
+})
+
+it('reads a filter of many sources', async (test) => {
+  skipUnless(test, needNamespaces())
+  const host = createNamespace()
+  await host.run('sh', ['-c', 'echo 300 > /proc/sys/net/ipv4/igmp_max_msf'])
+  const sources = Array.from({ length: 150 }, (_, i) => `192.0.2.${i + 1}`)
+  const script = `
+    import { getSourceFilter, joinGroup, openMulticastSocket, setSourceFilter } from '@linux-sockets/udp-mcast'
+    const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+    joinGroup(socket, '239.7.7.40', { interface: 'lo' })
+    setSourceFilter(socket, '239.7.7.40', { mode: 'exclude', sources: process.argv.slice(1) }, { interface: 'lo' })
+    console.log(JSON.stringify(getSourceFilter(socket, '239.7.7.40', { interface: 'lo' })))
+    socket.close()`
+  const args = ['--input-type=module', '--eval', script, ...sources]
+  const output = await host.run(process.execPath, args, { cwd: resolve(import.meta.dirname, '..') })
+  expect(JSON.parse(output)).toEqual({ mode: 'exclude', sources })
+})
+
+it('lets a dual-stack socket join groups of both families', () => {
+  const socket = Socket.open(AF_INET6, SOCK_DGRAM)
+  onTestFinished(() => socket.close())
+  setOption(socket, IPV6_V6ONLY, false)
+  joinGroup(socket, '239.7.7.20', { interface: 'lo' })
+  joinGroup(socket, 'ff15::7:20', { interface: 'lo' })
+  expectErrno(() => joinGroup(socket, '239.7.7.20', { interface: 'lo' }), 'EADDRINUSE')
+  const [left, right] = Socket.pair()
+  onTestFinished(() => left.close())
+  onTestFinished(() => right.close())
+  expectDetail(() => joinGroup(left, '239.7.7.20'), 'EAFNOSUPPORT', "the socket can't receive IPv4 groups")
+})
+
+it('refuses an address that several interfaces have', async (test) => {
+  skipUnless(test, needNamespaces())
+  const host = createNamespace()
+  for (const name of ['one', 'two']) {
+    await host.run('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}-peer`])
+    await host.run('ip', ['address', 'add', 'fe80::7/64', 'dev', name, 'nodad'])
+  }
+  const script = `
+    import { joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+    const socket = openMulticastSocket({ family: 'ipv6', port: 0 })
+    try {
+      joinGroup(socket, 'ff02::7', { interface: 'fe80::7' })
+    } catch (error) {
+      console.log(error.code, error.detail)
+    }
+    socket.close()`
+  const args = ['--input-type=module', '--eval', script]
+  const output = await host.run(process.execPath, args, { cwd: resolve(import.meta.dirname, '..') })
+  expect(output).toBe('ENOTUNIQ one, two have the address fe80::7: give a name or an index\n')
+})
+
+it('says that a group without a route needs an interface', async (test) => {
+  skipUnless(test, needNamespaces())
+  const script = `
+    import { joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+    const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+    try {
+      joinGroup(socket, '239.7.7.7')
+    } catch (error) {
+      console.log(error.code, error.detail)
+    }
+    socket.close()`
+  const args = ['--input-type=module', '--eval', script]
+  const output = await createNamespace().run(process.execPath, args, { cwd: resolve(import.meta.dirname, '..') })
+  expect(output).toBe('ENODEV MCAST_JOIN_GROUP 239.7.7.7: no route leads to the group: choose an interface\n')
+})
+
+it.for([
+  ['ipv4', '239.7.7.30', '232.7.7.30', '10.90.0.2', '10.90.0.3'],
+  ['ipv6', 'ff15::7:30', 'ff35::7:30', 'fd90::2', 'fd90::3'],
+] as const)('receives from the sources that it wants: %s', async ([family, any, ssm, wanted, unwanted], test) => {
+  skipUnless(test, needNamespaces(), needProgram('python3'))
+  const [host, peer] = [createNamespace(), createNamespace()]
+  connectNamespaces(
+    { namespace: host, addresses: ['10.90.0.1/24', 'fd90::1/64'] },
+    { namespace: peer, addresses: ['10.90.0.2/24', '10.90.0.3/24', 'fd90::2/64', 'fd90::3/64'] },
+  )
+  const receiver = host.spawn(
+    process.execPath,
+    ['--input-type=module', '--eval', SELECTIVE, family, any, ssm, wanted, unwanted],
+    { cwd: resolve(import.meta.dirname, '..') },
+  )
+  const port = (await waitForLine(receiver, /^port/)).slice(5)
+  const files = family === 'ipv4' ? ['igmp', 'mcfilter'] : ['igmp6', 'mcfilter6']
+  const [groups = '', filters = ''] = await Promise.all(files.map((file) => host.run('cat', [`/proc/net/${file}`])))
+  for (const group of [any, ssm]) expect(groups).toMatch(new RegExp(hexOf(group, 'native'), 'i'))
+  expect(filters).toMatch(new RegExp(`${hexOf(any)} ${hexOf(unwanted)}\\s+0\\s+1$`, 'm'))
+  expect(filters).toMatch(new RegExp(`${hexOf(ssm)} ${hexOf(wanted)}\\s+1\\s+0$`, 'm'))
+  const ifindex = Number(await host.run('cat', ['/sys/class/net/veth0/ifindex']))
+  const base = { ifindex, name: 'veth0', family, users: 1 }
+  expect(JSON.parse(await waitForLine(receiver, /^\[/))).toEqual(
+    expect.arrayContaining([
+      { ...base, group: any, sources: [{ address: unwanted, included: 0, excluded: 1 }] },
+      { ...base, group: ssm, sources: [{ address: wanted, included: 1, excluded: 0 }] },
+    ]),
+  )
+  await peer.run('python3', ['-c', FROM_SOURCES, port, any, ssm, wanted, unwanted])
+  await waitForLine(receiver, /^end/)
+  expect(receiver.stdout.split('\n').slice(2, -2)).toEqual([`${wanted} to ${any}`, `${wanted} to ${ssm}`])
+})
+
+/** Blocks one source of a group, and joins one source of another, until a datagram says that it is the end. */
+const SELECTIVE = `
+import { ARRIVAL_SPACE, arrivalOf, blockSource, DatagramChannel, joinGroup, joinSourceGroup, memberships, openMulticastSocket } from '@linux-sockets/udp-mcast'
+
+const [family, any, ssm, wanted, unwanted] = process.argv.slice(1)
+const socket = openMulticastSocket({ family, port: 0 })
+joinGroup(socket, any, { interface: 'veth0' })
+blockSource(socket, any, unwanted, { interface: 'veth0' })
+joinSourceGroup(socket, ssm, wanted, { interface: 'veth0' })
+console.log('port', socket.localName.port)
+console.log(JSON.stringify(memberships()))
+const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
+for await (const { data, address, control } of channel) {
+  if (data.toString() === 'end') break
+  console.log(address.address, 'to', arrivalOf(control).destination)
+}
+console.log('end')
+channel.close()`
+
+const FROM_SOURCES = `
+import socket, sys
+port, any, ssm, wanted, unwanted = sys.argv[1:]
+def send(source, group, text):
+    family = socket.AF_INET6 if ':' in group else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.bind((source, 0))
+    if ':' in group: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex('veth0'))
+    s.sendto(text, (group, int(port)))
+for group in (any, ssm):
+    for source in (unwanted, wanted): send(source, group, b'data')
+send(wanted, any, b'end')`
+
+/** An address as /proc/net prints it. Only /proc/net/igmp has the native byte order. */
+function hexOf(address: string, order?: 'native'): string {
+  const bytes = Buffer.from(inetPton(address.includes(':') ? AF_INET6 : AF_INET, address) as Uint8Array)
+  if (bytes.length === 16) return bytes.toString('hex')
+  return order === 'native' ? bytes.reverse().toString('hex') : `0x${bytes.toString('hex')}`
+}
+
+function sysctl(name: string): number {
+  return Number(readFileSync(`/proc/sys/${name.replaceAll('.', '/')}`, 'utf8'))
+}
+
+function expectDetail(call: () => unknown, code: string, detail: string): void {
+  expect(expectErrno(call, code)).toHaveProperty('detail', expect.stringContaining(detail))
+}
 
 it.for([
   ['ipv4', '239.7.7.3'],
@@ -122,8 +430,8 @@ for names, text in ((['red'], b'red'), (['blue'], b'blue'), (['red', 'blue'], b'
         via(name)
         s.sendto(text, (group, port))`
 
-function open(): Socket {
-  const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+function open(family: 'ipv4' | 'ipv6' = 'ipv4'): Socket {
+  const socket = openMulticastSocket({ family, port: 0 })
   onTestFinished(() => socket.close())
   return socket
 }

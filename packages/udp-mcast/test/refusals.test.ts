@@ -5,6 +5,7 @@ import { wo } from '@linux-sockets/native-core/codecs'
 import * as interfaces from '@linux-sockets/native-core/interfaces'
 import * as streams from '@linux-sockets/native-core/streams'
 import {
+  beginning,
   expectErrno,
   guardDescriptors,
   type Refusal,
@@ -24,6 +25,7 @@ type Bad = any
 const notObjects: Bad[] = [null, 1, 'text', true]
 const notFds: Bad[] = [undefined, null, 'text', {}, { fd: '1' }, Number.NaN, 1.5]
 const notIndices: Bad[] = [null, true, Number.NaN, -1, 1.5, 2 ** 31, 2 ** 40, {}]
+const notInterfaces: Bad[] = [...notIndices, 'fe80::1%lo', ':::', 'a:b']
 const notGroups: Bad[] = [
   undefined,
   null,
@@ -42,11 +44,47 @@ const notGroups: Bad[] = [
 const none = -1
 const group = '239.1.2.3'
 
+const source = '192.0.2.1'
+const notSources: Bad[] = [undefined, null, 1, {}, '', 'text', '192.0.2', 'fd00::1']
+
+const withSource = (call: (...args: Bad[]) => unknown): Refusal[] => [
+  ...refusalsOf(notFds, (socket) => call(socket, group, source), 'socket'),
+  ...refusalsOf(notGroups, (bad) => call(none, bad, source), 'group'),
+  ...refusalsOf(notSources, (bad) => call(none, group, bad), 'source'),
+  [() => call(none, 'ff15::1', source), 'source'],
+  ...refusalsOf(notObjects, (options) => call(none, group, source, options), 'options'),
+  ...refusalsOf(notInterfaces, (bad) => call(none, group, source, { interface: bad }), 'interface'),
+  unknownName('interface', (options) => call(none, group, source, options)),
+]
+
+const filter = { mode: 'exclude', sources: [source] } as const
+const sender = { fd: none, send: () => {} }
+const handlers = { error: () => {} }
+/** Calls a method of an object that is closed at once. */
+const everywhere = (call: (all: mcast.AllInterfaces) => unknown) => () => {
+  const socket = mcast.openMulticastSocket({ family: 'ipv4', port: 0 })
+  const all = new mcast.AllInterfaces({ fd: socket.fd, send: () => {} }, handlers)
+  try {
+    return call(all)
+  } finally {
+    all.close()
+    socket.close()
+  }
+}
+const grouping = (name: 'join' | 'leave'): Refusal[] => [
+  ...notGroups.map((bad): Refusal => [everywhere((all) => all[name](bad)), beginning('group')]),
+  ...notObjects.map((bad): Refusal => [everywhere((all) => all[name](group, bad)), beginning('options')]),
+  ...notSources
+    .filter((bad) => bad !== undefined)
+    .map((bad): Refusal => [everywhere((all) => all[name](group, { source: bad })), beginning('source')]),
+  unknownName('source', (options) => everywhere((all) => all[name](group, options))()),
+]
+
 const membership = (call: (...args: Bad[]) => unknown): Refusal[] => [
   ...refusalsOf(notFds, (socket) => call(socket, group), 'socket'),
   ...refusalsOf(notGroups, (bad) => call(none, bad), 'group'),
   ...refusalsOf(notObjects, (options) => call(none, group, options), 'options'),
-  ...refusalsOf(notIndices, (bad) => call(none, group, { interface: bad }), 'interface'),
+  ...refusalsOf(notInterfaces, (bad) => call(none, group, { interface: bad }), 'interface'),
   unknownName('interface', (options) => call(none, group, options)),
 ]
 
@@ -54,13 +92,98 @@ testRefusals(
   mcast,
   {
     ...udpRefusals,
+    AllInterfaces: [
+      ...refusalsOf(
+        [...notObjects, undefined, {}, { fd: 1 }, { fd: '1', send() {} }],
+        (bad) => new mcast.AllInterfaces(bad, handlers),
+        'socket',
+      ),
+      ...refusalsOf([undefined, ...notObjects], (bad) => new mcast.AllInterfaces(sender, bad), 'handlers'),
+      [() => new mcast.AllInterfaces(sender, {} as Bad), 'handlers.error'],
+      ...refusalsOf(
+        [null, 1, 'text'],
+        (added) => new mcast.AllInterfaces(sender, { ...handlers, added }),
+        'handlers.added',
+      ),
+      ...refusalsOf(notObjects, (options) => new mcast.AllInterfaces(sender, handlers, options), 'options'),
+      ...refusalsOf([null, 1, 'text', {}], (filter) => new mcast.AllInterfaces(sender, handlers, { filter }), 'filter'),
+      ...refusalsOf([null, 1, {}], (signal) => new mcast.AllInterfaces(sender, handlers, { signal }), 'signal'),
+      unknownName('filter', (options) => new mcast.AllInterfaces(sender, handlers, options)),
+      unknownName(
+        'added',
+        (nonsense) => new mcast.AllInterfaces(sender, { ...handlers, ...(nonsense as object) }),
+        'handlers',
+      ),
+    ],
+    'AllInterfaces.join': grouping('join'),
+    'AllInterfaces.leave': grouping('leave'),
+    'AllInterfaces.send': [
+      ...[undefined, null, 1, 'text', {}].map(
+        (bad): Refusal => [everywhere((all) => all.send(bad as Bad, '239.1.2.3:5007')), beginning('data')],
+      ),
+      ...[undefined, null, 1, {}, 'text', '239.1.2.3'].map(
+        (bad): Refusal => [everywhere((all) => all.send(Buffer.of(1), bad as Bad)), beginning('address')],
+      ),
+      [everywhere((all) => all.send(Buffer.of(1), '/run/x.sock')), 'address must be of IPv4 or IPv6'],
+      [everywhere((all) => all.send(Buffer.of(1), '[ff02::fb%lo]:5353')), 'address must have no scope'],
+      ...notObjects.map(
+        (bad): Refusal => [
+          everywhere((all) => all.send(Buffer.of(1), '239.1.2.3:5007', bad)),
+          beginning('sendOptions'),
+        ],
+      ),
+    ],
     arrivalOf: [
       ...refusalsOf([undefined, null, 1, 'text', {}], mcast.arrivalOf, 'messages'),
       ...refusalsOf([undefined, null, 1, {}], (message) => mcast.arrivalOf([message]), 'messages[0]'),
       [() => mcast.arrivalOf([]), 'the datagram came without IP_PKTINFO or IPV6_PKTINFO'],
     ],
+    blockSource: withSource(mcast.blockSource),
+    getSourceFilter: [
+      ...refusalsOf(notFds, (socket) => mcast.getSourceFilter(socket, group, { interface: 'lo' }), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.getSourceFilter(none, bad, { interface: 'lo' }), 'group'),
+      ...refusalsOf([undefined, ...notObjects], (options) => mcast.getSourceFilter(none, group, options), 'options'),
+      ...refusalsOf(
+        [undefined, 0, ...notInterfaces],
+        (bad) => mcast.getSourceFilter(none, group, { interface: bad }),
+        'interface',
+      ),
+      unknownName('interface', (options) => mcast.getSourceFilter(none, group, options)),
+    ],
     joinGroup: membership(mcast.joinGroup),
+    joinSourceGroup: withSource(mcast.joinSourceGroup),
     leaveGroup: membership(mcast.leaveGroup),
+    leaveSourceGroup: withSource(mcast.leaveSourceGroup),
+    memberships: [],
+    setSourceFilter: [
+      ...refusalsOf(notFds, (socket) => mcast.setSourceFilter(socket, group, filter), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.setSourceFilter(none, bad, filter), 'group'),
+      ...refusalsOf([undefined, ...notObjects], (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+      ...refusalsOf(
+        [undefined, null, 1, 'INCLUDE'],
+        (mode) => mcast.setSourceFilter(none, group, { mode, sources: [] }),
+        'filter.mode',
+      ),
+      ...refusalsOf(
+        [undefined, null, 1, source, {}],
+        (sources) => mcast.setSourceFilter(none, group, { mode: 'include', sources }),
+        'filter.sources',
+      ),
+      ...refusalsOf(
+        notSources,
+        (bad) => mcast.setSourceFilter(none, group, { mode: 'include', sources: [bad] }),
+        'filter.sources[0]',
+      ),
+      ...refusalsOf(notObjects, (options) => mcast.setSourceFilter(none, group, filter, options), 'options'),
+      ...refusalsOf(
+        notInterfaces,
+        (bad) => mcast.setSourceFilter(none, group, filter, { interface: bad }),
+        'interface',
+      ),
+      unknownName('interface', (options) => mcast.setSourceFilter(none, group, filter, options)),
+      unknownName('mode', (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+    ],
+    unblockSource: withSource(mcast.unblockSource),
     openMulticastSocket: [
       ...refusalsOf([undefined, ...notObjects], mcast.openMulticastSocket, 'options'),
       unknownName('port', mcast.openMulticastSocket),
@@ -86,6 +209,14 @@ it('refuses values that the layouts can’t hold, by their names', () => {
     expect(() => setOption(none, row, { ifindex, group })).toThrow('ROW.ifindex')
   }
   for (const bad of notGroups) expect(() => setOption(none, row, { ifindex: 0, group: bad })).toThrow('ROW.group')
+  const sources = wo('ROW', 0, 46, mcast.groupSourceRequest)
+  for (const bad of notObjects) expect(() => setOption(none, sources, bad)).toThrow('ROW must be')
+  for (const bad of notGroups) {
+    expect(() => setOption(none, sources, { ifindex: 0, group: bad, source })).toThrow('ROW.group')
+  }
+  for (const bad of notSources) {
+    expect(() => setOption(none, sources, { ifindex: 0, group, source: bad })).toThrow('ROW.source')
+  }
   for (const bad of notObjects) expect(() => controlMessage(mcast.CMSG_IP_PKTINFO, bad)).toThrow('IP_PKTINFO must be')
   for (const bad of notObjects)
     expect(() => controlMessage(mcast.CMSG_IPV6_PKTINFO, bad)).toThrow('IPV6_PKTINFO must be')
