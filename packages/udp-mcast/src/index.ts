@@ -33,6 +33,7 @@ export {
   type AddressLike,
   type AsFd,
   type ControlMessage,
+  type ControlName,
   controlMessage,
   type FdLike,
   formatAddress,
@@ -42,11 +43,14 @@ export {
   type Ipv6Address,
   parseAddress,
   readControl,
+  recvMessage,
   Socket,
+  type SocketAddress,
   SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-export type { Codec, Encoder } from '@linux-sockets/native-core/codecs'
+export type { Codec, Decoder, Encoder } from '@linux-sockets/native-core/codecs'
+export { detachReusePortFilter } from '@linux-sockets/native-core/filter'
 export {
   type AddressOnInterface,
   ifindexOf,
@@ -54,26 +58,39 @@ export {
   type NetworkInterface,
 } from '@linux-sockets/native-core/interfaces'
 export {
+  IP_MTU,
+  IP_MTU_DISCOVER,
   IP_MULTICAST_ALL,
   IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
   IP_PKTINFO,
+  IP_RECVERR,
   IP_TOS,
   IP_TTL,
+  IPV6_DONTFRAG,
+  IPV6_MTU,
+  IPV6_MTU_DISCOVER,
   IPV6_MULTICAST_ALL,
   IPV6_MULTICAST_HOPS,
   IPV6_MULTICAST_IF,
   IPV6_MULTICAST_LOOP,
+  IPV6_RECVERR,
+  IPV6_RECVPATHMTU,
   IPV6_RECVPKTINFO,
   IPV6_TCLASS,
   IPV6_UNICAST_HOPS,
   SO_BINDTODEVICE,
   SO_BROADCAST,
+  SO_BUSY_POLL,
+  SO_MAX_PACING_RATE,
+  SO_MEMINFO,
   SO_RCVBUF,
   SO_REUSEADDR,
   SO_REUSEPORT,
+  SO_RXQ_OVFL,
   SO_SNDBUF,
+  SO_TXTIME,
 } from '@linux-sockets/native-core/options'
 export {
   type Borrowable,
@@ -86,6 +103,8 @@ export {
   type IncomingDatagram,
   type SendOptions,
 } from '@linux-sockets/native-core/streams'
+export { type BroadcastNetwork, broadcastAddresses } from './broadcast.js'
+export { type BufferOptions, type BufferSize, setReceiveBuffer, setSendBuffer } from './buffers.js'
 export {
   ARRIVAL_SPACE,
   type Arrival,
@@ -116,6 +135,7 @@ export {
   timestamps,
   timevalStamp,
 } from './control.js'
+export { drops } from './drops.js'
 export {
   AllInterfaces,
   type AllInterfacesHandlers,
@@ -139,11 +159,53 @@ export {
   unblockSource,
 } from './membership.js'
 export { type Membership, type MembershipSource, memberships } from './memberships.js'
-export { NetworkError } from './neterror.js'
+export {
+  CMSG_IP_RECVERR,
+  CMSG_IPV6_RECVERR,
+  drainErrors,
+  type ExtendedError,
+  extendedError,
+  NETWORK_ERROR_SPACE,
+  NetworkError,
+  type NetworkErrorOrigin,
+  networkErrorOf,
+  reportErrors,
+  SO_EE_ORIGIN_ICMP,
+  SO_EE_ORIGIN_ICMP6,
+  SO_EE_ORIGIN_LOCAL,
+  SO_EE_ORIGIN_NONE,
+  SO_EE_ORIGIN_TIMESTAMPING,
+  SO_EE_ORIGIN_TXTIME,
+  SO_EE_ORIGIN_ZEROCOPY,
+} from './neterror.js'
+export {
+  UDP_CORK,
+  UDP_ENCAP,
+  UDP_ENCAP_ESPINUDP,
+  UDP_ENCAP_ESPINUDP_NON_IKE,
+  UDP_ENCAP_GTP0,
+  UDP_ENCAP_GTP1U,
+  UDP_ENCAP_L2TPINUDP,
+  UDP_ENCAP_RXRPC,
+  UDP_GRO,
+  UDP_NO_CHECK6_RX,
+  UDP_NO_CHECK6_TX,
+  UDP_SEGMENT,
+  UDPLITE_RECV_CSCOV,
+  UDPLITE_SEND_CSCOV,
+} from './options.js'
+export {
+  CMSG_IPV6_PATHMTU,
+  type PathMtuDiscovery,
+  type PathMtuReport,
+  pathMtu,
+  setPathMtuDiscovery,
+} from './pathmtu.js'
 export { type Ecn, UdpDatagram } from './received.js'
 export type { ReceiveSettings } from './receiving.js'
 export type { UdpSendOptions } from './sending.js'
 export { type MulticastSocketOptions, openMulticastSocket } from './socket.js'
+export { type DatagramSteering, steerDatagrams } from './steer.js'
 export {
   type JoinOptions,
   type UdpBatch,

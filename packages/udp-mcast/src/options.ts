@@ -13,7 +13,7 @@ import { IPPROTO_UDP, IPPROTO_UDPLITE } from '@linux-sockets/native-core/constan
  */
 export const UDP_CORK = rw('UDP_CORK', IPPROTO_UDP, 1, bool)
 
-/** `UDP_ENCAP`: ESP in UDP as an early draft had it. Linux 6.9 and newer refuse it. */
+/** `UDP_ENCAP`: ESP in UDP as an early draft had it. Newer kernels refuse it. */
 export const UDP_ENCAP_ESPINUDP_NON_IKE = 1
 /** `UDP_ENCAP`: ESP in UDP (RFC 3948), for IPsec behind NAT. */
 export const UDP_ENCAP_ESPINUDP = 2
@@ -51,8 +51,8 @@ export const UDP_NO_CHECK6_RX = rw('UDP_NO_CHECK6_RX', IPPROTO_UDP, 102, bool)
 
 /**
  * Cuts each send into datagrams of this many **bytes**, the last one shorter: 1 … 65535. 0, the default, doesn't cut. Whether
- * the device can do it is known only at the send, which otherwise fails with `EIO` or `EINVAL`. A send has at most 64 pieces
- * (128 since Linux 6.9), and 65 507 bytes.
+ * the device can do it is known only at the send, which otherwise fails with `EIO` or `EINVAL`. A send has at most 128 pieces
+ * (64 on older kernels), and 65 507 bytes.
  * get/set · Linux 4.18
  * @throws SystemError `EINVAL` out of range
  * @see {@link https://man7.org/linux/man-pages/man7/udp.7.html udp(7)}
@@ -77,8 +77,8 @@ export const UDP_GRO = rw('UDP_GRO', IPPROTO_UDP, 104, bool)
 export const UDPLITE_SEND_CSCOV = rw('UDPLITE_SEND_CSCOV', IPPROTO_UDPLITE, 10, bytes)
 
 /**
- * Drops datagrams whose checksum covers fewer **bytes** than this, counted as in `UDPLITE_SEND_CSCOV`: 8 … 65535. 0, the
- * default, drops those that aren't covered as a whole only if a value was set before.
+ * Drops datagrams whose checksum covers fewer **bytes** than this, counted as in `UDPLITE_SEND_CSCOV`: 8 … 65535. By default
+ * none is dropped; 0, once it is set, drops those that aren't covered as a whole.
  * get/set · Linux 2.6.20
  * @throws SystemError `ENOPROTOOPT` on other sockets
  * @see {@link https://man7.org/linux/man-pages/man7/udplite.7.html udplite(7)}

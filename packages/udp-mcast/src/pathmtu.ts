@@ -23,7 +23,7 @@ import { IP_MTU, IP_MTU_DISCOVER, IPV6_MTU, IPV6_MTU_DISCOVER, SO_DOMAIN } from 
 /**
  * How a socket treats packets that are too big for the path: the modes of `IP_MTU_DISCOVER`.
  *
- * | mode | may be fragmented on the way (IPv4) | too big for the path | learns from ICMP |
+ * | mode | may be fragmented on the way (IPv4) | too big for the path | obeys the MTU that ICMP reports |
  * |---|---|---|---|
  * | `'want'`, the default | no | is fragmented here | yes |
  * | `'dont'` | yes | is fragmented here | yes |

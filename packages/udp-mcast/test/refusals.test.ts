@@ -2,6 +2,7 @@
 import * as core from '@linux-sockets/native-core'
 import { controlMessage, setOption } from '@linux-sockets/native-core'
 import { wo } from '@linux-sockets/native-core/codecs'
+import * as filter from '@linux-sockets/native-core/filter'
 import * as interfaces from '@linux-sockets/native-core/interfaces'
 import * as streams from '@linux-sockets/native-core/streams'
 import {
@@ -88,6 +89,24 @@ const membership = (call: (...args: Bad[]) => unknown): Refusal[] => [
   unknownName('interface', (options) => call(none, group, options)),
 ]
 
+const report: mcast.ExtendedError = {
+  errno: 111,
+  origin: mcast.SO_EE_ORIGIN_ICMP,
+  type: 3,
+  code: 3,
+  info: 0,
+  data: 0,
+  offender: undefined,
+}
+
+const buffer = (call: (...args: Bad[]) => unknown): Refusal[] => [
+  ...refusalsOf(notFds, (socket) => call(socket, 1000), 'socket'),
+  ...refusalsOf([undefined, null, '1', 0, -1, 1.5, 2 ** 30], (bytes) => call(none, bytes), 'bytes'),
+  ...refusalsOf(notObjects, (options) => call(none, 1000, options), 'options'),
+  ...refusalsOf([null, 1, 'yes'], (force) => call(none, 1000, { force }), 'force'),
+  unknownName('force', (options) => call(none, 1000, options)),
+]
+
 testRefusals(
   mcast,
   {
@@ -138,52 +157,32 @@ testRefusals(
       ...refusalsOf([undefined, null, 1, {}], (message) => mcast.arrivalOf([message]), 'messages[0]'),
       [() => mcast.arrivalOf([]), 'the datagram came without IP_PKTINFO or IPV6_PKTINFO'],
     ],
-    blockSource: withSource(mcast.blockSource),
-    getSourceFilter: [
-      ...refusalsOf(notFds, (socket) => mcast.getSourceFilter(socket, group, { interface: 'lo' }), 'socket'),
-      ...refusalsOf(notGroups, (bad) => mcast.getSourceFilter(none, bad, { interface: 'lo' }), 'group'),
-      ...refusalsOf([undefined, ...notObjects], (options) => mcast.getSourceFilter(none, group, options), 'options'),
-      ...refusalsOf(
-        [undefined, 0, ...notInterfaces],
-        (bad) => mcast.getSourceFilter(none, group, { interface: bad }),
-        'interface',
-      ),
-      unknownName('interface', (options) => mcast.getSourceFilter(none, group, options)),
+    broadcastAddresses: [
+      ...refusalsOf([null, true, {}], mcast.broadcastAddresses, 'of'),
+      ...refusalsOf([Number.NaN, 0, -1, 1.5, 2 ** 31], mcast.broadcastAddresses, 'of'),
     ],
+    drainErrors: refusalsOf(notFds, mcast.drainErrors, 'socket'),
+    drops: refusalsOf(notFds, mcast.drops, 'socket'),
     joinGroup: membership(mcast.joinGroup),
     joinSourceGroup: withSource(mcast.joinSourceGroup),
     leaveGroup: membership(mcast.leaveGroup),
-    leaveSourceGroup: withSource(mcast.leaveSourceGroup),
-    memberships: [],
-    setSourceFilter: [
-      ...refusalsOf(notFds, (socket) => mcast.setSourceFilter(socket, group, filter), 'socket'),
-      ...refusalsOf(notGroups, (bad) => mcast.setSourceFilter(none, bad, filter), 'group'),
-      ...refusalsOf([undefined, ...notObjects], (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+    NetworkError: [
+      ...refusalsOf([undefined, ...notObjects], (error) => new mcast.NetworkError(error), 'error'),
       ...refusalsOf(
-        [undefined, null, 1, 'INCLUDE'],
-        (mode) => mcast.setSourceFilter(none, group, { mode, sources: [] }),
-        'filter.mode',
+        [undefined, '1', 0, 1.5, 4096],
+        (errno) => new mcast.NetworkError({ ...report, errno }),
+        'error.errno',
       ),
       ...refusalsOf(
-        [undefined, null, 1, source, {}],
-        (sources) => mcast.setSourceFilter(none, group, { mode: 'include', sources }),
-        'filter.sources',
+        [undefined, '1', 0, -1, mcast.SO_EE_ORIGIN_ZEROCOPY, 256],
+        (origin) => new mcast.NetworkError({ ...report, origin }),
+        'error.origin',
       ),
-      ...refusalsOf(
-        notSources,
-        (bad) => mcast.setSourceFilter(none, group, { mode: 'include', sources: [bad] }),
-        'filter.sources[0]',
-      ),
-      ...refusalsOf(notObjects, (options) => mcast.setSourceFilter(none, group, filter, options), 'options'),
-      ...refusalsOf(
-        notInterfaces,
-        (bad) => mcast.setSourceFilter(none, group, filter, { interface: bad }),
-        'interface',
-      ),
-      unknownName('interface', (options) => mcast.setSourceFilter(none, group, filter, options)),
-      unknownName('mode', (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
     ],
-    unblockSource: withSource(mcast.unblockSource),
+    networkErrorOf: [
+      ...refusalsOf([undefined, ...notObjects], mcast.networkErrorOf, 'message'),
+      ...refusalsOf([undefined, null, 1], (control) => mcast.networkErrorOf({ control, address: null }), 'messages'),
+    ],
     openMulticastSocket: [
       ...refusalsOf([undefined, ...notObjects], mcast.openMulticastSocket, 'options'),
       unknownName('port', mcast.openMulticastSocket),
@@ -198,8 +197,27 @@ testRefusals(
         'port',
       ),
     ],
+    pathMtu: refusalsOf(notFds, mcast.pathMtu, 'socket'),
+    reportErrors: [
+      ...refusalsOf(notFds, (socket) => mcast.reportErrors(socket, true), 'socket'),
+      ...refusalsOf([undefined, null, 1, 'on'], (on) => mcast.reportErrors(none, on), 'on'),
+    ],
+    setPathMtuDiscovery: [
+      ...refusalsOf(notFds, (socket) => mcast.setPathMtuDiscovery(socket, 'do'), 'socket'),
+      ...refusalsOf([undefined, null, 1, 'DO', 'toString'], (mode) => mcast.setPathMtuDiscovery(none, mode), 'mode'),
+    ],
+    setReceiveBuffer: buffer(mcast.setReceiveBuffer),
+    setSendBuffer: buffer(mcast.setSendBuffer),
+    steerDatagrams: [
+      ...refusalsOf(notFds, (socket) => mcast.steerDatagrams(socket, 'flow', 2), 'socket'),
+      ...refusalsOf([undefined, null, 1, 'hash', 'toString'], (by) => mcast.steerDatagrams(none, by, 2), 'by'),
+      ...refusalsOf([{}, { byte: 1, at: 2 }], (by) => mcast.steerDatagrams(none, by, 2), /^by\.(byte must|at is not)/),
+      ...refusalsOf(['1', -1, 1.5, 65_507], (byte) => mcast.steerDatagrams(none, { byte }, 2), 'by.byte'),
+      ...refusalsOf([undefined, '1', 0, 1.5, 65_536], (count) => mcast.steerDatagrams(none, 'cpu', count), 'count'),
+      ...refusalsOf([257], (count) => mcast.steerDatagrams(none, { byte: 0 }, count), 'count'),
+    ],
   },
-  [core, interfaces, streams],
+  [core, filter, interfaces, streams],
 )
 
 it('refuses values that the layouts can’t hold, by their names', () => {
