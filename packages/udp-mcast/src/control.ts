@@ -1,4 +1,3 @@
-import { type ControlMessage, controlSpace, readControl } from '@linux-sockets/native-core'
 import {
   bool,
   type Codec,
@@ -229,30 +228,6 @@ export const CMSG_UDP_SEGMENT = control('UDP_SEGMENT', IPPROTO_UDP, 103, segment
  * @see {@link https://man7.org/linux/man-pages/man7/udp.7.html udp(7)}
  */
 export const CMSG_UDP_GRO = control('UDP_GRO', IPPROTO_UDP, 104, int)
-
-/** The interface and the destination of a received datagram. */
-export interface Arrival {
-  /** The index of the interface on which it arrived. */
-  readonly ifindex: number
-  /** The address to which it was sent: a multicast group, a broadcast address, or an address of this host. */
-  readonly destination: string
-}
-
-/** The size of the control buffer that `arrivalOf` needs for each datagram, in **bytes**. */
-export const ARRIVAL_SPACE = controlSpace(ipv6AtInterface.size)
-
-/**
- * Reads the interface and the destination of a datagram from its `CMSG_IPV6_PKTINFO` or `CMSG_IP_PKTINFO`.
- * @throws TypeError if `messages` isn't a list of control messages, or has neither: the option wasn't on
- * (`openMulticastSocket` turns it on), or there was no space for it
- */
-export function arrivalOf(messages: readonly ControlMessage[]): Arrival {
-  const v6 = readControl(messages, CMSG_IPV6_PKTINFO)
-  if (v6 !== undefined) return { ifindex: v6.ifindex, destination: v6.address }
-  const v4 = readControl(messages, CMSG_IP_PKTINFO)
-  if (v4 === undefined) throw new TypeError('the datagram came without IP_PKTINFO or IPV6_PKTINFO')
-  return { ifindex: v4.ifindex, destination: v4.addr }
-}
 
 function part(view: DataView, offset: number, length = 4): DataView {
   return new DataView(view.buffer, view.byteOffset + offset, length)

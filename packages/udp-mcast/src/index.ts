@@ -1,32 +1,19 @@
 /**
- * Multicast datagrams on Linux: a socket joins groups on the interface of its choice, and learns for every datagram the
- * interface on which it arrived and the address to which it was sent. The sockets are those of `@linux-sockets/native-core`,
- * whose `DatagramChannel` receives and sends in batches.
+ * UDP sockets with everything that Linux knows of a datagram: where and when it arrived, from where and how to send it, multicast
+ * on the interfaces of your choice, batches and segmentation. The sockets live on Node's loop, and what they don't do, the options
+ * and messages of `@linux-sockets/native-core` do with them.
  *
- *     import {
- *       ARRIVAL_SPACE,
- *       arrivalOf,
- *       DatagramChannel,
- *       ifindexOf,
- *       interfaceNameOf,
- *       IP_MULTICAST_IF,
- *       joinGroup,
- *       openMulticastSocket,
- *       setOption,
- *     } from '@linux-sockets/udp-mcast'
+ *     import { interfaceNameOf, UdpSocket } from '@linux-sockets/udp-mcast'
  *
- *     const socket = openMulticastSocket({ family: 'ipv4', port: 5007 })
- *     joinGroup(socket, '239.1.2.3', { interface: 'lo' })
- *     setOption(socket, IP_MULTICAST_IF, { ifindex: ifindexOf('lo') })
+ *     const socket = UdpSocket.open({ address: '0.0.0.0:0' }, { error: console.error })
+ *     socket.join('239.1.2.3', { interface: 'lo' })
+ *     socket.send(Buffer.from('hello'), `239.1.2.3:${socket.localName.port}`, { interface: 'lo', ttl: 1 })
  *
- *     const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
- *     channel.send(Buffer.from('hello'), '239.1.2.3:5007')
- *     for await (const { data, address, control } of channel) {
- *       const { ifindex, destination } = arrivalOf(control)
+ *     for await (const { data, address, ifindex, destination } of socket) {
  *       console.log(`${data} to ${destination} on ${interfaceNameOf(ifindex)}, from`, address)
  *       break
  *     }
- *     channel.close()
+ *     socket.close()
  */
 
 export {
@@ -106,9 +93,6 @@ export {
 export { type BroadcastNetwork, broadcastAddresses } from './broadcast.js'
 export { type BufferOptions, type BufferSize, setReceiveBuffer, setSendBuffer } from './buffers.js'
 export {
-  ARRIVAL_SPACE,
-  type Arrival,
-  arrivalOf,
   CMSG_IP_PKTINFO,
   CMSG_IP_TOS,
   CMSG_IP_TTL,
@@ -204,7 +188,6 @@ export {
 export { type Ecn, UdpDatagram } from './received.js'
 export type { ReceiveSettings } from './receiving.js'
 export type { UdpSendOptions } from './sending.js'
-export { type MulticastSocketOptions, openMulticastSocket } from './socket.js'
 export { type DatagramSteering, steerDatagrams } from './steer.js'
 export {
   type JoinOptions,

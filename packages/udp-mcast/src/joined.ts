@@ -1,23 +1,31 @@
-import { encodeAddress } from '@linux-sockets/native-core'
-import { indexOf } from './membership.js'
+import { encodeAddress, type FdLike } from '@linux-sockets/native-core'
 import type { UdpDatagram } from './received.js'
 
 /** The groups that a socket has joined, by interface and group, and for each the sources; undefined for any source. */
 export class Joined {
   readonly #sources = new Map<string, Set<string> | undefined>()
 
-  add(group: string, { source, ...where }: Where): void {
-    const key = keyOf(indexOf(where.interface, 0), group)
-    if (source === undefined) this.#sources.set(key, undefined)
-    else if (!this.#sources.has(key)) this.#sources.set(key, new Set([canonical(source)]))
-    else this.#sources.get(key)?.add(canonical(source))
+  /** The socket receives a group on an interface: from these sources alone, or from any. None at all ends the membership. */
+  set(ifindex: number, group: string, sources: Iterable<string> | undefined): void {
+    const set = sources && new Set(Array.from(sources, canonical))
+    if (set?.size === 0) this.delete(ifindex, group)
+    else this.#sources.set(keyOf(ifindex, group), set)
   }
 
-  delete(group: string, { source, ...where }: Where): void {
-    const key = keyOf(indexOf(where.interface, 0), group)
-    const sources = this.#sources.get(key)
-    if (source !== undefined) sources?.delete(canonical(source))
-    if (source === undefined || sources?.size === 0) this.#sources.delete(key)
+  addSource(ifindex: number, group: string, source: string): void {
+    const sources = this.#sources.get(keyOf(ifindex, group))
+    if (sources === undefined) this.set(ifindex, group, [source])
+    else sources.add(canonical(source))
+  }
+
+  deleteSource(ifindex: number, group: string, source: string): void {
+    const sources = this.#sources.get(keyOf(ifindex, group))
+    sources?.delete(canonical(source))
+    if (sources?.size === 0) this.delete(ifindex, group)
+  }
+
+  delete(ifindex: number, group: string): void {
+    this.#sources.delete(keyOf(ifindex, group))
   }
 
   /** Whether a datagram is unicast or broadcast, or came to a group that was joined on its interface for its sender. */
@@ -29,15 +37,24 @@ export class Joined {
   }
 }
 
-interface Where {
-  readonly interface?: number | string | undefined
-  readonly source?: string | undefined
+/** From now on the functions that join and leave note what they do with this socket. */
+export function track(socket: object): Joined {
+  const joined = new Joined()
+  tracked.set(socket, joined)
+  return joined
 }
+
+export function joinedBy(socket: FdLike): Joined | undefined {
+  return typeof socket === 'object' ? tracked.get(socket) : undefined
+}
+
+const tracked = new WeakMap<object, Joined>()
 
 function isMulticast(address: string): boolean {
   if (address.startsWith('ff')) return true
-  const first = Number.parseInt(unmapped(address), 10)
-  return first >= 224 && first <= 239 && !unmapped(address).includes(':')
+  const text = unmapped(address)
+  const first = Number.parseInt(text, 10)
+  return first >= 224 && first <= 239 && !text.includes(':')
 }
 
 function keyOf(ifindex: number, group: string): string {

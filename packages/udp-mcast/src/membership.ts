@@ -17,6 +17,7 @@ import { AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6 } from '@linux-sockets/nati
 import { ifindexOf, interfaces } from '@linux-sockets/native-core/interfaces'
 import { checkInteger, checkObject, checkOptions, checkString, fdOf, quote } from '@linux-sockets/native-core/internal'
 import { IPV6_V6ONLY, SO_DOMAIN } from '@linux-sockets/native-core/options'
+import { joinedBy } from './joined.js'
 
 /** Options of the functions that change memberships. */
 export interface MembershipOptions {
@@ -46,6 +47,7 @@ export function joinGroup(socket: FdLike, group: string, options: MembershipOpti
   const call = read('MCAST_JOIN_GROUP', MCAST_JOIN_GROUP, socket, group, options)
   needFamily(call)
   run(call, encoded(groupRequest, { ifindex: call.ifindex, group }))
+  joinedBy(socket)?.set(call.ifindex, group, undefined)
 }
 
 /**
@@ -56,6 +58,7 @@ export function joinGroup(socket: FdLike, group: string, options: MembershipOpti
 export function leaveGroup(socket: FdLike, group: string, options: MembershipOptions = {}): void {
   const call = read('MCAST_LEAVE_GROUP', MCAST_LEAVE_GROUP, socket, group, options)
   run(call, encoded(groupRequest, { ifindex: call.ifindex, group }))
+  joinedBy(socket)?.delete(call.ifindex, group)
 }
 
 /**
@@ -76,6 +79,7 @@ export function joinSourceGroup(socket: FdLike, group: string, source: string, o
   const call = readSource('MCAST_JOIN_SOURCE_GROUP', MCAST_JOIN_SOURCE_GROUP, socket, group, source, options)
   needFamily(call)
   run(call, encoded(groupSourceRequest, { ifindex: call.ifindex, group, source }))
+  joinedBy(socket)?.addSource(call.ifindex, group, source)
 }
 
 /**
@@ -87,6 +91,7 @@ export function joinSourceGroup(socket: FdLike, group: string, source: string, o
 export function leaveSourceGroup(socket: FdLike, group: string, source: string, options: MembershipOptions = {}): void {
   const call = readSource('MCAST_LEAVE_SOURCE_GROUP', MCAST_LEAVE_SOURCE_GROUP, socket, group, source, options)
   run(call, encoded(groupSourceRequest, { ifindex: call.ifindex, group, source }))
+  joinedBy(socket)?.deleteSource(call.ifindex, group, source)
 }
 
 /**
@@ -177,6 +182,7 @@ export function setSourceFilter(
   for (const [i, source] of list.entries()) checkSource(source, group, `filter.sources[${i}]`)
   const call = read('MCAST_MSFILTER', MCAST_MSFILTER, socket, group, options)
   run(call, filterBytes(call, mode === 'include' ? MCAST_INCLUDE : MCAST_EXCLUDE, list, list.length))
+  joinedBy(socket)?.set(call.ifindex, group, mode === 'include' ? list : undefined)
 }
 
 /** The value of `MCAST_JOIN_GROUP` and `MCAST_LEAVE_GROUP`. */
@@ -322,8 +328,7 @@ function checkSocketAndGroup(socket: FdLike, group: string): void {
   checkGroup(group)
 }
 
-/** The index of an interface that is given by index, name or address. For this package's own use. */
-export function indexOf(chosen: number | string | undefined, least: number): number {
+function indexOf(chosen: number | string | undefined, least: number): number {
   if (typeof chosen !== 'string') {
     checkInteger(chosen, least, 0x7fff_ffff, 'interface')
     return chosen

@@ -52,7 +52,7 @@ import {
 } from '@linux-sockets/native-core/streams'
 import { CMSG_UDP_SEGMENT, type Timestamps } from './control.js'
 import { drops } from './drops.js'
-import { Joined } from './joined.js'
+import { type Joined, track } from './joined.js'
 import {
   blockSource,
   checkGroup,
@@ -223,7 +223,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
   /** The channel that receives and sends. */
   readonly #channel: DatagramChannel<InetAddress>
   readonly #handlers: UdpHandlers
-  readonly #joined = new Joined()
+  readonly #joined: Joined = track(this)
   readonly #stamps: TransmitTimestamps
   readonly #only: boolean
   readonly #errors: boolean
@@ -483,7 +483,6 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
     if (this.#only) needInterface(options)
     if (source === undefined) joinGroup(this, group, where)
     else joinSourceGroup(this, group, source, where)
-    this.#joined.add(group, options)
   }
 
   /** Ends what `join` with the same arguments began. @throws SystemError `EADDRNOTAVAIL` if the socket isn't a member */
@@ -492,7 +491,6 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
     const { source, ...where } = options
     if (source === undefined) leaveGroup(this, group, where)
     else leaveSourceGroup(this, group, source, where)
-    this.#joined.delete(group, options)
   }
 
   /** Drops what a source sends to a group that the socket has joined for any source. */

@@ -20,8 +20,8 @@ import {
   type AllInterfacesOptions,
   joinGroup,
   leaveGroup,
-  openMulticastSocket,
 } from '../src/index.js'
+import { multicastSocket } from './loopback.js'
 
 guardDescriptors()
 
@@ -414,7 +414,7 @@ function count(program: Program, line: string): number {
 }
 
 function open(family: 'ipv4' | 'ipv6'): Socket {
-  const socket = openMulticastSocket({ family, port: 0 })
+  const socket = multicastSocket(family)
   onTestFinished(() => socket.close())
   return socket
 }

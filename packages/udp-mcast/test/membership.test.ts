@@ -26,10 +26,10 @@ import {
   joinSourceGroup,
   leaveGroup,
   leaveSourceGroup,
-  openMulticastSocket,
   setSourceFilter,
   unblockSource,
 } from '../src/index.js'
+import { multicastSocket } from './loopback.js'
 
 guardDescriptors()
 
@@ -234,8 +234,8 @@ it('reads a filter of many sources', async (test) => {
   await host.run('sh', ['-c', 'echo 300 > /proc/sys/net/ipv4/igmp_max_msf'])
   const sources = Array.from({ length: 150 }, (_, i) => `192.0.2.${i + 1}`)
   const script = `
-    import { getSourceFilter, joinGroup, openMulticastSocket, setSourceFilter } from '@linux-sockets/udp-mcast'
-    const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+    import { getSourceFilter, joinGroup, setSourceFilter, UdpSocket } from '@linux-sockets/udp-mcast'
+    const socket = UdpSocket.open({ address: '0.0.0.0:0' }, { error: console.error }).unref()
     joinGroup(socket, '239.7.7.40', { interface: 'lo' })
     setSourceFilter(socket, '239.7.7.40', { mode: 'exclude', sources: process.argv.slice(1) }, { interface: 'lo' })
     console.log(JSON.stringify(getSourceFilter(socket, '239.7.7.40', { interface: 'lo' })))
@@ -266,8 +266,8 @@ it('refuses an address that several interfaces have', async (test) => {
     await host.run('ip', ['address', 'add', 'fe80::7/64', 'dev', name, 'nodad'])
   }
   const script = `
-    import { joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
-    const socket = openMulticastSocket({ family: 'ipv6', port: 0 })
+    import { joinGroup, UdpSocket } from '@linux-sockets/udp-mcast'
+    const socket = UdpSocket.open({ address: '[::]:0' }, { error: console.error }).unref()
     try {
       joinGroup(socket, 'ff02::7', { interface: 'fe80::7' })
     } catch (error) {
@@ -282,8 +282,8 @@ it('refuses an address that several interfaces have', async (test) => {
 it('says that a group without a route needs an interface', async (test) => {
   skipUnless(test, needNamespaces())
   const script = `
-    import { joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
-    const socket = openMulticastSocket({ family: 'ipv4', port: 0 })
+    import { joinGroup, UdpSocket } from '@linux-sockets/udp-mcast'
+    const socket = UdpSocket.open({ address: '0.0.0.0:0' }, { error: console.error }).unref()
     try {
       joinGroup(socket, '239.7.7.7')
     } catch (error) {
@@ -331,22 +331,21 @@ it.for([
 
 /** Blocks one source of a group, and joins one source of another, until a datagram says that it is the end. */
 const SELECTIVE = `
-import { ARRIVAL_SPACE, arrivalOf, blockSource, DatagramChannel, joinGroup, joinSourceGroup, memberships, openMulticastSocket } from '@linux-sockets/udp-mcast'
+import { blockSource, joinGroup, joinSourceGroup, memberships, UdpSocket } from '@linux-sockets/udp-mcast'
 
 const [family, any, ssm, wanted, unwanted] = process.argv.slice(1)
-const socket = openMulticastSocket({ family, port: 0 })
+const socket = UdpSocket.open({ address: family === 'ipv6' ? '[::]:0' : '0.0.0.0:0' }, { error: console.error })
 joinGroup(socket, any, { interface: 'veth0' })
 blockSource(socket, any, unwanted, { interface: 'veth0' })
 joinSourceGroup(socket, ssm, wanted, { interface: 'veth0' })
 console.log('port', socket.localName.port)
 console.log(JSON.stringify(memberships()))
-const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
-for await (const { data, address, control } of channel) {
+for await (const { data, address, destination } of socket) {
   if (data.toString() === 'end') break
-  console.log(address.address, 'to', arrivalOf(control).destination)
+  console.log(address.address, 'to', destination)
 }
 console.log('end')
-channel.close()`
+socket.close()`
 
 const FROM_SOURCES = `
 import socket, sys
@@ -401,21 +400,18 @@ it.for([
 /** Joins the group on blue, and returns what came until it has come twice. */
 const RECEIVER = `
 import { interfaceNameOf } from '@linux-sockets/native-core/interfaces'
-import { DatagramChannel } from '@linux-sockets/native-core/streams'
-import { ARRIVAL_SPACE, arrivalOf, joinGroup, openMulticastSocket } from '@linux-sockets/udp-mcast'
+import { joinGroup, UdpSocket } from '@linux-sockets/udp-mcast'
 
 const [family, group] = process.argv.slice(1)
-const socket = openMulticastSocket({ family, port: 0 })
+const socket = UdpSocket.open({ address: family === 'ipv6' ? '[::]:0' : '0.0.0.0:0' }, { error: console.error })
 joinGroup(socket, group, { interface: 'blue' })
 console.log('port', socket.localName.port)
-const channel = new DatagramChannel(socket, { error: console.error }, { receive: { control: ARRIVAL_SPACE } })
-for await (const { data, control } of channel) {
+for await (const { data, ifindex, destination } of socket) {
   if (data.toString() === 'end') break
-  const { ifindex, destination } = arrivalOf(control)
   console.log('via', data.toString(), 'on', interfaceNameOf(ifindex), 'to', destination)
 }
 console.log('end')
-channel.close()`
+socket.close()`
 
 const SENDER = `
 import socket, struct, sys
@@ -431,7 +427,7 @@ for names, text in ((['red'], b'red'), (['blue'], b'blue'), (['red', 'blue'], b'
         s.sendto(text, (group, port))`
 
 function open(family: 'ipv4' | 'ipv6' = 'ipv4'): Socket {
-  const socket = openMulticastSocket({ family, port: 0 })
+  const socket = multicastSocket(family)
   onTestFinished(() => socket.close())
   return socket
 }

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import { guardDescriptors } from '@linux-sockets/testkit'
 import { expect, it, onTestFinished } from 'vitest'
-import { blockSource, joinGroup, joinSourceGroup, memberships, openMulticastSocket } from '../src/index.js'
+import { blockSource, joinGroup, joinSourceGroup, memberships } from '../src/index.js'
 import { parseIgmp, parseIgmp6 } from '../src/memberships.js'
+import { multicastSocket } from './loopback.js'
 
 guardDescriptors()
 
@@ -56,7 +57,7 @@ it('parses what the kernel prints of IPv6', () => {
 it('lists the groups of every socket of this machine', () => {
   const lo = ifindexOf('lo')
   const on = { interface: lo }
-  const sockets = (['ipv4', 'ipv4', 'ipv6'] as const).map((family) => openMulticastSocket({ family, port: 0 }))
+  const sockets = (['ipv4', 'ipv4', 'ipv6'] as const).map((family) => multicastSocket(family))
   onTestFinished(() => {
     for (const socket of sockets) socket.close()
   })

@@ -133,7 +133,7 @@ it('broadcasts by interface without a default route, and to the network’s addr
     `
     import { readable, recvMessage, setOption, Socket } from '@linux-sockets/native-core'
     import { AF_INET, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
-    import { ARRIVAL_SPACE, arrivalOf, IP_PKTINFO, ifindexOf } from '@linux-sockets/udp-mcast'
+    import { CMSG_IP_PKTINFO, IP_PKTINFO, ifindexOf, readControl } from '@linux-sockets/udp-mcast'
     const socket = Socket.open(AF_INET, SOCK_DGRAM)
     setOption(socket, IP_PKTINFO, true)
     socket.bind({ family: 'ipv4', address: '0.0.0.0', port: 5100 })
@@ -141,9 +141,9 @@ it('broadcasts by interface without a default route, and to the network’s addr
     const got = new Set()
     while (got.size < 3) {
       await readable(socket)
-      const { control } = recvMessage(socket, Buffer.alloc(10), { control: ARRIVAL_SPACE })
-      const { ifindex, destination } = arrivalOf(control)
-      got.add(names[ifindex] + ' ' + destination)
+      const { control } = recvMessage(socket, Buffer.alloc(10), { control: 64 })
+      const { ifindex, addr } = readControl(control, CMSG_IP_PKTINFO)
+      got.add(names[ifindex] + ' ' + addr)
     }
     console.log(JSON.stringify([...got].sort()))`,
   )

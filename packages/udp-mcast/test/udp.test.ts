@@ -3,8 +3,15 @@ import { once } from 'node:events'
 import { Socket, type SystemError, setOption } from '@linux-sockets/native-core'
 import { AF_INET, IPPROTO_UDPLITE, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
 import { ifindexOf } from '@linux-sockets/native-core/interfaces'
-import { IP_TOS, IPV6_TCLASS, SO_NO_CHECK, SO_RCVBUF, SO_TIMESTAMPING } from '@linux-sockets/native-core/options'
-import { expectErrno, guardDescriptors, runPython } from '@linux-sockets/testkit'
+import {
+  IP_TOS,
+  IPV6_TCLASS,
+  SO_NO_CHECK,
+  SO_RCVBUF,
+  SO_REUSEADDR,
+  SO_TIMESTAMPING,
+} from '@linux-sockets/native-core/options'
+import { expectCloexec, expectErrno, expectNonBlocking, guardDescriptors, runPython } from '@linux-sockets/testkit'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type NetworkError, type UdpDatagram, UdpSocket } from '../src/index.js'
 import { bytes, open, receive, texts, V4, V6 } from './loopback.js'
@@ -357,7 +364,53 @@ describe('errors', () => {
   })
 })
 
+describe('a group', () => {
+  it('is received by all members that share the port, and by no other socket', async () => {
+    const { socket: first } = open({ address: '0.0.0.0:0', prepare: (it) => setOption(it, SO_REUSEADDR, true) })
+    const { port } = first.localName
+    const shared = { address: `0.0.0.0:${port}`, reuseAddress: true }
+    const [second, third] = [open(shared).socket, open(shared).socket]
+    for (const socket of [first, second]) socket.join('239.1.2.3', { interface: 'lo' })
+    const { socket: sender } = open()
+    sender.send(bytes('hello'), `239.1.2.3:${port}`, { interface: 'lo' })
+    for (const socket of [first, second]) {
+      const [got] = await receive(socket, 1)
+      expect(got).toMatchObject({ destination: '239.1.2.3', ifindex: lo, localAddress: '127.0.0.1' })
+    }
+    // It gets the unicast, as the socket that was bound last, and not the group before it.
+    sender.send(bytes('unicast'), `127.0.0.1:${port}`)
+    expect(texts(await receive(third, 1))).toEqual(['unicast'])
+    first.leave('239.1.2.3', { interface: 'lo' })
+    await expectErrno(() => first.leave('239.1.2.3', { interface: 'lo' }), 'EADDRNOTAVAIL')
+  })
+
+  it('comes from chosen sources, and without blocked ones', async () => {
+    const { socket } = open({ address: '0.0.0.0:0' })
+    const { port } = socket.localName
+    socket.join('232.1.2.3', { interface: 'lo', source: '127.0.0.2' })
+    socket.join('239.1.2.3', { interface: '127.0.0.1' })
+    socket.block('239.1.2.3', '127.0.0.2', { interface: 'lo' })
+    const { socket: sender } = open({ address: '0.0.0.0:0' })
+    const from = (source: string, group: string) =>
+      sender.send(bytes(`${group} from ${source}`), `${group}:${port}`, { source, interface: 'lo' })
+    for (const group of ['232.1.2.3', '239.1.2.3']) for (const source of ['127.0.0.2', '127.0.0.3']) from(source, group)
+    socket.unblock('239.1.2.3', '127.0.0.2', { interface: 'lo' })
+    from('127.0.0.2', '239.1.2.3')
+    expect(texts(await receive(socket, 3))).toEqual([
+      '232.1.2.3 from 127.0.0.2',
+      '239.1.2.3 from 127.0.0.3',
+      '239.1.2.3 from 127.0.0.2',
+    ])
+  })
+})
+
 describe('opening', () => {
+  it('gives a socket that is closed on exec and non-blocking', () => {
+    const { socket } = open()
+    expectCloexec(socket)
+    expectNonBlocking(socket)
+  })
+
   it('tells the family by the address or the peer', () => {
     expect(open({ address: V6 }).socket.localName.family).toBe('ipv6')
     expect(open({ peer: '127.0.0.1:9' }).socket.peerName).toMatchObject({ family: 'ipv4', port: 9 })
