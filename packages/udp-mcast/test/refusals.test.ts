@@ -2,7 +2,7 @@
 import * as core from '@linux-sockets/native-core'
 import { controlMessage, setOption } from '@linux-sockets/native-core'
 import { wo } from '@linux-sockets/native-core/codecs'
-import * as filter from '@linux-sockets/native-core/filter'
+import * as filters from '@linux-sockets/native-core/filter'
 import * as interfaces from '@linux-sockets/native-core/interfaces'
 import * as streams from '@linux-sockets/native-core/streams'
 import {
@@ -217,7 +217,7 @@ testRefusals(
       ...refusalsOf([257], (count) => mcast.steerDatagrams(none, { byte: 0 }, count), 'count'),
     ],
   },
-  [core, filter, interfaces, streams],
+  [core, filters, interfaces, streams],
 )
 
 it('refuses values that the layouts can’t hold, by their names', () => {
