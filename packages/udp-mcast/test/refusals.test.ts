@@ -153,6 +153,18 @@ testRefusals(
         ],
       ),
     ],
+    blockSource: withSource(mcast.blockSource),
+    getSourceFilter: [
+      ...refusalsOf(notFds, (socket) => mcast.getSourceFilter(socket, group, { interface: 'lo' }), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.getSourceFilter(none, bad, { interface: 'lo' }), 'group'),
+      ...refusalsOf([undefined, ...notObjects], (options) => mcast.getSourceFilter(none, group, options), 'options'),
+      ...refusalsOf(
+        [undefined, 0, ...notInterfaces],
+        (bad) => mcast.getSourceFilter(none, group, { interface: bad }),
+        'interface',
+      ),
+      unknownName('interface', (options) => mcast.getSourceFilter(none, group, options)),
+    ],
     broadcastAddresses: [
       ...refusalsOf([null, true, {}], mcast.broadcastAddresses, 'of'),
       ...refusalsOf([Number.NaN, 0, -1, 1.5, 2 ** 31], mcast.broadcastAddresses, 'of'),
@@ -162,6 +174,37 @@ testRefusals(
     joinGroup: membership(mcast.joinGroup),
     joinSourceGroup: withSource(mcast.joinSourceGroup),
     leaveGroup: membership(mcast.leaveGroup),
+    leaveSourceGroup: withSource(mcast.leaveSourceGroup),
+    memberships: [],
+    setSourceFilter: [
+      ...refusalsOf(notFds, (socket) => mcast.setSourceFilter(socket, group, filter), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.setSourceFilter(none, bad, filter), 'group'),
+      ...refusalsOf([undefined, ...notObjects], (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+      ...refusalsOf(
+        [undefined, null, 1, 'INCLUDE'],
+        (mode) => mcast.setSourceFilter(none, group, { mode, sources: [] }),
+        'filter.mode',
+      ),
+      ...refusalsOf(
+        [undefined, null, 1, source, {}],
+        (sources) => mcast.setSourceFilter(none, group, { mode: 'include', sources }),
+        'filter.sources',
+      ),
+      ...refusalsOf(
+        notSources,
+        (bad) => mcast.setSourceFilter(none, group, { mode: 'include', sources: [bad] }),
+        'filter.sources[0]',
+      ),
+      ...refusalsOf(notObjects, (options) => mcast.setSourceFilter(none, group, filter, options), 'options'),
+      ...refusalsOf(
+        notInterfaces,
+        (bad) => mcast.setSourceFilter(none, group, filter, { interface: bad }),
+        'interface',
+      ),
+      unknownName('interface', (options) => mcast.setSourceFilter(none, group, filter, options)),
+      unknownName('mode', (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+    ],
+    unblockSource: withSource(mcast.unblockSource),
     NetworkError: [
       ...refusalsOf([undefined, ...notObjects], (error) => new mcast.NetworkError(error), 'error'),
       ...refusalsOf(
