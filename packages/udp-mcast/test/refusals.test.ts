@@ -58,7 +58,7 @@ const withSource = (call: (...args: Bad[]) => unknown): Refusal[] => [
   unknownName('interface', (options) => call(none, group, source, options)),
 ]
 
-const filter = { mode: 'exclude', sources: [source] } as const
+const sourceFilter = { mode: 'exclude', sources: [source] } as const
 const sender = { fd: none, send: () => {} }
 const handlers = { error: () => {} }
 /** Calls a method of an object that is closed at once. */
@@ -163,9 +163,52 @@ testRefusals(
     ],
     drainErrors: refusalsOf(notFds, mcast.drainErrors, 'socket'),
     drops: refusalsOf(notFds, mcast.drops, 'socket'),
+    blockSource: withSource(mcast.blockSource),
+    getSourceFilter: [
+      ...refusalsOf(notFds, (socket) => mcast.getSourceFilter(socket, group, { interface: 'lo' }), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.getSourceFilter(none, bad, { interface: 'lo' }), 'group'),
+      ...refusalsOf([undefined, ...notObjects], (options) => mcast.getSourceFilter(none, group, options), 'options'),
+      ...refusalsOf(
+        [undefined, 0, ...notInterfaces],
+        (bad) => mcast.getSourceFilter(none, group, { interface: bad }),
+        'interface',
+      ),
+      unknownName('interface', (options) => mcast.getSourceFilter(none, group, options)),
+    ],
     joinGroup: membership(mcast.joinGroup),
     joinSourceGroup: withSource(mcast.joinSourceGroup),
     leaveGroup: membership(mcast.leaveGroup),
+    leaveSourceGroup: withSource(mcast.leaveSourceGroup),
+    memberships: [],
+    setSourceFilter: [
+      ...refusalsOf(notFds, (socket) => mcast.setSourceFilter(socket, group, sourceFilter), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.setSourceFilter(none, bad, sourceFilter), 'group'),
+      ...refusalsOf([undefined, ...notObjects], (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+      ...refusalsOf(
+        [undefined, null, 1, 'INCLUDE'],
+        (mode) => mcast.setSourceFilter(none, group, { mode, sources: [] }),
+        'filter.mode',
+      ),
+      ...refusalsOf(
+        [undefined, null, 1, source, {}],
+        (sources) => mcast.setSourceFilter(none, group, { mode: 'include', sources }),
+        'filter.sources',
+      ),
+      ...refusalsOf(
+        notSources,
+        (bad) => mcast.setSourceFilter(none, group, { mode: 'include', sources: [bad] }),
+        'filter.sources[0]',
+      ),
+      ...refusalsOf(notObjects, (options) => mcast.setSourceFilter(none, group, sourceFilter, options), 'options'),
+      ...refusalsOf(
+        notInterfaces,
+        (bad) => mcast.setSourceFilter(none, group, sourceFilter, { interface: bad }),
+        'interface',
+      ),
+      unknownName('interface', (options) => mcast.setSourceFilter(none, group, sourceFilter, options)),
+      unknownName('mode', (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
+    ],
+    unblockSource: withSource(mcast.unblockSource),
     NetworkError: [
       ...refusalsOf([undefined, ...notObjects], (error) => new mcast.NetworkError(error), 'error'),
       ...refusalsOf(
