@@ -59,7 +59,7 @@ const withSource = (call: (...args: Bad[]) => unknown): Refusal[] => [
   unknownName('interface', (options) => call(none, group, source, options)),
 ]
 
-const _filter = { mode: 'exclude', sources: [source] } as const
+const sourceFilter = { mode: 'exclude', sources: [source] } as const
 const sender = { fd: none, send: () => {} }
 const handlers = { error: () => {} }
 /** Calls a method of an object that is closed at once. */
@@ -177,8 +177,8 @@ testRefusals(
     leaveSourceGroup: withSource(mcast.leaveSourceGroup),
     memberships: [],
     setSourceFilter: [
-      ...refusalsOf(notFds, (socket) => mcast.setSourceFilter(socket, group, filter), 'socket'),
-      ...refusalsOf(notGroups, (bad) => mcast.setSourceFilter(none, bad, filter), 'group'),
+      ...refusalsOf(notFds, (socket) => mcast.setSourceFilter(socket, group, sourceFilter), 'socket'),
+      ...refusalsOf(notGroups, (bad) => mcast.setSourceFilter(none, bad, sourceFilter), 'group'),
       ...refusalsOf([undefined, ...notObjects], (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
       ...refusalsOf(
         [undefined, null, 1, 'INCLUDE'],
@@ -195,13 +195,13 @@ testRefusals(
         (bad) => mcast.setSourceFilter(none, group, { mode: 'include', sources: [bad] }),
         'filter.sources[0]',
       ),
-      ...refusalsOf(notObjects, (options) => mcast.setSourceFilter(none, group, filter, options), 'options'),
+      ...refusalsOf(notObjects, (options) => mcast.setSourceFilter(none, group, sourceFilter, options), 'options'),
       ...refusalsOf(
         notInterfaces,
-        (bad) => mcast.setSourceFilter(none, group, filter, { interface: bad }),
+        (bad) => mcast.setSourceFilter(none, group, sourceFilter, { interface: bad }),
         'interface',
       ),
-      unknownName('interface', (options) => mcast.setSourceFilter(none, group, filter, options)),
+      unknownName('interface', (options) => mcast.setSourceFilter(none, group, sourceFilter, options)),
       unknownName('mode', (bad) => mcast.setSourceFilter(none, group, bad), 'filter'),
     ],
     unblockSource: withSource(mcast.unblockSource),

@@ -375,7 +375,7 @@ describe('a group', () => {
     sender.send(bytes('hello'), `239.1.2.3:${port}`, { interface: 'lo' })
     for (const socket of [first, second]) {
       const [got] = await receive(socket, 1)
-      expect(got).toMatchObject({ destination: '239.1.2.3', ifindex: lo, localAddress: '127.0.0.1' })
+      expect([got?.destination, got?.ifindex]).toEqual(['239.1.2.3', lo])
     }
     // It gets the unicast, as the socket that was bound last, and not the group before it.
     sender.send(bytes('unicast'), `127.0.0.1:${port}`)
