@@ -3,14 +3,14 @@
  * on the interfaces of your choice, batches and segmentation. The sockets live on Node's loop, and what they don't do, the options
  * and messages of `@linux-sockets/native-core` do with them.
  *
- *     import { interfaceNameOf, UdpSocket } from '@linux-sockets/udp-mcast'
+ *     import { UdpSocket } from '@linux-sockets/udp-mcast'
  *
  *     const socket = UdpSocket.open({ address: '0.0.0.0:0' }, { error: console.error })
  *     socket.join('239.1.2.3', { interface: 'lo' })
  *     socket.send(Buffer.from('hello'), `239.1.2.3:${socket.localName.port}`, { interface: 'lo', ttl: 1 })
  *
  *     for await (const { data, address, ifindex, destination } of socket) {
- *       console.log(`${data} to ${destination} on ${interfaceNameOf(ifindex)}, from`, address)
+ *       console.log(`${data} to ${destination} on interface ${ifindex}, from`, address)
  *       break
  *     }
  *     socket.close()
@@ -86,6 +86,7 @@ export {
   type DatagramHandlers,
   type DatagramStatistics,
   type DatagramView,
+  type DgramSocket,
   type FailedDatagram,
   type IncomingDatagram,
   type SendOptions,

@@ -46,6 +46,7 @@ import {
   DatagramChannel,
   type DatagramHandlers,
   type DatagramStatistics,
+  type DgramSocket,
   type FailedDatagram,
   type OutgoingDatagram,
   toDgramSocket,
@@ -182,9 +183,11 @@ const OPTIONS: NamesOf<UdpSocketOptions> = {
 
 /** A datagram for `UdpSocket.sendBatch`. */
 export interface UdpOutgoing {
+  /** The bytes. */
   readonly data: Uint8Array
   /** The destination; undefined for the connected peer. */
   readonly address?: AddressLike | string | undefined
+  /** How it is sent. */
   readonly options?: UdpSendOptions | undefined
 }
 
@@ -534,7 +537,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
    * in the kernel stay; those in the queue are lost, so `flush` first.
    * @throws TypeError if the socket is connected
    */
-  toDgram(): ReturnType<typeof toDgramSocket> {
+  toDgram(): DgramSocket {
     const copy = Socket.from(dup(this))
     try {
       const handed = toDgramSocket(copy)

@@ -3,7 +3,7 @@ import { guardDescriptors, testDocumented } from '@linux-sockets/testkit'
 
 guardDescriptors()
 
-const arrival = /^hello to 239\.1\.2\.3 on lo, from \{ family: 'ipv4', address: '[\d.]+', port: \d+ \}\n$/
+const arrival = /^hello to 239\.1\.2\.3 on interface \d+, from \{ family: 'ipv4', address: '[\d.]+', port: \d+ \}\n$/
 
 testDocumented(resolve(import.meta.dirname, '..'), [
   arrival,

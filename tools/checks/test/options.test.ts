@@ -8,7 +8,7 @@ import { packages } from '../src/workspace.js'
 const known: readonly string[] = NAMED_OPTIONS
 
 /** Parameters whose optional members are no options: addresses, what isn't written by hand, what is sent with each datagram. */
-const others = /^(addresses|address|a|b|stream|error|link|message|value|__\d)$/
+const others = /^(addresses|address|destination|peer|a|b|stream|socket|member|error|link|message|value|__\d)$/
 
 it.each(packages)('$path gives its options a name that the tests recognise', (room) => {
   const parameters = exportsOf(room)

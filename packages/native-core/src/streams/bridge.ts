@@ -59,6 +59,9 @@ export function borrow(thing: Borrowable): AsFd {
   }
 }
 
+/** A socket of `node:dgram`, which `toDgramSocket` makes. */
+export type DgramSocket = dgram.Socket
+
 /** Options of `toNetSocket`. */
 export interface ToNetSocketOptions {
   /** Whether the socket stays writable after the peer has sent its end. Default false, as in `node:net`. */
@@ -157,7 +160,7 @@ export function toNetServer<T extends net.Server>(socket: Socket, server: T, opt
  * @throws TypeError for another kind of socket, or a socket with a peer, of which `node:dgram` would not know:
  * `disconnect()` the socket before, and let `dgram` connect it again
  */
-export function toDgramSocket(socket: Socket): dgram.Socket {
+export function toDgramSocket(socket: Socket): DgramSocket {
   const family = needKind(socket, SOCK_DGRAM, [AF_INET, AF_INET6], 'a datagram socket of AF_INET or AF_INET6')
   if (hasPeer(socket)) throw new TypeError('the socket is connected: disconnect it first')
   return handOver(socket, (fd) => {

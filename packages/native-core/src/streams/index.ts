@@ -16,6 +16,7 @@ export {
   type Borrowable,
   type BoundSocketLike,
   borrow,
+  type DgramSocket,
   serve,
   type ToNetServerOptions,
   type ToNetSocketOptions,
