@@ -13,6 +13,7 @@ import {
   setOption,
 } from '@linux-sockets/native-core'
 import { AF_INET, AF_INET6, IPPROTO_UDP, MSG_ERRQUEUE, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+import { attachReusePortFilter, BPF_K, BPF_RET, BPF_STMT } from '@linux-sockets/native-core/filter'
 import { ifindexOf, interfaceNameOf } from '@linux-sockets/native-core/interfaces'
 import {
   addressOf,
@@ -23,6 +24,7 @@ import {
   checkInteger,
   checkObject,
   checkOptions,
+  checkSignal,
   checkSocket,
   closeQuietly,
   describe,
@@ -395,6 +397,35 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
   }
 
   /**
+   * Opens a socket of its own for the sender of a datagram, as accept(2) does for TCP: bound to the same port, at the address that
+   * the datagram was sent to, and connected to the sender. What the peer sends from now on comes to it; everything else still
+   * comes here, and no datagram is lost or goes astray in between. Answer the datagram itself with the new socket's `send`.
+   *
+   * The socket must have been opened with `reusePort`, as the first of its port. Its group gets a program that gives everything
+   * to the first socket (`SO_ATTACH_REUSEPORT_CBPF`), so don't call `steerDatagrams`.
+   * Linux 4.6
+   * @throws TypeError, RangeError for invalid arguments; SystemError `EINVAL` without `reusePort`
+   */
+  accept(datagram: UdpDatagram, handlers: UdpHandlers, options: UdpChannelOptions = {}): UdpSocket {
+    checkDatagram(datagram)
+    checkChannelOptions(options)
+    checkUdpHandlers(handlers)
+    const { address: peer, localAddress } = datagram
+    const { family, port, address } = this.localName
+    const asked = localAddress ?? address
+    const local = {
+      family,
+      address: family === 'ipv6' && !asked.includes(':') ? `::ffff:${asked}` : asked,
+      port,
+      // A link-local address is bound together with its interface.
+      ...(peer.family === 'ipv6' && asked.startsWith('fe80:') && { scope: peer.scope }),
+    }
+    attachReusePortFilter(this, [BPF_STMT(BPF_RET | BPF_K, 0)])
+    const v6only = family === 'ipv4' || getOption(this, IPV6_V6ONLY)
+    return UdpSocket.open({ ...options, address: local as InetAddress, peer, reusePort: true, v6only }, handlers)
+  }
+
+  /**
    * Sends a datagram, to the connected peer if no address is given. Datagrams leave in the order of the calls.
    *
    * Returns true if the kernel took or refused it. Returns false if a copy waits in the queue: `flush()` or the `drain` handler
@@ -441,8 +472,7 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
    * `options` replace what the datagram tells.
    */
   reply(datagram: UdpDatagram, data: Uint8Array, options?: UdpSendOptions): boolean {
-    if (!(datagram instanceof UdpDatagram))
-      throw new TypeError(`datagram must be a UdpDatagram, not ${describe(datagram)}`)
+    checkDatagram(datagram)
     const control = replyControl(datagram)
     if (options === undefined) return this.#channel.send(data, datagram.sockaddr, control && { control })
     checkUdpSendOptions(options)
@@ -802,9 +832,13 @@ function deviceOf(chosen: unknown): string | undefined {
 
 function checkChannelOptions(options: UdpChannelOptions): void {
   checkOptions(options, 'options', CHANNEL_OPTIONS)
-  const { receive, errors } = options
+  const { receive, errors, budget, maxQueuedDatagrams, maxQueuedBytes, signal } = options
   if (receive !== undefined) checkReceive(receive)
   if (errors !== undefined) checkBoolean(errors, 'errors')
+  for (const [name, value] of Object.entries({ budget, maxQueuedDatagrams, maxQueuedBytes })) {
+    if (value !== undefined) checkInteger(value, 1, 0x7fff_ffff, name)
+  }
+  checkSignal(signal)
 }
 
 function checkUdpHandlers(handlers: UdpHandlers): void {
@@ -812,6 +846,11 @@ function checkUdpHandlers(handlers: UdpHandlers): void {
   if (handlers.datagram !== undefined && handlers.batch !== undefined) {
     throw new TypeError('handlers must not have both datagram and batch')
   }
+}
+
+function checkDatagram(datagram: unknown): asserts datagram is UdpDatagram {
+  if (datagram instanceof UdpDatagram) return
+  throw new TypeError(`datagram must be a UdpDatagram, not ${describe(datagram)}`)
 }
 
 function checkJoin(group: string, options: JoinOptions): void {

@@ -159,6 +159,11 @@ export const udpRefusals: Record<string, readonly Refusal[]> = {
     ...refusalsOf(notBytes, (data) => onUdp((socket) => socket.reply(received(), data)), 'data'),
     ...sendOptions((socket, options) => socket.reply(received(), x, options)),
   ],
+  'UdpSocket.accept': [
+    ...refusalsOf([undefined, null, 1, {}], (bad) => onUdp((socket) => socket.accept(bad, { error })), 'datagram'),
+    ...channelOptions((options) => onUdp((socket) => socket.accept(received(), { error }, options))),
+    ...handlers((given) => onUdp((socket) => socket.accept(received(), given))),
+  ],
   'UdpSocket.join': joining((socket, ...args) => socket.join(...args), 'source'),
   'UdpSocket.leave': joining((socket, ...args) => socket.leave(...args), 'source'),
   'UdpSocket.block': joining((socket, bad, options) => socket.block(bad, '10.0.0.1', options), 'interface'),

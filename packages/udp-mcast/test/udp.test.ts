@@ -404,6 +404,74 @@ describe('a group', () => {
   })
 })
 
+describe('accept', () => {
+  it.each([
+    ['IPv4', '0.0.0.0:0', '127.0.0.5'],
+    ['IPv6', '[::]:0', '::1'],
+    ['IPv4 at a dual-stack socket', '[::]:0', '127.0.0.5'],
+  ])('gives each peer a socket of its own, and loses and misleads nothing: %s', async (_name, address, host) => {
+    const counts = new Map<string, number[]>()
+    const wrong: string[] = []
+    const accepted = new Set<string>()
+    const keyOf = (one: UdpDatagram) => `${one.address.address} ${one.address.port}`
+    const note = (one: UdpDatagram) => {
+      counts.set(keyOf(one), [...(counts.get(keyOf(one)) ?? []), one.data.readInt32LE()])
+    }
+    const { socket: dispatcher } = open(
+      { address, v6only: false, reusePort: true },
+      {
+        datagram(first) {
+          const key = keyOf(first)
+          note(first)
+          // More of a peer may have been queued here before its socket was connected.
+          if (accepted.has(key)) return
+          accepted.add(key)
+          const own = dispatcher.accept(first, {
+            datagram(one) {
+              if (keyOf(one) !== key) wrong.push(key)
+              note(one)
+            },
+            error: (error) => wrong.push(error.message),
+          })
+          onTestFinished(() => own.close())
+        },
+      },
+    )
+    const to = `${host === '::1' ? '[::1]' : host}:${dispatcher.localName.port}`
+    const clients = Array.from({ length: 20 }, () => open({ address: host === '::1' ? V6 : V4 }).socket)
+    const number = Buffer.alloc(4)
+    for (let i = 0; i < 30; i++) {
+      number.writeInt32LE(i)
+      for (const client of clients) client.send(number, to)
+      if (i % 3 === 0) await new Promise(setImmediate)
+    }
+    await expect.poll(() => [...counts.values()].flat().length).toBe(600)
+    expect(wrong).toEqual([])
+    expect(counts.size).toBe(20)
+    for (const got of counts.values())
+      expect(got.sort((a, b) => a - b)).toEqual(Array.from({ length: 30 }, (_, i) => i))
+  })
+
+  it('answers from the address that was asked', async () => {
+    const { socket: dispatcher } = open(
+      { address: '0.0.0.0:0', reusePort: true },
+      {
+        datagram(first) {
+          const own = dispatcher.accept(first, { datagram: (one) => void own.send(one.data), error: () => {} })
+          onTestFinished(() => own.close())
+          own.send(first.data)
+        },
+      },
+    )
+    const { socket } = open()
+    for (const text of ['one', 'two']) {
+      socket.send(bytes(text), `127.0.0.5:${dispatcher.localName.port}`)
+      const [answer] = await receive(socket, 1)
+      expect([answer?.data.toString(), answer?.address.address]).toEqual([text, '127.0.0.5'])
+    }
+  })
+})
+
 describe('opening', () => {
   it('gives a socket that is closed on exec and non-blocking', () => {
     const { socket } = open()
