@@ -302,7 +302,8 @@ describe('several addresses', () => {
       { address: '127.0.0.1', port },
       { address: '127.0.0.2', port },
     ])
-    expect(prepared).toEqual([
+    // `listen` begins anew when one of the addresses has that port in use already.
+    expect(prepared.slice(-3)).toEqual([
       [AF_INET6, 0],
       [AF_INET, 0],
       [AF_INET, 0],
