@@ -120,6 +120,17 @@ export {
   timestamps,
   timevalStamp,
 } from './control.js'
+export {
+  createDgram,
+  Dgram,
+  type DgramAddress,
+  type DgramBindOptions,
+  type DgramCallback,
+  type DgramData,
+  type DgramEvents,
+  type DgramInfo,
+  type DgramOptions,
+} from './dgram.js'
 export { drops } from './drops.js'
 export {
   AllInterfaces,

@@ -328,7 +328,8 @@ function checkSocketAndGroup(socket: FdLike, group: string): void {
   checkGroup(group)
 }
 
-function indexOf(chosen: number | string | undefined, least: number): number {
+/** The index of an interface that is given by index, name or address. For this package's own use. */
+export function indexOf(chosen: number | string | undefined, least: number): number {
   if (typeof chosen !== 'string') {
     checkInteger(chosen, least, 0x7fff_ffff, 'interface')
     return chosen

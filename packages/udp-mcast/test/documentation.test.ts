@@ -12,4 +12,5 @@ testDocumented(resolve(import.meta.dirname, '..'), [
   /^datagrams: (1000 ){9}500\nsegmented: 10\n$/,
   /^the kernel needed less than a second: true\n$/,
   /^copies sent: 1\nmulticast on lo\n$/,
+  /^hello came to 127\.0\.0\.9\n$/,
 ])

@@ -17,6 +17,7 @@ import {
 import { expect, it } from 'vitest'
 import * as mcast from '../src/index.js'
 import { multicastSocket } from './loopback.js'
+import { dgramRefusals } from './refused-dgram.js'
 import { udpRefusals } from './refused-udp.js'
 
 guardDescriptors()
@@ -112,6 +113,7 @@ testRefusals(
   mcast,
   {
     ...udpRefusals,
+    ...dgramRefusals,
     AllInterfaces: [
       ...refusalsOf(
         [...notObjects, undefined, {}, { fd: 1 }, { fd: '1', send() {} }],

@@ -7,7 +7,7 @@ import { packages, read, root } from '../src/workspace.js'
 
 const core = '@linux-sockets/native-core'
 /** The classes that a package's own classes extend, and which programs need no name for. */
-const bases = ['StreamServer']
+const bases = ['EventEmitter', 'StreamServer']
 
 it.each(packages)('$path exports what its names.md lists', async (room) => {
   const parts = entriesOf(room).map((entry) => {
