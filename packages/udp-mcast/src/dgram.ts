@@ -1,6 +1,13 @@
 import { EventEmitter } from 'node:events'
-import { isIPv4, isIPv6 } from 'node:net'
-import { errno, getOption, type InetAddress, SystemError, setOption } from '@linux-sockets/native-core'
+import {
+  errno,
+  getOption,
+  type InetAddress,
+  parseIpv4,
+  parseIpv6,
+  SystemError,
+  setOption,
+} from '@linux-sockets/native-core'
 import { interfaceNameOf } from '@linux-sockets/native-core/interfaces'
 import {
   checkBoolean,
@@ -73,8 +80,10 @@ const BIND_OPTIONS: NamesOf<DgramBindOptions> = { port: true, address: true, exc
 
 /** An address as `node:dgram` has it. */
 export interface DgramAddress {
+  /** A link-local address ends with its interface: `'fe80::1%eth1'`. */
   readonly address: string
   readonly family: 'IPv4' | 'IPv6'
+  /** In host byte order. */
   readonly port: number
 }
 
@@ -96,10 +105,15 @@ export type DgramCallback = (error: Error | null, bytes: number) => void
 
 /** The events of a `Dgram`, with what their listeners get. */
 export interface DgramEvents {
+  /** The socket is bound. */
   listening: []
+  /** A datagram has arrived. */
   message: [data: Buffer, info: DgramInfo]
+  /** The socket has its peer. */
   connect: []
+  /** `bind`, `connect` or a receive has failed. The socket stays as it was. */
   error: [error: Error]
+  /** The socket is closed. */
   close: []
 }
 
@@ -107,9 +121,8 @@ export interface DgramEvents {
  * Makes a socket in the shape of `dgram.Socket`, for packages that take one: it has the events `'listening'`, `'message'`,
  * `'connect'`, `'error'` and `'close'`. Behind it is a `UdpSocket`, from `bind` on its `udp`.
  *
- *     import mdns from 'multicast-dns'
- *
- *     const responder = mdns({ socket: createDgram({ type: 'udp4', reuseAddr: true }) })
+ *     const server = createDgram('udp4', (data, info) => server.send(data, info.port, info.address))
+ *     server.bind(0, '127.0.0.1')
  *
  * It differs from Node's in that it resolves no names but `'localhost'`, has no `cluster` mode, and its `'message'` also tells
  * `ifindex` and `destination`.
@@ -370,6 +383,11 @@ export class Dgram extends EventEmitter<DgramEvents> {
     return this
   }
 
+  /** Closes the socket if it is open. */
+  [Symbol.dispose](): void {
+    this.#close()
+  }
+
   /** Closes, and resolves after `'close'`. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state === 'closed') return
@@ -442,27 +460,26 @@ export class Dgram extends EventEmitter<DgramEvents> {
   #addressOf(port: number, host: string): InetAddress {
     checkString(host, 'address')
     if (host === 'localhost') return this.#addressOf(port, this.#isIpv6 ? '::1' : '127.0.0.1')
-    if (isIPv4(host)) {
-      return this.#isIpv6
-        ? { family: 'ipv6', address: `::ffff:${host}`, port }
-        : { family: 'ipv4', address: host, port }
-    }
-    if (!this.#isIpv6 || !isIPv6(host)) {
-      throw new TypeError(`address must be an ${this.#isIpv6 ? 'IPv6' : 'IPv4'} address or 'localhost', not '${host}'`)
+    if (!this.#isIpv6) {
+      parseIpv4(host, 'address')
+      return { family: 'ipv4', address: host, port }
     }
     const [address = '', zone] = host.split('%')
+    if (!address.includes(':')) {
+      parseIpv4(host, 'address')
+      return { family: 'ipv6', address: `::ffff:${host}`, port }
+    }
+    parseIpv6(address, 'address')
     return { family: 'ipv6', address, port, ...(zone !== undefined && { scope: indexOf(scopeOf(zone), 0) }) }
   }
 
   #where(chosen: string | undefined): { readonly interface?: number | string } {
     if (chosen === undefined) return {}
     checkString(chosen, 'multicastInterface')
-    if (!(this.#isIpv6 ? isIPv6(chosen) : isIPv4(chosen))) {
-      throw new TypeError(
-        `multicastInterface must be ${this.#isIpv6 ? "a scope such as '::%eth1'" : 'an IPv4 address'}`,
-      )
-    }
-    const [address, zone] = chosen.split('%')
+    const [address = '', zone] = chosen.split('%')
+    if (this.#isIpv6) parseIpv6(address, 'multicastInterface')
+    else parseIpv4(chosen, 'multicastInterface')
+    if (zone === '') throw new TypeError(`multicastInterface must have a name or an index after %, not '${chosen}'`)
     if (zone !== undefined) return { interface: scopeOf(zone) }
     return address === '0.0.0.0' || address === '::' ? {} : { interface: chosen }
   }

@@ -19,6 +19,7 @@ import type { Decoder } from '@linux-sockets/native-core/codecs'
 import { AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, MSG_ERRQUEUE } from '@linux-sockets/native-core/constants'
 import { checkBoolean, checkInteger, checkObject, fdOf, needBytes } from '@linux-sockets/native-core/internal'
 import { IP_RECVERR, IPV6_RECVERR, SO_DOMAIN } from '@linux-sockets/native-core/options'
+import { setIpv4Option } from './family.js'
 
 /** `ExtendedError.origin`: none. */
 export const SO_EE_ORIGIN_NONE = 0
@@ -205,7 +206,7 @@ export function reportErrors(socket: FdLike, on: boolean): void {
   const fd = fdOf(socket, 'socket')
   checkBoolean(on, 'on')
   if (familyOf(fd) === AF_INET6) setOption(fd, IPV6_RECVERR, on)
-  setOption(fd, IP_RECVERR, on)
+  setIpv4Option(fd, IP_RECVERR, on)
 }
 
 function familyOf(fd: number): typeof AF_INET | typeof AF_INET6 | undefined {

@@ -19,6 +19,7 @@ import {
 } from '@linux-sockets/native-core/constants'
 import { fdOf, needBytes, quote } from '@linux-sockets/native-core/internal'
 import { IP_MTU, IP_MTU_DISCOVER, IPV6_MTU, IPV6_MTU_DISCOVER, SO_DOMAIN } from '@linux-sockets/native-core/options'
+import { setIpv4Option } from './family.js'
 
 /**
  * How a socket treats packets that are too big for the path: the modes of `IP_MTU_DISCOVER`.
@@ -49,7 +50,7 @@ export function setPathMtuDiscovery(socket: FdLike, mode: PathMtuDiscovery): voi
     throw new TypeError(`mode must be one of ${Object.keys(MODES).map(quote).join(', ')}, not ${quote(mode)}`)
   }
   if (getOption(fd, SO_DOMAIN) === AF_INET6) setOption(fd, IPV6_MTU_DISCOVER, MODES[mode])
-  setOption(fd, IP_MTU_DISCOVER, MODES[mode])
+  setIpv4Option(fd, IP_MTU_DISCOVER, MODES[mode])
 }
 
 /**

@@ -22,6 +22,7 @@ import {
   SO_TIMESTAMPNS,
 } from '@linux-sockets/native-core/options'
 import type { DatagramChannelOptions } from '@linux-sockets/native-core/streams'
+import { setIpv4Option } from './family.js'
 import { UDP_GRO } from './options.js'
 
 /** What a `UdpSocket` receives with each datagram, and into which buffers. Everything is off by default, but `arrival`. */
@@ -37,7 +38,7 @@ export interface ReceiveSettings {
   readonly control?: number | undefined
   /**
    * `IP_PKTINFO`, `IPV6_RECVPKTINFO`: `ifindex`, `destination` and `localAddress`, which `reply` needs. Default true, unless
-   * `UdpSocket.open` connects the socket or `receive` is given.
+   * `UdpSocket.open` connects the socket.
    */
   readonly arrival?: boolean | undefined
   /** `IP_RECVTTL`, `IPV6_RECVHOPLIMIT`: `ttl`. */
@@ -103,23 +104,23 @@ export function checkReceive(receive: ReceiveSettings): void {
 export function turnOn(socket: FdLike, receive: ReceiveSettings): NonNullable<DatagramChannelOptions['receive']> {
   const { gro = false, count, size = gro ? 65_535 : 2048, control = 0, timestamp, drops = false } = receive
   const { only = false, ttl = false, tos = false, ecn = false } = receive
-  const arrival = only || (receive.arrival ?? false)
+  const arrival = only || (receive.arrival ?? true)
   const isIpv6 = getOption(socket, SO_DOMAIN) === AF_INET6
   // A time stamp may come without being asked for, once `sendTimestamped` was called.
   let space = control + controlSpace(48)
   if (arrival) {
-    setOption(socket, IP_PKTINFO, true)
+    setIpv4Option(socket, IP_PKTINFO, true)
     space += controlSpace(12)
     if (isIpv6) setOption(socket, IPV6_RECVPKTINFO, true)
     space += isIpv6 ? controlSpace(20) : 0
   }
   if (ttl) {
-    setOption(socket, IP_RECVTTL, true)
+    setIpv4Option(socket, IP_RECVTTL, true)
     if (isIpv6) setOption(socket, IPV6_RECVHOPLIMIT, true)
     space += controlSpace(4)
   }
   if (tos || ecn) {
-    setOption(socket, IP_RECVTOS, true)
+    setIpv4Option(socket, IP_RECVTOS, true)
     if (isIpv6) setOption(socket, IPV6_RECVTCLASS, true)
     space += controlSpace(4)
   }

@@ -55,6 +55,7 @@ import {
 } from '@linux-sockets/native-core/streams'
 import { CMSG_UDP_SEGMENT, type Timestamps } from './control.js'
 import { drops } from './drops.js'
+import { setIpv4Option } from './family.js'
 import { type Joined, track } from './joined.js'
 import {
   blockSource,
@@ -112,7 +113,7 @@ const HANDLERS: NamesOf<UdpHandlers> = { datagram: true, batch: true, error: tru
 
 /** The settings of a `UdpSocket` that takes over an open socket. */
 export interface UdpChannelOptions {
-  /** What is received together with each datagram, and into which buffers. Default: `{ arrival: true }`. */
+  /** What is received together with each datagram, and into which buffers. */
   readonly receive?: ReceiveSettings | undefined
   /**
    * `IP_RECVERR`, `IPV6_RECVERR`: whether the `error` handler gets what ICMP messages report about earlier sends, each with its
@@ -276,7 +277,8 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
       if (device !== undefined) setOption(socket, SO_BINDTODEVICE, device)
       prepare?.(socket)
       // Before it is bound: what is queued without the options comes without their messages, and with the groups of others.
-      const udp = new UdpSocket(socket, handlers, { receive: { arrival: remote === undefined }, ...channelOptions })
+      const arrival = options.receive?.arrival ?? remote === undefined
+      const udp = new UdpSocket(socket, handlers, { ...channelOptions, receive: { ...options.receive, arrival } })
       try {
         if (local !== undefined) socket.bind(local)
         if (remote !== undefined) socket.connect(remote)
@@ -323,9 +325,9 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
     checkSocket(socket, 'socket')
     checkUdpHandlers(handlers)
     checkChannelOptions(options)
-    const { receive = { arrival: true }, errors = true, ...limits } = options
+    const { receive = {}, errors = true, ...limits } = options
     const batch = turnOn(socket, receive)
-    setOption(socket, IP_MULTICAST_ALL, false)
+    setIpv4Option(socket, IP_MULTICAST_ALL, false)
     if (getOption(socket, SO_DOMAIN) === AF_INET6) setOption(socket, IPV6_MULTICAST_ALL, false)
     reportErrors(socket, errors)
     this.#handlers = handlers

@@ -1,7 +1,15 @@
 import dgram from 'node:dgram'
 import { once } from 'node:events'
-import { Socket, type SystemError, setOption } from '@linux-sockets/native-core'
-import { AF_INET, IPPROTO_UDPLITE, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+import { type InetAddress, Socket, type SystemError, setOption } from '@linux-sockets/native-core'
+import {
+  AF_INET,
+  AF_INET6,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_UDPLITE,
+  SOCK_DGRAM,
+  SOCK_RAW,
+} from '@linux-sockets/native-core/constants'
 import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import {
   IP_TOS,
@@ -40,7 +48,7 @@ describe('a datagram', () => {
   })
 
   it('has undefined properties where nothing was turned on', async () => {
-    const { socket } = open({ receive: {} })
+    const { socket } = open({ receive: { arrival: false } })
     open().socket.send(bytes('x'), socket.localName)
     const [got] = await receive(socket, 1)
     const { ifindex, destination, localAddress, ttl, tos, ecn, timestamp, hardwareTimestamp } = got as UdpDatagram
@@ -519,6 +527,40 @@ describe('opening', () => {
     await third[Symbol.asyncDispose]()
     expect(third.closed).toBe(true)
   })
+})
+
+it.each([
+  ['IPv4', AF_INET, IPPROTO_ICMP, '127.0.0.1', [8, 0, 0xf7, 0xfe, 0, 0, 0, 1]],
+  ['IPv6', AF_INET6, IPPROTO_ICMPV6, '::1', [128, 0, 0, 0, 0, 0, 0, 1]],
+] as const)('takes over a raw socket: %s', async (_name, domain, protocol, address, request) => {
+  const raw: Socket<InetAddress> = Socket.open(domain, SOCK_RAW, protocol)
+  const echoed = new Promise<UdpDatagram>((resolve) => {
+    const isReply = ({ data }: UdpDatagram) => data.at(-8) === (domain === AF_INET ? 0 : 129)
+    const socket = new UdpSocket(
+      raw,
+      { datagram: (datagram) => isReply(datagram) && resolve(datagram.copy()), error: () => {} },
+      { receive: { ttl: true, tos: true } },
+    )
+    onTestFinished(() => socket.close())
+    socket.send(Buffer.from(request), { family: domain === AF_INET ? 'ipv4' : 'ipv6', address, port: 0 } as InetAddress)
+  })
+  expect(await echoed).toMatchObject({ ttl: 64, tos: 0, destination: address })
+})
+
+it.each([
+  [{}, '127.0.0.1'],
+  [{ receive: { ttl: true } }, '127.0.0.1'],
+  [{ receive: { arrival: false } }, undefined],
+  [{ peer: '127.0.0.1:9' }, undefined],
+  [{ peer: '127.0.0.1:9', receive: { ttl: true } }, undefined],
+  [{ peer: '127.0.0.1:9', receive: { arrival: true } }, '127.0.0.1'],
+])('receives the destination by default, unless it has a peer: %j', async (options, destination) => {
+  const { socket: receiver } = open({ address: V4, ...options })
+  const { socket: sender } = open()
+  if ('peer' in options) receiver.connect(sender.localName)
+  sender.send(Buffer.from('x'), receiver.localName)
+  const [datagram] = await receive(receiver, 1)
+  expect(datagram?.destination).toBe(destination)
 })
 
 it('drops are counted at once, and stamped on what is queued later', async () => {
