@@ -6,6 +6,18 @@ import { text } from 'node:stream/consumers'
 import { guardDescriptors, type Program, runProgram, spawnProgram } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 
+/** `udp.test.ts` runs them. */
+const UDP_PROGRAMS = [
+  'mdns',
+  'multicast-chat',
+  'dhcp-discover',
+  'ntp',
+  'dns-forwarder',
+  'udp-meter',
+  'ping',
+  'file-blast',
+]
+
 guardDescriptors()
 
 const built = resolve(import.meta.dirname, '../dist')
@@ -104,9 +116,11 @@ describe('the information about a transfer', () => {
 })
 
 describe('every program', () => {
-  const ended = readdirSync(resolve(import.meta.dirname, '../src')).filter(
-    (file) => !['tour.ts', 'report.ts', 'echo-server.ts', 'tcp-info.ts'].includes(file),
+  // Without those that other tests run, parts of programs, and those that don't end.
+  const others = ['tour', 'report', 'echo-server', 'tcp-info', 'dns-message', ...UDP_PROGRAMS].map(
+    (name) => `${name}.ts`,
   )
+  const ended = readdirSync(resolve(import.meta.dirname, '../src')).filter((file) => !others.includes(file))
 
   it.each(ended)('%s runs by itself', async (file) => {
     const said = await runProgram(process.execPath, [join(built, file.replace('.ts', '.js'))])
