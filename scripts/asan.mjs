@@ -27,12 +27,14 @@ const options = {
 }
 run(process.execPath, ['-e', 'require(process.env.LINUX_SOCKETS_BINARY)'], options)
 const patient = ['--testTimeout=300000', '--hookTimeout=300000']
-// Inside Workers only the end of an environment differs, which native-core and epoll handle. Two test files are left out:
-// they start Workers and processes of their own wherever they run.
+// package.test.ts packs, bundles and installs: its programs run without sanitizers.
+const processes = [...packages, '--exclude=**/package.test.ts']
+// Inside Workers only the end of an environment differs, which native-core and epoll handle. workers.test.ts starts Workers
+// wherever it runs.
 const workers = ['--project=native-core', '--project=epoll', '--exclude=**/{workers,package}.test.ts']
 // Tools and examples are left out: they run no native code that the packages' own tests don't run.
 say('Testing with sanitizers, in processes.')
-if (runSuites([...patient, ...packages, ...args], options) !== 0) fail('Tests failed with sanitizers.')
+if (runSuites([...patient, ...processes, ...args], options) !== 0) fail('Tests failed with sanitizers.')
 say('Testing with sanitizers, inside Workers.')
 if (!(await runInWorkers([...patient, ...workers, ...args], options.env))) {
   fail('Tests failed with sanitizers inside Workers.')

@@ -17,9 +17,6 @@ afterAll(() => rmSync(directory, { recursive: true }))
 const { LINUX_SOCKETS_BINARY: _, ...environment } = process.env
 const node = (args: string[], options = {}) =>
   run(process.execPath, args, { cwd: project, env: environment, ...options })
-/** The tools load no binary of ours, and sanitizers would make them several times slower. */
-const { LD_PRELOAD: __, ...unsanitized } = process.env
-const tool = (file: string, args: string[], options = {}) => run(file, args, { env: unsanitized, ...options })
 
 const musl =
   (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header.glibcVersionRuntime === undefined
@@ -37,11 +34,11 @@ beforeAll(async () => {
     }
   }
   const tsup = join(room, 'node_modules/.bin/tsup')
-  await tool(tsup, ['--out-dir', join(copy, 'dist')], { cwd: room })
-  await tool(process.execPath, [join(room, '../../scripts/declare.mjs'), join(copy, 'dist')])
+  await run(tsup, ['--out-dir', join(copy, 'dist')], { cwd: room })
+  await run(process.execPath, [join(room, '../../scripts/declare.mjs'), join(copy, 'dist')])
   mkdirSync(join(copy, prebuild, '..'), { recursive: true })
   cpSync(binary, join(copy, prebuild))
-  const packed = await tool('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', directory], {
+  const packed = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', directory], {
     cwd: copy,
   })
   const [{ filename, files: list }] = JSON.parse(packed.stdout)
@@ -49,7 +46,7 @@ beforeAll(async () => {
   mkdirSync(project)
   writeFileSync(join(project, 'package.json'), '{ "private": true }')
   const install = ['install', '--ignore-scripts', '--offline', '--no-audit', '--no-fund', join(directory, filename)]
-  await tool('npm', install, { cwd: project })
+  await run('npm', install, { cwd: project })
 })
 
 describe('the tarball', () => {
@@ -186,7 +183,7 @@ console.log(address.family)\n`,
       'es2023,esnext.disposable',
     ]
     const tsc = join(room, 'node_modules/.bin/tsc')
-    await tool(tsc, [...options, '--typeRoots', types, '--types', 'node', 'program.ts'], { cwd: project }).catch(
+    await run(tsc, [...options, '--typeRoots', types, '--types', 'node', 'program.ts'], { cwd: project }).catch(
       (error) => expect.fail(error.stdout),
     )
   })
@@ -198,7 +195,7 @@ console.log(address.family)\n`,
       writeFileSync(join(project, 'program.mjs'), echo(imports))
       const esbuild = join(room, 'node_modules/.bin/esbuild')
       const common = ['--bundle', '--platform=node', `--format=${format}`, `--outfile=${file}`, '--log-level=error']
-      await tool(esbuild, ['program.mjs', ...common, ...options], { cwd: project })
+      await run(esbuild, ['program.mjs', ...common, ...options], { cwd: project })
       return file
     }
     const output = async (file: string, env = environment) => (await node(['--no-warnings', file], { env })).stdout
