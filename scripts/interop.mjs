@@ -13,6 +13,15 @@ const needed = {
   'nginx-light': ['nginx', '/usr/sbin/nginx'],
   curl: ['curl'],
   openssl: ['openssl'],
+  iproute2: ['ip'],
+  python3: ['python3'],
+  tcpdump: ['tcpdump'],
+  socat: ['socat'],
+  'avahi-daemon': ['/usr/sbin/avahi-daemon'],
+  'dnsmasq-base': ['/usr/sbin/dnsmasq'],
+  chrony: ['/usr/sbin/chronyd'],
+  iperf: ['iperf'],
+  iperf3: ['iperf3'],
 }
 
 setup()

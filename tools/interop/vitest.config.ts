@@ -3,5 +3,10 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  test: { globalSetup: '../../scripts/fresh.mjs', testTimeout: 120_000, hookTimeout: 120_000 },
+  test: {
+    globalSetup: '../../scripts/fresh.mjs',
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
+  },
 })
