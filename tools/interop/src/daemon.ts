@@ -1,9 +1,10 @@
-import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Socket, setOption } from '@linux-sockets/native-core'
 import { AF_INET, SOCK_STREAM } from '@linux-sockets/native-core/constants'
 import { SO_REUSEADDR } from '@linux-sockets/native-core/options'
 import {
+  type Namespace,
   type Need,
   needProgram,
   type Program,
@@ -69,9 +70,14 @@ export async function startPostgres(): Promise<number> {
   return port
 }
 
-/** Needs nginx, which is not in the `PATH` of every user. */
+/** Needs nginx. */
 export function needNginx(): Need {
-  return existsSync('/usr/sbin/nginx') ? null : needProgram('nginx')
+  return needDaemon('nginx')
+}
+
+/** Needs a program of /usr/sbin, which is not in the `PATH` of every user. */
+export function needDaemon(name: string): Need {
+  return existsSync(join('/usr/sbin', name)) ? null : needProgram(name)
 }
 
 /**
@@ -100,6 +106,55 @@ export async function startNginx(server: string, http = '', listenOptions = ''):
   // nginx prints its version after it has started to listen.
   await waitForLine(nginx, /nginx\/\d/)
   return port
+}
+
+/**
+ * Starts avahi-daemon on the interface of a host, with a service of the type `_interop._udp`. `name` is the name of the host
+ * and of the service. It is killed when the running test ends.
+ */
+export async function startAvahi(host: Namespace, name: string, interfaceName: string): Promise<void> {
+  const directory = temporaryDirectory()
+  writeFileSync(
+    join(directory, 'avahi-daemon.conf'),
+    `[server]\nhost-name=${name}\nallow-interfaces=${interfaceName}\nenable-dbus=no\n`,
+  )
+  mkdirSync(join(directory, 'services'))
+  writeFileSync(
+    join(directory, 'services/interop.service'),
+    `<!DOCTYPE service-group SYSTEM "avahi-service.dtd">
+     <service-group><name>${name}</name><service><type>_interop._udp</type><port>4000</port></service></service-group>`,
+  )
+  // Its configuration and the file with its process id, of which there can be one, are at fixed paths.
+  const script = `mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon && mount --bind ${directory} /etc/avahi &&
+    exec /usr/sbin/avahi-daemon --no-chroot --no-drop-root --no-rlimits`
+  const avahi = host.spawn('unshare', ['--mount', 'sh', '-c', script])
+  await waitForLine(avahi, /Service .* successfully established/)
+}
+
+/** Starts dnsmasq on a host, with further options. It is killed when the running test ends. */
+export async function startDnsmasq(host: Namespace, options: readonly string[]): Promise<void> {
+  const dnsmasq = host.spawn('/usr/sbin/dnsmasq', [
+    ...[
+      '--keep-in-foreground',
+      '--conf-file=/dev/null',
+      '--no-hosts',
+      '--no-resolv',
+      '--user=root',
+      '--log-facility=-',
+    ],
+    ...['--pid-file=', `--dhcp-leasefile=${join(temporaryDirectory(), 'leases')}`, ...options],
+  ])
+  await waitForLine(dnsmasq, /cleared cache|DHCP, IP range/)
+}
+
+/** Starts chronyd on a host, without control of the clock, with a configuration. It is killed when the running test ends. */
+export function startChrony(
+  host: Namespace,
+  configuration: readonly string[],
+  options: readonly string[] = [],
+): Program {
+  const settings = ['cmdport 0', `pidfile ${join(temporaryDirectory(), 'chronyd.pid')}`, ...configuration]
+  return host.spawn('/usr/sbin/chronyd', ['-x', '-d', '-u', 'root', ...options, ...settings])
 }
 
 /**

@@ -186,30 +186,30 @@ describe('an answer', () => {
     const dump = await capture(client, 'any', 'udp src port 5000 or udp dst port 6001')
     const mapped = args.v6only ? '' : '::ffff:'
     const expected: { name: string; from: string | RegExp }[] = []
-    const ask = async (name: string, to: string, from: string | RegExp, arrived: string, address: string) => {
+    const ask = async (name: string, from: string | RegExp, arrived: string, address: string) => {
       expect(await askBySocat(client, address)).toBe(`${name} ${arrived}`)
       expected.push({ name, from: typeof from === 'string' ? `${from}.5000` : from })
     }
     for (const [i, name] of ['veth0', 'veth1'].entries()) {
       for (const to of [`10.0.${i}.1`, `10.0.${i}.2`]) {
-        await ask(name, to, to, mapped + to, `UDP4-CONNECT:${to}:5000`)
+        await ask(name, to, mapped + to, `UDP4-CONNECT:${to}:5000`)
       }
       for (const to of [`10.0.${i}.255`, '255.255.255.255']) {
         const options = `broadcast,so-bindtodevice=${name}`
-        await ask(name, to, `10.0.${i}.1`, mapped + to, `UDP4-DATAGRAM:${to}:5000,${options}`)
+        await ask(name, `10.0.${i}.1`, mapped + to, `UDP4-DATAGRAM:${to}:5000,${options}`)
       }
       if (args.v6only) {
         const options = `ip-multicast-if=10.0.${i}.9`
-        await ask(name, '239.5.5.5', `10.0.${i}.1`, '239.5.5.5', `UDP4-DATAGRAM:239.5.5.5:5000,${options}`)
+        await ask(name, `10.0.${i}.1`, '239.5.5.5', `UDP4-DATAGRAM:239.5.5.5:5000,${options}`)
         continue
       }
       const local = await linkLocal(server, name)
-      for (const to of [`fd0${i}::1`, `fd0${i}::2`]) await ask(name, to, to, to, `UDP6-CONNECT:[${to}]:5000`)
+      for (const to of [`fd0${i}::1`, `fd0${i}::2`]) await ask(name, to, to, `UDP6-CONNECT:[${to}]:5000`)
       const options = `so-bindtodevice=${name}`
-      await ask(name, local, local, local, `UDP6-CONNECT:[${local}]:5000,${options}`)
+      await ask(name, local, local, `UDP6-CONNECT:[${local}]:5000,${options}`)
       // From one of the interface's addresses, which the kernel chooses.
       const any = new RegExp(`^(${local}|fd0${i}::[12])\\.5000$`)
-      await ask(name, 'ff02::5:5', any, 'ff02::5:5', `UDP6-DATAGRAM:[ff02::5:5]:5000,${options}`)
+      await ask(name, any, 'ff02::5:5', `UDP6-DATAGRAM:[ff02::5:5]:5000,${options}`)
     }
     await client.run('socat', ['-u', 'STDIN', 'UDP4-SENDTO:10.0.0.1:6001'], { input: 'end' })
     const seen = await dump.until(6001)
