@@ -23,6 +23,11 @@ export function valuesOf<T>(output: string): T[] {
   return lines.map((line) => JSON.parse(line)).filter((value) => value !== 'ready')
 }
 
+/** Has the kernel not look for duplicates of the addresses of a host: link-local ones can be used as soon as they exist. */
+export async function trustAddresses(host: Namespace): Promise<void> {
+  await host.run('sysctl', ['-q', '-w', 'net.ipv6.conf.default.accept_dad=0'])
+}
+
 /** The link-local address of an interface, once the kernel has found no duplicate of it. */
 export async function linkLocal(host: Namespace, name: string): Promise<string> {
   const show = () => host.run('ip', ['-6', '-oneline', 'address', 'show', 'dev', name, 'scope', 'link'])

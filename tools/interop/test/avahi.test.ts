@@ -7,7 +7,7 @@ import {
 } from '@linux-sockets/testkit'
 import { beforeEach, expect, it } from 'vitest'
 import { needDaemon, startAvahi } from '../src/daemon.js'
-import { runOurs } from '../src/host.js'
+import { runOurs, trustAddresses } from '../src/host.js'
 
 guardDescriptors()
 
@@ -60,8 +60,7 @@ it('answers a query on all interfaces, each by its own', async () => {
   const [ours, ...others] = [createNamespace(), createNamespace(), createNamespace()]
   await Promise.all(
     others.map(async (other, i) => {
-      // An address can be used at once if the kernel looks for no duplicates.
-      await other.run('sysctl', ['-q', '-w', 'net.ipv6.conf.default.accept_dad=0'])
+      await trustAddresses(other)
       connectNamespaces(
         { namespace: ours, addresses: [`10.0.${i}.1/24`] },
         { namespace: other, addresses: [`10.0.${i}.2/24`] },
@@ -104,7 +103,7 @@ it.for([
   ['IPv6', '[::]:0', '[ff02::fb]', /^(fd00::1|fe80:)/],
 ] as const)('answers a legacy query of %s by unicast', async ([, address, group, own]) => {
   const [ours, other] = [createNamespace(), createNamespace()]
-  for (const host of [ours, other]) await host.run('sysctl', ['-q', '-w', 'net.ipv6.conf.default.accept_dad=0'])
+  for (const host of [ours, other]) await trustAddresses(host)
   connectNamespaces(
     { namespace: ours, addresses: ['10.0.0.1/24', 'fd00::1/64'] },
     { namespace: other, addresses: ['10.0.0.2/24', 'fd00::2/64'] },

@@ -108,9 +108,9 @@ it.for(FAMILIES)('both read the same of what either sends: %s', async ([family, 
     ttl,
     tos,
   }))
+  const { left, right } = hosts()
   for (const sender of ['Python', 'ours']) {
     for (const receiver of ['Python', 'ours']) {
-      const { left, right } = hosts()
       const receiving =
         receiver === 'ours'
           ? await startOurs(right, OUR_RECEIVER, { address: `${any}:6000`, group })
@@ -119,6 +119,8 @@ it.for(FAMILIES)('both read the same of what either sends: %s', async ([family, 
       if (sender === 'ours') await runOurs(left, OUR_SENDER, { address: `${any}:0`, family, sends })
       else await left.run('python3', ['-c', PYTHON_SENDER, JSON.stringify(sends)])
       await expect.poll(() => valuesOf(receiving.stdout), { message: `${sender} to ${receiver}` }).toEqual(expected)
+      receiving.process.kill()
+      await receiving.finished
     }
   }
 })

@@ -11,7 +11,7 @@ import {
 } from '@linux-sockets/testkit'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { capture, type Packet } from '../src/capture.js'
-import { linkLocal, runOurs, startOurs, valuesOf } from '../src/host.js'
+import { linkLocal, runOurs, startOurs, trustAddresses, valuesOf } from '../src/host.js'
 
 guardDescriptors()
 
@@ -164,8 +164,9 @@ const SERVER = `
   say('ready')`
 
 /** A client and a server with two links between them, and two addresses of each family at the server's end of each link. */
-function multihomed(): { client: Namespace; server: Namespace } {
+async function multihomed(): Promise<{ client: Namespace; server: Namespace }> {
   const [client, server] = [createNamespace(), createNamespace()]
+  for (const host of [client, server]) await trustAddresses(host)
   for (const i of [0, 1]) {
     connectNamespaces(
       { namespace: client, addresses: [`10.0.${i}.9/24`, `fd0${i}::9/64`] },
@@ -181,7 +182,7 @@ describe('an answer', () => {
     ['an IPv4 socket', { address: '0.0.0.0:5000', v6only: true, groups: ['239.5.5.5'] }],
     ['a dual-stack socket', { address: '[::]:5000', v6only: false, groups: ['ff02::5:5'] }],
   ] as const)('leaves %s by the address and the interface that were asked', async ([, args]) => {
-    const { client, server } = multihomed()
+    const { client, server } = await multihomed()
     await startOurs(server, SERVER, args)
     const dump = await capture(client, 'any', 'udp src port 5000 or udp dst port 6001')
     const mapped = args.v6only ? '' : '::ffff:'
