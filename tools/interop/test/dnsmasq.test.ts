@@ -113,7 +113,7 @@ const NAMESERVER = `
 it.for([
   ['IPv4', '0.0.0.0:5300', '10.0.0.3'],
   ['IPv4 of a dual-stack socket', '[::]:5300', '10.0.0.3'],
-  ['IPv6', '[::]:5300', 'fd00::2'],
+  ['IPv6', '[::]:5300', 'fd00::1'],
 ] as const)('takes the answers of our server, which has many addresses: %s', async ([, address, upstream]) => {
   const [server, resolver, client] = [createNamespace(), createNamespace(), createNamespace()]
   connectDns(resolver, server)
