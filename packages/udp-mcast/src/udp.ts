@@ -677,8 +677,12 @@ export class UdpSocket implements AsFd, AsyncIterable<UdpDatagram>, Disposable, 
   /**
    * Whether the error queue has told of an error that the kernel also returned from a call, without the destination. It has not
    * if there was no memory for its message, which counts as received data: the receive buffer was full.
+   *
+   * Once this socket is closed, nothing can tell to which send the error belongs, so it isn't reported. That other code has
+   * closed the descriptor (`EBADF`) is always news.
    */
   #isTold({ code }: SystemError): boolean {
+    if (this.closed) return code !== 'EBADF'
     for (;;) {
       const message = orUndefined(() => this.#channel.socket.recvMessage(errorData, ERROR_QUEUE))
       if (message === undefined || message === null) return this.#told.has(code)

@@ -1,5 +1,6 @@
 import dgram from 'node:dgram'
 import { once } from 'node:events'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type InetAddress, Socket, type SystemError, setOption } from '@linux-sockets/native-core'
 import {
   AF_INET,
@@ -527,6 +528,22 @@ describe('opening', () => {
     await third[Symbol.asyncDispose]()
     expect(third.closed).toBe(true)
   })
+})
+
+it('reports nothing of earlier sends once it is closed', async () => {
+  const { socket: gone } = open()
+  const { socket, errors } = open()
+  const address = gone.localName
+  gone.close()
+  // The kernel answers the second send with the error of the first.
+  for (const text of ['a', 'b', 'c']) socket.send(bytes(text), address)
+  await socket.flush()
+  socket.close()
+  const reported = errors.length
+  await nextTurn()
+  await nextTurn()
+  expect(errors.length).toBe(reported)
+  for (const [error] of errors) expect(error).toHaveProperty('destination', address)
 })
 
 it.each([
