@@ -5,7 +5,7 @@ import { isAbsolute, join } from 'node:path'
 import { compile, core } from './native.mjs'
 import { fail, run, say } from './run.mjs'
 import { setup } from './setup.mjs'
-import { packages, runInWorkers, runSuites } from './suites.mjs'
+import { packages, runInWorkers, runSuites, selecting } from './suites.mjs'
 
 const directory = join(core, 'build-asan')
 const args = process.argv.slice(2)
@@ -26,17 +26,16 @@ const options = {
   },
 }
 run(process.execPath, ['-e', 'require(process.env.LINUX_SOCKETS_BINARY)'], options)
-const patient = ['--testTimeout=300000', '--hookTimeout=300000']
 // package.test.ts packs, bundles and installs: its programs run without sanitizers.
-const processes = [...packages, '--exclude=**/package.test.ts']
+const common = ['--testTimeout=300000', '--hookTimeout=300000', '--exclude=**/package.test.ts']
 // Inside Workers only the end of an environment differs, which native-core and epoll handle. workers.test.ts starts Workers
 // wherever it runs.
-const workers = ['--project=native-core', '--project=epoll', '--exclude=**/{workers,package}.test.ts']
+const workers = ['--project=native-core', '--project=epoll']
 // Tools and examples are left out: they run no native code that the packages' own tests don't run.
 say('Testing with sanitizers, in processes.')
-if (runSuites([...patient, ...processes, ...args], options) !== 0) fail('Tests failed with sanitizers.')
+if (runSuites([...common, ...selecting(packages, args)], options) !== 0) fail('Tests failed with sanitizers.')
 say('Testing with sanitizers, inside Workers.')
-if (!(await runInWorkers([...patient, ...workers, ...args], options.env))) {
+if (!(await runInWorkers([...common, '--exclude=**/workers.test.ts', ...selecting(workers, args)], options.env))) {
   fail('Tests failed with sanitizers inside Workers.')
 }
 

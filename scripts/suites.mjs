@@ -8,6 +8,15 @@ const vitest = join(root, 'node_modules/vitest/vitest.mjs')
 /** Selects the suites of the packages. Not by what to leave out: of several `--project=!…` each admits the rest. */
 export const packages = readdirSync(join(root, 'packages')).map((name) => `--project=${name}`)
 
+/**
+ * Returns arguments for vitest that select these projects, unless the caller's arguments select others: vitest would run both.
+ * @param {string[]} projects
+ * @param {string[]} args
+ */
+export function selecting(projects, args) {
+  return args.some((arg) => arg.startsWith('--project')) ? args : [...projects, ...args]
+}
+
 /** Runs more files at a time than most CI machines have processors, because tests wait about as much as they compute. */
 const inProcesses = ['--pool=forks', '--maxWorkers=3']
 
