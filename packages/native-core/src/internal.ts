@@ -28,7 +28,7 @@ export { BIND_OPTIONS, checkBindOptions, listenAt, openToBind } from './listenin
 export { TCP_KEEPIDLE, TCP_NODELAY } from './options/tcp.js'
 export { orUndefined, resetOnClose } from './quietly.js'
 export { checkListenerOptions } from './streams/listener.js'
-export { type WithNetNames, withNetNames } from './streams/names.js'
+export { netAddress, type WithNetNames, withNetNames } from './streams/names.js'
 export { dropNotices } from './streams/notices.js'
 export { checkStreamOptions } from './streams/options.js'
 export { checkDrainOptions, SERVER_OPTIONS } from './streams/server.js'

@@ -8,7 +8,6 @@ import {
   SystemError,
   setOption,
 } from '@linux-sockets/native-core'
-import { interfaceNameOf } from '@linux-sockets/native-core/interfaces'
 import {
   checkBoolean,
   checkFunction,
@@ -18,6 +17,7 @@ import {
   checkString,
   describe,
   type NamesOf,
+  netAddress,
   onAbort,
 } from '@linux-sockets/native-core/internal'
 import {
@@ -34,6 +34,7 @@ import {
   SO_REUSEADDR,
   SO_SNDBUF,
 } from '@linux-sockets/native-core/options'
+import type { NetAddress } from '@linux-sockets/native-core/streams'
 import { indexOf, joinGroup, joinSourceGroup, leaveGroup, leaveSourceGroup } from './membership.js'
 import type { UdpDatagram } from './received.js'
 import { UdpSocket } from './udp.js'
@@ -78,17 +79,8 @@ export interface DgramBindOptions {
 
 const BIND_OPTIONS: NamesOf<DgramBindOptions> = { port: true, address: true, exclusive: true }
 
-/** An address as `node:dgram` has it. */
-export interface DgramAddress {
-  /** A link-local address ends with its interface: `'fe80::1%eth1'`. */
-  readonly address: string
-  readonly family: 'IPv4' | 'IPv6'
-  /** In host byte order. */
-  readonly port: number
-}
-
 /** What a `'message'` listener gets beside the data: Node's fields, and where the datagram arrived. */
-export interface DgramInfo extends DgramAddress {
+export interface DgramInfo extends NetAddress {
   /** The length of the data in **bytes**. */
   readonly size: number
   /** The index of the interface on which it arrived. */
@@ -185,11 +177,11 @@ export class Dgram extends EventEmitter<DgramEvents> {
   bind(...args: readonly unknown[]): this {
     if (this.#state !== 'unbound') throw this.#misuse('bind', this.#state === 'bound' ? 'already bound' : 'closed')
     const listener = args.find((value) => typeof value === 'function')
-    const options = typeof args[0] === 'object' && args[0] !== null ? args[0] : { port: args[0], address: args[1] }
+    const [first, second] = args.filter((value) => typeof value !== 'function')
+    const options = typeof first === 'object' && first !== null ? first : { port: first, address: second }
     checkOptions(options, 'options', BIND_OPTIONS)
-    const { port = 0, address = '' } = options as DgramBindOptions
-    const isGiven = typeof port !== 'function' && port !== null
-    const local = this.#local(isGiven ? port : 0, typeof address === 'function' ? '' : address)
+    const { port, address = '' } = options as DgramBindOptions
+    const local = this.#local(port ?? 0, address)
     if (listener !== undefined) this.once('listening', listener as () => void)
     try {
       this.#open(local)
@@ -263,13 +255,13 @@ export class Dgram extends EventEmitter<DgramEvents> {
   }
 
   /** The local address. @throws SystemError `EBADF` if the socket isn't bound */
-  address(): DgramAddress {
-    return dgramAddress(this.#need('getsockname').localName)
+  address(): NetAddress {
+    return netAddress(this.#need('getsockname').localName)
   }
 
   /** The peer. @throws SystemError `ENOTCONN` */
-  remoteAddress(): DgramAddress {
-    return dgramAddress(this.#need('getpeername').peerName)
+  remoteAddress(): NetAddress {
+    return netAddress(this.#need('getpeername').peerName)
   }
 
   /** Closes the socket at once, and then emits `'close'`. */
@@ -435,8 +427,8 @@ export class Dgram extends EventEmitter<DgramEvents> {
   }
 
   #need(call: string): UdpSocket {
-    if (this.#udp === undefined || this.#state !== 'bound')
-      throw this.#misuse(call, `not ${this.#state === 'closed' ? 'open' : 'bound'}`)
+    this.#checkOpen(call)
+    if (this.#udp === undefined) throw this.#misuse(call, 'not bound')
     return this.#udp
   }
 
@@ -464,29 +456,33 @@ export class Dgram extends EventEmitter<DgramEvents> {
       parseIpv4(host, 'address')
       return { family: 'ipv4', address: host, port }
     }
-    const [address = '', zone] = host.split('%')
-    if (!address.includes(':')) {
+    if (!host.includes(':')) {
       parseIpv4(host, 'address')
       return { family: 'ipv6', address: `::ffff:${host}`, port }
     }
-    parseIpv6(address, 'address')
-    return { family: 'ipv6', address, port, ...(zone !== undefined && { scope: indexOf(scopeOf(zone), 0) }) }
+    const [address, zone] = splitZone(host, 'address')
+    return { family: 'ipv6', address, port, ...(zone !== undefined && { scope: indexOf(zone, 0) }) }
   }
 
   #where(chosen: string | undefined): { readonly interface?: number | string } {
     if (chosen === undefined) return {}
     checkString(chosen, 'multicastInterface')
-    const [address = '', zone] = chosen.split('%')
-    if (this.#isIpv6) parseIpv6(address, 'multicastInterface')
-    else parseIpv4(chosen, 'multicastInterface')
-    if (zone === '') throw new TypeError(`multicastInterface must have a name or an index after %, not '${chosen}'`)
-    if (zone !== undefined) return { interface: scopeOf(zone) }
-    return address === '0.0.0.0' || address === '::' ? {} : { interface: chosen }
+    if (!this.#isIpv6) {
+      parseIpv4(chosen, 'multicastInterface')
+      return chosen === '0.0.0.0' ? {} : { interface: chosen }
+    }
+    const [address, zone] = splitZone(chosen, 'multicastInterface')
+    if (zone !== undefined) return { interface: zone }
+    return address === '::' ? {} : { interface: address }
   }
 }
 
-function scopeOf(zone: string): number | string {
-  return /^\d+$/.test(zone) ? Number(zone) : zone
+/** Splits an IPv6 address from its zone: the name or the index of an interface. */
+function splitZone(text: string, what: string): [address: string, zone: number | string | undefined] {
+  const [address = '', zone] = text.split('%', 2)
+  parseIpv6(address, what)
+  if (zone === '') throw new TypeError(`${what} must have a name or an index after %, not '${text}'`)
+  return [address, zone !== undefined && /^\d+$/.test(zone) ? Number(zone) : zone]
 }
 
 function bytesOf(data: unknown): Uint8Array {
@@ -496,22 +492,6 @@ function bytesOf(data: unknown): Uint8Array {
   throw new TypeError(`data must be a string, a view of an ArrayBuffer, or a list of them, not ${describe(data)}`)
 }
 
-function dgramAddress({ family, address, port }: InetAddress): DgramAddress {
-  return { address, family: family === 'ipv4' ? 'IPv4' : 'IPv6', port }
-}
-
-function infoOf(datagram: UdpDatagram): DgramInfo {
-  const { address, data, ifindex, destination } = datagram
-  const { address: host, ...rest } = dgramAddress(address)
-  const zone = address.family === 'ipv6' && address.scope ? `%${nameOf(address.scope)}` : ''
-  return { address: `${host}${zone}`, ...rest, size: data.length, ifindex, destination }
-}
-
-/** The name of an interface, or its index if it is gone. */
-function nameOf(ifindex: number): number | string {
-  try {
-    return interfaceNameOf(ifindex)
-  } catch {
-    return ifindex
-  }
+function infoOf({ address, data, ifindex, destination }: UdpDatagram): DgramInfo {
+  return { ...netAddress(address), size: data.length, ifindex, destination }
 }

@@ -89,6 +89,7 @@ export {
   type DgramSocket,
   type FailedDatagram,
   type IncomingDatagram,
+  type NetAddress,
   type SendOptions,
 } from '@linux-sockets/native-core/streams'
 export { type BroadcastNetwork, broadcastAddresses } from './broadcast.js'
@@ -123,7 +124,6 @@ export {
 export {
   createDgram,
   Dgram,
-  type DgramAddress,
   type DgramBindOptions,
   type DgramCallback,
   type DgramData,

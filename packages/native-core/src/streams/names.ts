@@ -1,4 +1,4 @@
-import type { SocketAddress } from '../address.js'
+import type { InetAddress, SocketAddress } from '../address.js'
 import { interfaceNameOf } from '../interfaces/name.js'
 import { orUndefined } from '../quietly.js'
 
@@ -70,6 +70,8 @@ export type WithNetNames<Base extends Constructor> = Pick<Base, keyof Base> &
  * The address in the words of `node:net`; undefined for families other than IPv4 and IPv6. For the packages of
  * `@linux-sockets`.
  */
+export function netAddress(name: InetAddress): NetAddress
+export function netAddress(name: SocketAddress | undefined): NetAddress | undefined
 export function netAddress(name: SocketAddress | undefined): NetAddress | undefined {
   if (name?.family === 'ipv4') return { address: name.address, family: 'IPv4', port: name.port }
   if (name?.family !== 'ipv6') return undefined
