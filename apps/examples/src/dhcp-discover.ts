@@ -52,7 +52,6 @@ export async function discover({
 }: Discovering): Promise<Offer[]> {
   const offers = new Map<string, Offer>()
   const id = randomBytes(4)
-  const signal = AbortSignal.timeout(timeout)
   using socket = UdpSocket.open(
     { address: `0.0.0.0:${port}`, interface: name, broadcast: true },
     { error: ({ message }) => console.error(message) },
@@ -60,8 +59,7 @@ export async function discover({
   const question = discoverMessage(id, name)
   const ask = () => socket.send(question, to)
   const asking = setInterval(ask, 500)
-  const stop = () => socket.close()
-  signal.addEventListener('abort', stop)
+  const waiting = setTimeout(() => socket.close(), timeout)
   ask()
   try {
     for await (const { data } of socket) {
@@ -71,7 +69,7 @@ export async function discover({
     }
   } finally {
     clearInterval(asking)
-    signal.removeEventListener('abort', stop)
+    clearTimeout(waiting)
   }
   return [...offers.values()]
 }

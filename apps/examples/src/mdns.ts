@@ -6,6 +6,8 @@
  *     node dist/mdns.js                     asks a responder of its own on loopback
  *     node dist/mdns.js _http._tcp.local    until Ctrl-C
  */
+import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { AllInterfaces, interfaceNameOf, UdpSocket } from '@linux-sockets/udp-mcast'
 import {
@@ -73,25 +75,15 @@ export async function browse(
     )
     return { everywhere, to }
   })
-  for (let i = 0; i < REPEATS && (await elapsed(1000 * 2 ** i, signal)); i++) {
-    for (const { everywhere, to } of sockets) everywhere.send(query, to)
-  }
-  await elapsed(0, signal, false)
-}
-
-/** Waits, and resolves with whether to go on: false once the signal aborts. Without a time, waits for the signal. */
-function elapsed(milliseconds: number, signal: AbortSignal, isTimed = true): Promise<boolean> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve(false)
-    const timer = isTimed ? setTimeout(() => end(true), milliseconds) : undefined
-    const end = (goOn: boolean) => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', stop)
-      resolve(goOn)
+  try {
+    for (let i = 0; i < REPEATS; i++) {
+      await setTimeout(1000 * 2 ** i, undefined, { signal })
+      for (const { everywhere, to } of sockets) everywhere.send(query, to)
     }
-    const stop = () => end(false)
-    signal.addEventListener('abort', stop)
-  })
+    await once(signal, 'abort')
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
 }
 
 /** Returns the records of a response, and none of what isn't a message. */

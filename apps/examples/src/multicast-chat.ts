@@ -59,7 +59,10 @@ export class Member {
 }
 
 async function demo(): Promise<void> {
-  const { promise, resolve } = withResolver()
+  let answered = () => {}
+  const answer = new Promise<void>((resolve) => {
+    answered = resolve
+  })
   // A port that is free now; another member may share it.
   const probe = UdpSocket.open({ address: '0.0.0.0:0' }, { error: console.error })
   const { port } = probe.localName
@@ -68,7 +71,7 @@ async function demo(): Promise<void> {
     'Ada',
     (line, from, on) => {
       console.log(`Ada hears ${from} on ${on}: ${line}`)
-      resolve()
+      answered()
     },
     { port, only: 'lo' },
   )
@@ -81,15 +84,7 @@ async function demo(): Promise<void> {
     { port, only: 'lo' },
   )
   ada.say('Is there anybody?')
-  await promise
-}
-
-function withResolver(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = () => {}
-  const promise = new Promise<void>((settle) => {
-    resolve = settle
-  })
-  return { promise, resolve }
+  await answer
 }
 
 async function chat(name: string): Promise<void> {
