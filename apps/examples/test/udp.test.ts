@@ -2,8 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import {
-  connectNamespaces,
-  createNamespace,
+  createHosts,
   guardDescriptors,
   needNamespaces,
   needProgram,
@@ -63,11 +62,7 @@ while True:
     ${answer}`
 
 function hosts() {
-  const [ours, theirs] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: ours, addresses: ['10.0.0.1/24', 'fd00::1/64'] },
-    { namespace: theirs, addresses: ['10.0.0.2/24', 'fd00::2/64'] },
-  )
+  const [ours, theirs] = createHosts(['10.0.0.1/24', 'fd00::1/64'], ['10.0.0.2/24', 'fd00::2/64'])
   return { ours, theirs }
 }
 

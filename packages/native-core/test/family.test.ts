@@ -1,7 +1,7 @@
 /** Families and protocols other than TCP, UDP and Unix sockets, each with real traffic. */
 import { networkInterfaces } from 'node:os'
 import {
-  connectNamespaces,
+  createHosts,
   createNamespace,
   guardDescriptors,
   type Need,
@@ -313,8 +313,7 @@ describe('packet sockets', () => {
 
   it('reach the neighbour over a cable, by its hardware address', async (test) => {
     skipUnless(test, needNamespaces())
-    const [here, there] = [createNamespace(), createNamespace()]
-    connectNamespaces({ namespace: here, addresses: [] }, { namespace: there, addresses: [] })
+    const [here, there] = createHosts([], [])
     const open = `
       import { readFileSync } from 'node:fs'
       import { AF_PACKET, interfaces, readable, SOCK_DGRAM, Socket } from './everything.js'

@@ -20,7 +20,7 @@ import { EPOLLIN, EPOLLOUT } from '@linux-sockets/native-core/constants'
 import { SO_KEEPALIVE } from '@linux-sockets/native-core/options'
 import type { SocketStream } from '@linux-sockets/native-core/streams'
 import {
-  connectNamespaces,
+  createHosts,
   createNamespace,
   expectErrno,
   guardDescriptors,
@@ -627,11 +627,7 @@ describe('a route that is slow but healthy', () => {
     ['connect waits for it', ours, /^second attempt\nconnected to 10\.99\.0\.2\n$/],
   ] as const)('%s', async ([_, program, said], test) => {
     skipUnless(test, needNamespaces())
-    const [here, there] = [createNamespace(), createNamespace()]
-    connectNamespaces(
-      { namespace: here, addresses: ['10.99.0.1/24', 'fd00:99::1/64'] },
-      { namespace: there, addresses: [`${address}/24`, 'fd00:99::2/64'] },
-    )
+    const [here, there] = createHosts(['10.99.0.1/24', 'fd00:99::1/64'], [`${address}/24`, 'fd00:99::2/64'])
     const server = there.spawn('python3', ['-u', '-c', slowServer, address])
     await waitForLine(server, /listening/)
     const [link] = JSON.parse(await there.run('ip', ['-json', 'link', 'show', 'veth0']))

@@ -4,6 +4,7 @@ import { type AddressLike, formatAddress, type Socket, SystemError } from '@linu
 import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import {
   connectNamespaces,
+  createHosts,
   createNamespace,
   expectErrno,
   guardDescriptors,
@@ -253,12 +254,7 @@ it('joins again after changes that the kernel dropped', async (test) => {
 
 it('joins again when IPv6 returns to an interface whose MTU was too small', async (test) => {
   skipUnless(test, needNamespaces(), needProgram('python3'))
-  const [host, peer] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: host, addresses: ['fd80::1/64'] },
-    { namespace: peer, addresses: ['fd80::2/64'] },
-    'red',
-  )
+  const [host, peer] = createHosts(['fd80::1/64'], ['fd80::2/64'], 'red')
   const follower = run(host, FOLLOWER, 'ipv6', 'ff15::7:94')
   await said(follower, 'added red')
   await host.run('ip', ['link', 'set', 'red', 'mtu', '1000'])

@@ -6,6 +6,7 @@ import { ifindexOf } from '@linux-sockets/native-core/interfaces'
 import { IP_MULTICAST_IF, IPV6_V6ONLY } from '@linux-sockets/native-core/options'
 import {
   connectNamespaces,
+  createHosts,
   createNamespace,
   expectErrno,
   expectHeaderNumbers,
@@ -300,10 +301,9 @@ it.for([
   ['ipv6', 'ff15::7:30', 'ff35::7:30', 'fd90::2', 'fd90::3'],
 ] as const)('receives from the sources that it wants: %s', async ([family, any, ssm, wanted, unwanted], test) => {
   skipUnless(test, needNamespaces(), needProgram('python3'))
-  const [host, peer] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: host, addresses: ['10.90.0.1/24', 'fd90::1/64'] },
-    { namespace: peer, addresses: ['10.90.0.2/24', '10.90.0.3/24', 'fd90::2/64', 'fd90::3/64'] },
+  const [host, peer] = createHosts(
+    ['10.90.0.1/24', 'fd90::1/64'],
+    ['10.90.0.2/24', '10.90.0.3/24', 'fd90::2/64', 'fd90::3/64'],
   )
   const receiver = host.spawn(
     process.execPath,

@@ -1,18 +1,6 @@
 // Hosts of a test's own, and programs that run on them.
 import { resolve } from 'node:path'
-import { Socket } from '@linux-sockets/native-core'
-import { AF_INET, IPPROTO_UDPLITE, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
-import { connectNamespaces, createNamespace, type Namespace, type Need } from '@linux-sockets/testkit'
-
-/** Needs a kernel with UDP-Lite. */
-export function needUdpLite(): Need {
-  try {
-    Socket.open(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE).close()
-    return null
-  } catch (error) {
-    return `UDP-Lite is not available: ${(error as Error).message}`
-  }
-}
+import { connectNamespaces, createNamespace, type Namespace } from '@linux-sockets/testkit'
 
 /** Two hosts with a router between them, which the left host and the right host know as their default route. */
 export interface RoutedHosts {

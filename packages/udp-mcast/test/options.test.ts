@@ -7,6 +7,7 @@ import {
   headerMacros,
   type Kind,
   needCompiler,
+  needUdpLite,
   numbersOf,
   rowsOf,
   rowTester,
@@ -14,7 +15,6 @@ import {
 } from '@linux-sockets/testkit'
 import { describe, expect, it } from 'vitest'
 import * as rows from '../src/options.js'
-import { needUdpLite } from './network.js'
 
 guardDescriptors()
 

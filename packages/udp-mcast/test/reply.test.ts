@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import {
   connectNamespaces,
-  createNamespace,
+  createHosts,
   guardDescriptors,
   type Namespace,
   needNamespaces,
@@ -49,10 +49,9 @@ async function serve(namespace: Namespace, ...args: string[]): Promise<void> {
 }
 
 function hosts() {
-  const [client, server] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: client, addresses: ['10.0.0.9/24', 'fd00::9/64'] },
-    { namespace: server, addresses: ['10.0.0.1/24', '10.0.0.2/24', 'fd00::1/64', 'fd00::2/64'] },
+  const [client, server] = createHosts(
+    ['10.0.0.9/24', 'fd00::9/64'],
+    ['10.0.0.1/24', '10.0.0.2/24', 'fd00::1/64', 'fd00::2/64'],
   )
   connectNamespaces(
     { namespace: client, addresses: ['10.0.1.9/24', 'fd01::9/64'] },

@@ -133,18 +133,23 @@ export async function startAvahi(host: Namespace, name: string, interfaceName: s
 
 /** Starts dnsmasq on a host, with further options. It is killed when the running test ends. */
 export async function startDnsmasq(host: Namespace, options: readonly string[]): Promise<void> {
-  const dnsmasq = host.spawn('/usr/sbin/dnsmasq', [
-    ...[
-      '--keep-in-foreground',
-      '--conf-file=/dev/null',
-      '--no-hosts',
-      '--no-resolv',
-      '--user=root',
-      '--log-facility=-',
-    ],
-    ...['--pid-file=', `--dhcp-leasefile=${join(temporaryDirectory(), 'leases')}`, ...options],
-  ])
+  const fixed = ['--keep-in-foreground', '--conf-file=/dev/null', '--no-hosts', '--no-resolv', '--user=root']
+  const files = ['--log-facility=-', '--pid-file=', `--dhcp-leasefile=${join(temporaryDirectory(), 'leases')}`]
+  const dnsmasq = host.spawn('/usr/sbin/dnsmasq', [...fixed, ...files, ...options])
   await waitForLine(dnsmasq, /cleared cache|DHCP, IP range/)
+}
+
+/**
+ * Sends a question by socat to one of its addresses, and returns the line that it gets. Connected, it takes answers from the
+ * asked address alone.
+ */
+export async function askBySocat(host: Namespace, address: string, question: string): Promise<string> {
+  const socat = host.spawn('socat', ['-b', '70000', 'STDIO', address])
+  socat.process.stdin?.write(question)
+  const line = await waitForLine(socat, /./)
+  socat.process.kill()
+  await socat.finished
+  return line
 }
 
 /** Starts chronyd on a host, without control of the clock, with a configuration. It is killed when the running test ends. */

@@ -35,6 +35,15 @@ export async function linkLocal(host: Namespace, name: string): Promise<string> 
   return /(fe80\S+)\//.exec(await show())?.[1] as string
 }
 
+/** For a module: `question(id, flags, name, type)`, a DNS message. RFC 1035, section 4.1. */
+export const QUESTION = `
+  const question = (id, flags, name, type) => Buffer.concat([
+    Buffer.from([id >> 8, id & 0xff, flags, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+    ...name.split('.').map((label) => Buffer.from(String.fromCharCode(label.length) + label)),
+    Buffer.from([0, 0, type, 0, 1]),
+  ])
+`
+
 function commandLine(program: string, args: unknown): string[] {
   return ['--input-type=module', '--eval', `${PRELUDE}${program}`, JSON.stringify(args)]
 }

@@ -7,19 +7,16 @@ import {
 } from '@linux-sockets/testkit'
 import { beforeEach, expect, it } from 'vitest'
 import { needDaemon, startAvahi } from '../src/daemon.js'
-import { runOurs, trustAddresses } from '../src/host.js'
+import { QUESTION, runOurs, trustAddresses } from '../src/host.js'
 
 guardDescriptors()
 
 beforeEach((test) => skipUnless(test, needNamespaces(), needDaemon('avahi-daemon')))
 
-/** RFC 1035, section 4.1: a question for the services of the type `_interop._udp`. */
+/** A question for the services of the type `_interop._udp`. */
 const QUERY = `
-  const query = (id) => Buffer.concat([
-    Buffer.from([id >> 8, id & 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
-    ...['_interop', '_udp', 'local'].map((label) => Buffer.from(String.fromCharCode(label.length) + label)),
-    Buffer.from([0, 0, 12, 0, 1]),
-  ])
+  ${QUESTION}
+  const query = (id) => question(id, 0, '_interop._udp.local', 12)
   const isAnswer = (data) => (data[2] & 0x80) !== 0 && data.readUInt16BE(6) > 0
   const serviceIn = (data) => /interop-[a-z]/.exec(data.toString('latin1'))?.[0]
 `

@@ -1,6 +1,5 @@
 import {
-  connectNamespaces,
-  createNamespace,
+  createHosts,
   guardDescriptors,
   type Namespace,
   needNamespaces,
@@ -102,10 +101,6 @@ it('takes the time from our server', async () => {
 })
 
 function hosts(): { ours: Namespace; theirs: Namespace } {
-  const [ours, theirs] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: ours, addresses: ['10.0.0.1/24', '10.0.0.11/24', 'fd00::1/64'] },
-    { namespace: theirs, addresses: ['10.0.0.2/24', 'fd00::2/64'] },
-  )
+  const [ours, theirs] = createHosts(['10.0.0.1/24', '10.0.0.11/24', 'fd00::1/64'], ['10.0.0.2/24', 'fd00::2/64'])
   return { ours, theirs }
 }

@@ -1,5 +1,6 @@
 import {
   connectNamespaces,
+  createHosts,
   createNamespace,
   guardDescriptors,
   type Namespace,
@@ -8,7 +9,7 @@ import {
 } from '@linux-sockets/testkit'
 import { beforeEach, expect, it } from 'vitest'
 import { needDaemon, startDnsmasq } from '../src/daemon.js'
-import { runOurs, startOurs } from '../src/host.js'
+import { QUESTION, runOurs, startOurs } from '../src/host.js'
 
 guardDescriptors()
 
@@ -47,8 +48,7 @@ const DHCP = `
   socket.close()`
 
 it('leases an address to an interface without one', async () => {
-  const [client, server] = [createNamespace(), createNamespace()]
-  connectNamespaces({ namespace: client, addresses: [] }, { namespace: server, addresses: ['10.0.0.1/24'] })
+  const [client, server] = createHosts([], ['10.0.0.1/24'])
   // An interface by which it must not leave, with an address and the default route.
   connectNamespaces(
     { namespace: client, addresses: ['10.0.1.9/24'] },
@@ -61,21 +61,13 @@ it('leases an address to an interface without one', async () => {
   expect(await runOurs(client, DHCP)).toEqual([offer, ack])
 })
 
-const DNS = `
-  const question = (name, id) => Buffer.concat([
-    Buffer.from([id >> 8, id & 0xff, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
-    ...name.split('.').map((label) => Buffer.from(String.fromCharCode(label.length) + label)),
-    Buffer.from([0, 0, 1, 0, 1]),
-  ])
-`
-
 /** Asks each server in turn, by one socket, and says the address in the answer and that it came from. */
 const ASK = `
-  ${DNS}
+  ${QUESTION}
   const socket = UdpSocket.open({ address: args.address }, { error })
   const answers = socket[Symbol.asyncIterator]()
   for (const [i, server] of args.servers.entries()) {
-    socket.send(question(args.name, 4000 + i), server + ':53')
+    socket.send(question(4000 + i, 1, args.name, 1), server + ':53')
     const { data, address } = (await answers.next()).value
     say([data.readUInt16BE(0), data.subarray(-4).join('.'), address.address, address.port])
   }

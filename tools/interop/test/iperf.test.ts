@@ -1,5 +1,6 @@
 import {
   connectNamespaces,
+  createHosts,
   createNamespace,
   guardDescriptors,
   type Namespace,
@@ -25,10 +26,9 @@ const FAMILIES = [
 ] as const
 
 function hosts(): { left: Namespace; right: Namespace } {
-  const [left, right] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: left, addresses: ['10.0.0.1/24', '10.0.0.11/24', 'fd00::1/64', 'fd00::11/64'] },
-    { namespace: right, addresses: ['10.0.0.2/24', 'fd00::2/64'] },
+  const [left, right] = createHosts(
+    ['10.0.0.1/24', '10.0.0.11/24', 'fd00::1/64', 'fd00::11/64'],
+    ['10.0.0.2/24', 'fd00::2/64'],
   )
   return { left, right }
 }

@@ -1,7 +1,6 @@
 /** What Python's `recvmsg` and ours read of the same datagrams. */
 import {
-  connectNamespaces,
-  createNamespace,
+  createHosts,
   guardDescriptors,
   type Namespace,
   needNamespaces,
@@ -126,10 +125,9 @@ it.for(FAMILIES)('both read the same of what either sends: %s', async ([family, 
 })
 
 function hosts(): { left: Namespace; right: Namespace } {
-  const [left, right] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: left, addresses: ['10.0.0.1/24', 'fd00::1/64'] },
-    { namespace: right, addresses: ['10.0.0.2/24', '10.0.0.3/24', 'fd00::2/64', 'fd00::3/64'] },
+  const [left, right] = createHosts(
+    ['10.0.0.1/24', 'fd00::1/64'],
+    ['10.0.0.2/24', '10.0.0.3/24', 'fd00::2/64', 'fd00::3/64'],
   )
   return { left, right }
 }

@@ -1,18 +1,17 @@
-import { Socket } from '@linux-sockets/native-core'
-import { AF_INET, IPPROTO_UDPLITE, SOCK_DGRAM } from '@linux-sockets/native-core/constants'
+import { IPPROTO_UDPLITE } from '@linux-sockets/native-core/constants'
 import {
-  connectNamespaces,
-  createNamespace,
+  createHosts,
   guardDescriptors,
   type Namespace,
-  type Need,
   needNamespaces,
   needProgram,
+  needUdpLite,
   type Program,
   skipUnless,
   waitForLine,
 } from '@linux-sockets/testkit'
 import { beforeEach, expect, it } from 'vitest'
+import { askBySocat } from '../src/daemon.js'
 import { runOurs, startOurs, valuesOf } from '../src/host.js'
 
 guardDescriptors()
@@ -20,11 +19,7 @@ guardDescriptors()
 beforeEach((test) => skipUnless(test, needNamespaces(), needProgram('socat')))
 
 function hosts(): { ours: Namespace; theirs: Namespace } {
-  const [ours, theirs] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: ours, addresses: ['10.0.0.1/24', 'fd00::1/64'] },
-    { namespace: theirs, addresses: ['10.0.0.2/24', 'fd00::2/64'] },
-  )
+  const [ours, theirs] = createHosts(['10.0.0.1/24', 'fd00::1/64'], ['10.0.0.2/24', 'fd00::2/64'])
   return { ours, theirs }
 }
 
@@ -80,14 +75,11 @@ it.for(FAMILIES)('sends to our socket, and takes its answers: %s', async ([, fam
   const { ours, theirs } = hosts()
   await startOurs(ours, SERVER, { address: `${any}:5000`, answers: true })
   for (const size of SIZES) {
-    const socat = theirs.spawn('socat', ['-b', '70000', 'STDIO', `UDP${family}-CONNECT:${peer}:5000`])
-    socat.process.stdin?.write('x'.repeat(size))
-    const [length, destination, name] = JSON.parse(await waitForLine(socat, /./))
+    const answer = await askBySocat(theirs, `UDP${family}-CONNECT:${peer}:5000`, 'x'.repeat(size))
+    const [length, destination, name] = JSON.parse(answer)
     // A pipe may give socat a large text in parts, of which each becomes a datagram.
     if (size < 4096) expect(length).toBe(size)
     expect([destination, name]).toEqual([peer.replaceAll(/[[\]]/g, ''), 'veth0'])
-    socat.process.kill()
-    await socat.finished
   }
 })
 
@@ -168,14 +160,4 @@ it.for(FAMILIES)('speaks UDP-Lite: %s', async ([, family, , , peer], test) => {
 
 function anotherGroup(text: string): string {
   return text.replace('239.5.5.5', '239.5.5.6').replace('ff02::5:5', 'ff02::5:6')
-}
-
-/** Needs a kernel with UDP-Lite. */
-function needUdpLite(): Need {
-  try {
-    Socket.open(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE).close()
-    return null
-  } catch (error) {
-    return `UDP-Lite is not available: ${(error as Error).message}`
-  }
 }

@@ -1,16 +1,17 @@
 /** What our sockets put on the wire, as tcpdump sees it at the other end. */
 import {
   connectNamespaces,
+  createHosts,
   createNamespace,
   guardDescriptors,
   type Namespace,
   needNamespaces,
   needProgram,
   skipUnless,
-  waitForLine,
 } from '@linux-sockets/testkit'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { capture, type Packet } from '../src/capture.js'
+import { askBySocat } from '../src/daemon.js'
 import { linkLocal, runOurs, startOurs, trustAddresses, valuesOf } from '../src/host.js'
 
 guardDescriptors()
@@ -40,10 +41,9 @@ const SENDER = `
   await socket.drain()`
 
 function pair(): { left: Namespace; right: Namespace } {
-  const [left, right] = [createNamespace(), createNamespace()]
-  connectNamespaces(
-    { namespace: left, addresses: ['10.0.0.1/24', '10.0.0.11/24', 'fd00::1/64', 'fd00::11/64'] },
-    { namespace: right, addresses: ['10.0.0.2/24', 'fd00::2/64'] },
+  const [left, right] = createHosts(
+    ['10.0.0.1/24', '10.0.0.11/24', 'fd00::1/64', 'fd00::11/64'],
+    ['10.0.0.2/24', 'fd00::2/64'],
   )
   return { left, right }
 }
@@ -188,7 +188,7 @@ describe('an answer', () => {
     const mapped = args.v6only ? '' : '::ffff:'
     const expected: { name: string; from: string | RegExp }[] = []
     const ask = async (name: string, from: string | RegExp, arrived: string, address: string) => {
-      expect(await askBySocat(client, address)).toBe(`${name} ${arrived}`)
+      expect(await askBySocat(client, address, 'who?\n')).toBe(`${name} ${arrived}`)
       expected.push({ name, from: typeof from === 'string' ? `${from}.5000` : from })
     }
     for (const [i, name] of ['veth0', 'veth1'].entries()) {
@@ -223,13 +223,3 @@ describe('an answer', () => {
     )
   })
 })
-
-/** Sends a question by socat, and returns the line that it gets. Connected, it takes answers from the asked address alone. */
-async function askBySocat(client: Namespace, address: string): Promise<string> {
-  const socat = client.spawn('socat', ['STDIO', address])
-  socat.process.stdin?.write('who?\n')
-  const line = await waitForLine(socat, /./)
-  socat.process.kill()
-  await socat.finished
-  return line
-}

@@ -25,12 +25,13 @@ export { withFault } from './fault.js'
 export { expectHeaderNumbers, type HeaderNumber, headerMacros, needCompiler, numbersOf } from './headers.js'
 export {
   connectNamespaces,
+  createHosts,
   createNamespace,
   type Namespace,
   type NamespaceOptions,
   needNamespaces,
 } from './namespace.js'
-export { haveProgram, type Need, needFile, needNode, needProgram, needRoot, skipUnless } from './need.js'
+export { haveProgram, type Need, needFile, needNode, needProgram, needRoot, needUdpLite, skipUnless } from './need.js'
 export { type Finished, type Program, runProgram, runPython, spawnProgram, waitForLine } from './program.js'
 export {
   beginning,

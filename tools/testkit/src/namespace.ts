@@ -75,6 +75,17 @@ export function connectNamespaces(
   }
 }
 
+/** Makes two namespaces with these addresses that are connected by a veth pair; see `connectNamespaces`. */
+export function createHosts(
+  left: readonly string[],
+  right: readonly string[],
+  interfaceName?: string,
+): [left: Namespace, right: Namespace] {
+  const [a, b] = [createNamespace(), createNamespace()]
+  connectNamespaces({ namespace: a, addresses: left }, { namespace: b, addresses: right }, interfaceName)
+  return [a, b]
+}
+
 let made = 0
 
 function nextName(): string {

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { TestContext } from 'vitest'
 
@@ -48,4 +48,9 @@ export function needRoot(): Need {
 /** Needs this major version of Node.js or a newer one. */
 export function needNode(major: number): Need {
   return Number.parseInt(process.versions.node, 10) >= major ? null : `Node.js ${major} is newer than this one`
+}
+
+/** Needs a kernel with UDP-Lite. */
+export function needUdpLite(): Need {
+  return /^UDP-Lite /m.test(readFileSync('/proc/net/protocols', 'utf8')) ? null : 'the kernel has no UDP-Lite'
 }

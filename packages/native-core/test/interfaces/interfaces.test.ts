@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import {
-  connectNamespaces,
+  createHosts,
   createNamespace,
   guardDescriptors,
   needFile,
@@ -54,11 +54,7 @@ describe('interfaces', () => {
 
   it('finds everything in a network: labels, broadcast, peers, scopes, interfaces that are down', async (test) => {
     skipUnless(test, needNamespaces(), needFile('/dev/net/tun'))
-    const [here, there] = [createNamespace(), createNamespace()]
-    connectNamespaces(
-      { namespace: here, addresses: ['10.1.2.3/20', 'fe80::5/64', 'fd00::7/56'] },
-      { namespace: there, addresses: [] },
-    )
+    const [here] = createHosts(['10.1.2.3/20', 'fe80::5/64', 'fd00::7/56'], [])
     await here.run('ip', ['link', 'set', 'veth0', 'address', '02:00:00:00:00:09', 'mtu', '1280'])
     await here.run('ip', [
       'address',

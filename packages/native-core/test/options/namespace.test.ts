@@ -1,6 +1,6 @@
 /** Options that can only be tested in another network: each in a namespace of its own, with programs that import the sources. */
 import {
-  connectNamespaces,
+  createHosts,
   createNamespace,
   guardDescriptors,
   needNamespaces,
@@ -41,8 +41,7 @@ for (const [family, iptables, address, option, domain] of [
 
 it('IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST: join and leave an address', async (test) => {
   skipUnless(test, needNamespaces())
-  const [namespace, neighbour] = [createNamespace(), createNamespace()]
-  connectNamespaces({ namespace, addresses: ['fd00::1/64'] }, { namespace: neighbour, addresses: [] })
+  const [namespace] = createHosts(['fd00::1/64'], [])
   const { stdout, stderr } = await runModule(
     `import { AF_INET6, IPV6_JOIN_ANYCAST, IPV6_LEAVE_ANYCAST, SOCK_DGRAM, Socket, ifindexOf, setOption } from './everything.js'
      import { readFileSync } from 'node:fs'

@@ -3,8 +3,7 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, readlinkSync, readSync, writeSync } from 'node:fs'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import {
-  connectNamespaces,
-  createNamespace,
+  createHosts,
   expectErrno,
   expectRest,
   guardDescriptors,
@@ -708,11 +707,7 @@ describe('sending', () => {
 
   it('waits for a device without room (ENOBUFS), and neither loses nor reorders', async (test) => {
     skipUnless(test, needNamespaces(), needProgram('tc'), needProgram('python3'))
-    const [left, right] = [createNamespace(), createNamespace()]
-    connectNamespaces(
-      { namespace: left, addresses: ['10.77.0.1/24'] },
-      { namespace: right, addresses: ['10.77.0.2/24'] },
-    )
+    const [left, right] = createHosts(['10.77.0.1/24'], ['10.77.0.2/24'])
     await runProgram('tc', `-n ${left.name} qdisc add dev veth0 root tbf rate 800kbit burst 2000 limit 3000`.split(' '))
     const receiver = right.spawn('python3', [
       '-uc',
