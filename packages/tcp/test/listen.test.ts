@@ -222,11 +222,9 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s:
     expectErrno(() => listen(first.address as InetAddress), 'EADDRINUSE')
   })
 
-  it('keeps IPv4 out of an IPv6 address, so that a server can listen at both', async () => {
-    await using six = listen(anyPort6)
-    const { port } = six.address
-    await using four = listen({ ...anyPort, address: '0.0.0.0', port })
-    expect(four.address).toMatchObject({ family: 'ipv4', port })
+  it('keeps IPv4 out of an IPv6 address', async () => {
+    await using server = listen(anyPort6)
+    expect(getOption(server, IPV6_V6ONLY)).toBe(true)
   })
 
   it('is dual-stack if requested', async () => {
@@ -317,7 +315,7 @@ for host in '::1', '127.0.0.1', '127.0.0.2':
     expect(server.statistics.accepted).toBe(3)
   })
 
-  it('set IPV6_V6ONLY explicitly', async () => {
+  it('may be any address of both families, since IPV6_V6ONLY is set', async () => {
     await using server = listen([anyPort6, { ...anyPort, address: '0.0.0.0' }])
     expect(getOption(server.sockets[0] as AsFd, IPV6_V6ONLY)).toBe(true)
     expect(server.addresses).toMatchObject([{ family: 'ipv6' }, { family: 'ipv4' }])
@@ -326,8 +324,10 @@ for host in '::1', '127.0.0.1', '127.0.0.2':
   it('keep the requested ports, and may be encoded', async () => {
     await using first = listen([anyPort])
     const { port } = first.address
-    await using second = listen(new Set([encodeAddress({ ...loopback6, port }), anyPort]))
-    expect(second.addresses[0]).toMatchObject({ address: '::1', port })
+    // No connection of another test has this address, so none has the port there.
+    const address = '127.12.34.56'
+    await using second = listen(new Set([encodeAddress({ ...anyPort, address, port }), anyPort]))
+    expect(second.addresses[0]).toMatchObject({ address, port })
     expect(second.addresses[1]).not.toMatchObject({ port })
     // The caller's addresses are not written to.
     const encoded = encodeAddress(anyPort)
